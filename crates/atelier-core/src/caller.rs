@@ -1,0 +1,57 @@
+//! Who asks, and from where.
+
+use std::fmt;
+
+use crate::id::{DomainId, ProjectId, UserId};
+
+/// An authenticated caller, scoped to one project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name.
+    pub user_name: String,
+    /// The account the user belongs to.
+    pub domain_id: DomainId,
+    /// The account's name.
+    pub domain_name: String,
+    /// The project that the caller acts in.
+    pub project_id: ProjectId,
+}
+
+/// Where a change came from: kept with every operation and event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Who caused it.
+    pub actor: Actor,
+    /// The request that caused it, when one did.
+    pub request_id: Option<String>,
+}
+
+impl Origin {
+    /// The server itself caused it.
+    pub const fn system() -> Self {
+        Self { actor: Actor::System, request_id: None }
+    }
+}
+
+/// Who caused a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A user, by id and name.
+    User(UserId, String),
+    /// The end of a lease.
+    Lease,
+    /// The server: a fault found, work resumed.
+    System,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(_, name) => write!(f, "user {name}"),
+            Self::Lease => f.write_str("lease"),
+            Self::System => f.write_str("system"),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The pure centre of Atelier: what a notebook *is*, which lifecycle it has, how its lease counts, and which
+//! refusals exist.
+//!
+//! Nothing here does I/O, waits, speaks HTTP or SQL, or reads the time: every function is total and takes `now` and
+//! randomness as arguments. That is what lets the API, the CLI, the lease clock and the tests all call the same
+//! arithmetic and get the same answer.
+//!
+//! * [`status`] holds the one table of the lifecycle. No other code may decide what comes after a status.
+//! * [`lease`] holds the one arithmetic of automatic stops.
+//! * [`refusal`] holds the one catalogue of error codes.
+//! * [`notebook`], [`volume`], [`image`], [`flavor`], [`operation`], [`event`] are the things themselves.
+
+pub mod caller;
+pub mod clock;
+pub mod event;
+pub mod flavor;
+pub mod id;
+pub mod image;
+pub mod lease;
+pub mod limits;
+pub mod notebook;
+pub mod operation;
+pub mod refusal;
+pub mod status;
+pub mod volume;
+
+pub use caller::{Caller, Origin};
+pub use clock::{Clock, Entropy, SystemClock, Timestamp};
+pub use refusal::{Code, Refusal};

@@ -1,0 +1,227 @@
+//! The notebook itself.
+
+use secrecy::SecretString;
+
+use crate::clock::Timestamp;
+use crate::flavor::Flavor;
+use crate::id::{DomainId, NotebookId, ProjectId, UserId};
+use crate::image::Image;
+use crate::lease::Lease;
+use crate::operation::StepRecord;
+use crate::refusal::{Code, Refusal};
+use crate::status::{Event, Status};
+use crate::volume::Volume;
+
+/// Who a notebook belongs to. Names are kept as they were at creation: answers show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name.
+    pub user_name: String,
+    /// The account.
+    pub domain_id: DomainId,
+    /// The account's name.
+    pub domain_name: String,
+}
+
+/// A notebook, as it is kept.
+///
+/// Its status is private: [`Notebook::apply`] is the only way to move it, and goes through the one table.
+#[derive(Clone, Debug)]
+pub struct Notebook {
+    /// Its id.
+    pub id: NotebookId,
+    /// The project it is in.
+    pub project_id: ProjectId,
+    /// Who it belongs to.
+    pub owner: Owner,
+    /// Its name; names need not be unique.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Its size, as it was when it was made.
+    pub flavor: Flavor,
+    /// Its image.
+    pub image: Image,
+    /// Its volume.
+    pub volume: Volume,
+    /// The workspace it is in; `0` is the built-in one.
+    pub workspace_id: String,
+    status: Status,
+    /// Why it failed; only in failed statuses.
+    pub fail_reason: Option<String>,
+    /// When it was made.
+    pub create_at: Timestamp,
+    /// When its status last became stable: what clients see as `update_at`.
+    pub update_at: Timestamp,
+    /// Its automatic stop.
+    pub lease: Lease,
+    /// What opens it in a browser; a new one at each start.
+    pub token: SecretString,
+    /// What the gateway shows to the notebook server; never leaves Atelier.
+    pub upstream_secret: SecretString,
+    /// Whether it ever ran: only then it has a URL.
+    pub ever_ran: bool,
+    /// The steps of the creation or start under way, for `action_progress`; empty otherwise.
+    pub progress: Vec<StepRecord>,
+    /// Raised by every write; a writer who read an older one has lost.
+    pub generation: u64,
+}
+
+impl Notebook {
+    /// Its status.
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// What `event` makes of it at `now`. Refused with 6357, naming the status, when the table has no such way.
+    ///
+    /// `update_at` moves when a status is reached that rests; a request alone does not move it.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<(), Refusal> {
+        let next = self.status.on(event).ok_or_else(|| self.conflict(event))?;
+        if next.is_stable() && next != self.status {
+            self.update_at = now;
+        }
+        if !next.is_failed() {
+            self.fail_reason = None;
+        }
+        self.status = next;
+        Ok(())
+    }
+
+    fn conflict(&self, event: Event) -> Refusal {
+        let verb = match event {
+            Event::StartAsked => "started",
+            Event::StopAsked => "stopped",
+            Event::DeleteAsked => "deleted",
+            Event::SaveAsked => "saved",
+            _ => "changed",
+        };
+        Refusal::new(Code::Conflict, format!("notebook is {}; it cannot be {verb} now", self.status))
+    }
+
+    /// A notebook read back from a store, in the status it was kept with.
+    #[must_use]
+    pub fn with_stored_status(mut self, status: Status) -> Self {
+        self.status = status;
+        self
+    }
+}
+
+/// What a new notebook is made of.
+#[derive(Clone, Debug)]
+pub struct NewNotebook {
+    /// Its id.
+    pub id: NotebookId,
+    /// The project it is in.
+    pub project_id: ProjectId,
+    /// Who it belongs to.
+    pub owner: Owner,
+    /// Its name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Its size.
+    pub flavor: Flavor,
+    /// Its image.
+    pub image: Image,
+    /// Its volume.
+    pub volume: Volume,
+    /// Its workspace.
+    pub workspace_id: String,
+    /// Its first lease.
+    pub lease: Lease,
+    /// What opens it.
+    pub token: SecretString,
+    /// What the gateway shows to the notebook server.
+    pub upstream_secret: SecretString,
+    /// The steps that lie before it.
+    pub progress: Vec<StepRecord>,
+    /// When it is made.
+    pub create_at: Timestamp,
+}
+
+impl From<NewNotebook> for Notebook {
+    /// A new notebook is in the status INIT and in generation 0.
+    fn from(new: NewNotebook) -> Self {
+        Self {
+            id: new.id,
+            project_id: new.project_id,
+            owner: new.owner,
+            name: new.name,
+            description: new.description,
+            flavor: new.flavor,
+            image: new.image,
+            volume: new.volume,
+            workspace_id: new.workspace_id,
+            status: Status::Init,
+            fail_reason: None,
+            create_at: new.create_at,
+            update_at: new.create_at,
+            lease: new.lease,
+            token: new.token,
+            upstream_secret: new.upstream_secret,
+            ever_ran: false,
+            progress: new.progress,
+            generation: 0,
+        }
+    }
+}
+
+/// Checks a notebook's name: 1 to 128 letters, digits, hyphens, underscores or Chinese characters.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    let chars = name.chars().count();
+    if chars == 0 || chars > crate::limits::MAX_NAME_CHARS {
+        return Err(Refusal::bad_value("name", "1 to 128 characters long"));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || ('\u{4e00}'..='\u{9fa5}').contains(&c);
+    match name.chars().find(|c| !allowed(*c)) {
+        None => Ok(()),
+        Some(c) => Err(Refusal::new(
+            Code::ForbiddenCharacter,
+            format!("`name` may hold letters, digits, `-`, `_` and Chinese characters, not {c:?}"),
+        )),
+    }
+}
+
+/// Checks a description at creation: at most 512 characters, none of `& < > " ' /`.
+pub fn check_description(text: &str) -> Result<(), Refusal> {
+    if text.chars().count() > crate::limits::MAX_DESCRIPTION_CHARS {
+        return Err(Refusal::bad_value("description", "at most 512 characters long"));
+    }
+    match text.chars().find(|c| matches!(c, '&' | '<' | '>' | '"' | '\'' | '/')) {
+        None => Ok(()),
+        Some(c) => Err(Refusal::new(
+            Code::ForbiddenCharacter,
+            format!("`description` must not hold any of & < > \" ' /, but holds {c:?}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_contract() {
+        for good in ["a", "nb-1_X", "笔记本", &"x".repeat(128)] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        assert_eq!(check_name("").unwrap_err().code(), Code::BadValue);
+        assert_eq!(check_name(&"x".repeat(129)).unwrap_err().code(), Code::BadValue);
+        for bad in ["a b", "a.b", "a/b", "é", "\u{4dff}"] {
+            assert_eq!(check_name(bad).unwrap_err().code(), Code::ForbiddenCharacter, "{bad}");
+        }
+    }
+
+    #[test]
+    fn descriptions_follow_the_contract() {
+        assert_eq!(check_description(""), Ok(()));
+        assert_eq!(check_description(&"ü".repeat(512)), Ok(()));
+        assert_eq!(check_description(&"x".repeat(513)).unwrap_err().code(), Code::BadValue);
+        for bad in ['&', '<', '>', '"', '\'', '/'] {
+            assert_eq!(check_description(&bad.to_string()).unwrap_err().code(), Code::ForbiddenCharacter);
+        }
+    }
+}

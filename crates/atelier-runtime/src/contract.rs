@@ -1,0 +1,1 @@
+//! The tests that every runtime has to pass.

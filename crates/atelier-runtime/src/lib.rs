@@ -1,0 +1,185 @@
+//! The runtime's contract: what makes an instance of a notebook exist, run, answer and vanish.
+//!
+//! A runtime knows nothing of statuses, leases or people. It is told what should be, by idempotent calls in words of
+//! intent: each may be made twice, after a crash at any point of the first, and finds what the first one left. The
+//! first four are the documented steps of `action_progress`, in order.
+//!
+//! | call | afterwards |
+//! |---|---|
+//! | [`Runtime::prepare_image`] | the image can be used (it may have to be built or fetched first, which takes long) |
+//! | [`Runtime::prepare_storage`] | the volume exists in its full size |
+//! | [`Runtime::prepare_compute`] | the instance's container exists within its limits; nothing of the user's runs in it |
+//! | [`Runtime::configure_network`] | the container has its network |
+//! | [`Runtime::initialize`] | the notebook server has answered its first request |
+//! | [`Runtime::stop`] | nothing of the instance runs; the volume is kept, everything else of it is gone |
+//! | [`Runtime::remove`] | nothing is left, the volume included |
+//!
+//! *Unknown is not absent*: [`Observed::Absent`] means "asked, and found nothing". Not being able to ask is an error,
+//! and nothing may be decided from it.
+//!
+//! [`contract`] holds the tests that every runtime passes, [`simulated`] the runtime for tests of load and faults.
+
+pub mod contract;
+pub mod simulated;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use atelier_core::flavor::Capacity;
+use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::volume::Volume;
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Why a runtime did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// It may work if tried again: a resource was busy, a child was slow.
+    #[error("{0}")]
+    Transient(String),
+    /// Trying again cannot help: the image's recipe failed, the volume is damaged.
+    #[error("{0}")]
+    Permanent(String),
+    /// There is nothing of this notebook here.
+    #[error("the instance is not there")]
+    Absent,
+}
+
+impl RuntimeError {
+    /// Whether trying again may help.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient(_))
+    }
+}
+
+/// Everything a runtime has to know of one instance.
+#[derive(Clone, Debug)]
+pub struct InstanceSpec {
+    /// The notebook.
+    pub notebook: NotebookId,
+    /// Its volume.
+    pub volume: Volume,
+    /// Its image.
+    pub image: ImageId,
+    /// Thousandths of a CPU.
+    pub cpu_millis: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// What the notebook server accepts as its token. Only the gateway knows it; a new one at each start.
+    pub upstream_secret: SecretString,
+}
+
+/// What is there of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Asked, and found nothing running. A volume may be there.
+    Absent,
+    /// A container is there; its notebook server does not run (not yet, or not any more).
+    Idle {
+        /// Why the notebook server ended, when it did.
+        ended: Option<String>,
+    },
+    /// The notebook server runs.
+    Serving,
+}
+
+/// Takes news of a long step, for people: "building the image: installing packages (3 of 9)".
+pub trait Reporter: Send + Sync {
+    /// The step is doing `text` now.
+    fn report(&self, text: &str);
+}
+
+/// A reporter for nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn report(&self, _text: &str) {}
+}
+
+/// A connection to a notebook server.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Which runtime this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// Containers on this machine.
+    Local,
+    /// Pretends: nothing runs.
+    Simulated,
+}
+
+impl RuntimeKind {
+    /// Its name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+impl fmt::Display for RuntimeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What makes instances. See the module's table.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> RuntimeKind;
+
+    /// The machine's size. The factors of overcommitment are the caller's business: 1 here.
+    async fn capacity(&self) -> Result<Capacity, RuntimeError>;
+
+    /// Bytes of memory available at this moment.
+    async fn memory_available(&self) -> Result<u64, RuntimeError>;
+
+    /// The size of an image in bytes, once it is there.
+    async fn image_size(&self, image: ImageId) -> Result<Option<u64>, RuntimeError>;
+
+    /// The image can be used afterwards. Many callers may wait for one build.
+    async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError>;
+
+    /// The volume exists afterwards, in its full size. Never touches what is in an existing one.
+    async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// Takes [`Runtime::prepare_storage`] back: the volume is gone afterwards. Only for a creation that failed.
+    async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError>;
+
+    /// The instance's container exists afterwards, within its limits.
+    async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// The container has its network afterwards.
+    async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// The notebook server has answered a request afterwards.
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// Nothing of the instance runs afterwards. `Ok` also when nothing was there.
+    async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError>;
+
+    /// Nothing of the notebook is left afterwards, its volume included. `Ok` also when nothing was there.
+    async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError>;
+
+    /// What is there.
+    async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError>;
+
+    /// Every notebook of which anything is here, running or not: so that orphans can be found.
+    async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError>;
+
+    /// Opens a connection to the notebook server. [`RuntimeError::Absent`] when none runs.
+    async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError>;
+
+    /// The file with the notebook server's log, when there is one. It may be rotated and may not exist yet.
+    fn log_file(&self, id: NotebookId) -> Option<PathBuf>;
+
+    /// Returns at once when something may have changed by itself: a notebook server ended. Carries no data: whoever
+    /// wakes looks at everything. Safe to drop at any time.
+    async fn changed(&self);
+}

@@ -1,0 +1,171 @@
+//! The store's contract: what is kept, and what every engine must promise.
+//!
+//! Three promises carry the rest of the system:
+//!
+//! 1. **One write.** Every change of a notebook goes through [`NotebookStore::commit`]: the notebook's row, the
+//!    operations that act on it and the events that tell of it are written together or not at all.
+//! 2. **By generation.** A notebook is overwritten only where its generation is the one that the writer read. Losing is
+//!    an ordinary answer ([`Committed::Lost`]), told apart from [`Committed::Missing`].
+//! 3. **On disk.** When `commit` answers, the change survives the death of the process and of the machine.
+//!
+//! Secrets (tokens of notebooks, secrets of access keys) are sealed inside an engine, at its wall: callers hand over and
+//! receive plain [`secrecy::SecretString`]s, files and dumps hold only ciphertext.
+//!
+//! [`contract`] holds the tests that every engine has to pass.
+
+pub mod contract;
+pub mod people;
+
+use async_trait::async_trait;
+use atelier_core::clock::Timestamp;
+use atelier_core::event::NotebookEvent;
+use atelier_core::flavor::{Capacity, Held};
+use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
+use atelier_core::notebook::Notebook;
+use atelier_core::operation::Operation;
+use atelier_core::status::Status;
+
+/// The store could not answer. What was asked may be tried again; nothing is decided from this.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine failed; the cause is for the log.
+    #[error("the store failed: {0}")]
+    Engine(String),
+    /// A row holds what cannot be: written by a newer version, or damaged.
+    #[error("the store holds something unreadable: {0}")]
+    Unreadable(String),
+}
+
+/// One atomic change.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// What happens to the notebook's row; nothing when only operations or events are written.
+    pub notebook: Option<NotebookWrite>,
+    /// Operations to insert or overwrite, by id.
+    pub operations: Vec<Operation>,
+    /// Events to append.
+    pub events: Vec<NotebookEvent>,
+    /// What must hold inside the transaction, before the write.
+    pub conditions: Vec<Condition>,
+}
+
+/// What happens to a notebook's row.
+#[derive(Clone, Debug)]
+pub enum NotebookWrite {
+    /// A new row, kept with the generation that the notebook has.
+    Insert(Box<Notebook>),
+    /// Overwrites the row whose generation is the notebook's; it is kept with the next one.
+    Update(Box<Notebook>),
+    /// Removes the row with this generation. Its operations and events stay.
+    Remove(NotebookId, u64),
+}
+
+/// What must hold inside the transaction.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition {
+    /// The owner of the notebook in the write has fewer notebooks than this in its project.
+    FewerNotebooksThan(u32),
+    /// The flavor of the notebook in the write fits beside what all *other* notebooks hold.
+    Fits(Capacity),
+}
+
+/// What became of a commit. Only `Written` changed anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Written, and on disk. Holds the notebook's generation from now on (0 when no notebook was written or it was
+    /// removed).
+    Written(u64),
+    /// The notebook was changed by somebody else since it was read.
+    Lost,
+    /// The notebook does not exist (any more).
+    Missing,
+    /// The owner's quota is used up.
+    QuotaExhausted,
+    /// The flavor does not fit.
+    NoCapacity,
+}
+
+/// Which notebooks to list. Conditions join with *and*.
+#[derive(Clone, Debug)]
+pub struct NotebookQuery {
+    /// In this project.
+    pub project_id: ProjectId,
+    /// Of this user.
+    pub user_id: Option<UserId>,
+    /// With this text in their name, letter case counting.
+    pub name_contains: Option<String>,
+    /// In this status.
+    pub status: Option<Status>,
+    /// In this workspace.
+    pub workspace_id: Option<String>,
+    /// Sorted by this; ties by id, in the same direction.
+    pub sort_key: SortKey,
+    /// Largest first.
+    pub descending: bool,
+    /// Records to skip.
+    pub offset: u32,
+    /// Records to return at most.
+    pub limit: u32,
+}
+
+/// What a list of notebooks can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    /// The time of creation.
+    CreateAt,
+    /// The time of the last change of status.
+    UpdateAt,
+    /// The name.
+    Name,
+}
+
+/// One page of notebooks.
+#[derive(Clone, Debug)]
+pub struct NotebookPage {
+    /// The page.
+    pub items: Vec<Notebook>,
+    /// How many there are on all pages.
+    pub total: u64,
+}
+
+/// What is kept about notebooks.
+#[async_trait]
+pub trait NotebookStore: Send + Sync {
+    /// Writes one atomic change; durable when it answers.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// One notebook.
+    async fn notebook(&self, id: NotebookId) -> Result<Option<Notebook>, StoreError>;
+
+    /// A page of notebooks, and how many there are in all, from one moment.
+    async fn notebooks(&self, query: &NotebookQuery) -> Result<NotebookPage, StoreError>;
+
+    /// Every notebook there is, by id. For the start of a server.
+    async fn notebook_ids(&self) -> Result<Vec<(NotebookId, Status)>, StoreError>;
+
+    /// The ends of the leases of all RUNNING notebooks that have one. For the lease clock at the start of a server.
+    async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError>;
+
+    /// What all notebooks together hold ([`Status::holds_compute`]).
+    async fn held(&self) -> Result<Held, StoreError>;
+
+    /// One operation.
+    async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError>;
+
+    /// The operations of one notebook, oldest first.
+    async fn operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError>;
+
+    /// The operations that have not ended, oldest first.
+    async fn unfinished_operations(&self) -> Result<Vec<Operation>, StoreError>;
+
+    /// The events of one notebook, oldest first, after the given one, at most `limit`.
+    async fn events(
+        &self,
+        id: NotebookId,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, StoreError>;
+
+    /// Answers when the store can read and write.
+    async fn check(&self) -> Result<(), StoreError>;
+}

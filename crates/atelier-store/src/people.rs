@@ -1,0 +1,1 @@
+//! People: users, projects, domains and what proves who they are.
