@@ -23,3 +23,19 @@ pub struct Image {
 
 /// The id of the built-in image: the one that every example of the contract uses.
 pub const BUILT_IN: ImageId = ImageId::from_uuid(uuid::uuid!("e1a07296-22a8-4f05-8bc8-e936c8e54090"));
+
+impl Image {
+    /// The built-in image.
+    pub fn built_in(size_bytes: Option<u64>) -> Self {
+        let (namespace, name, tag) = ("atelier", "jupyterlab-cpu-py3", "1.0.0");
+        Self {
+            id: BUILT_IN,
+            name: name.into(),
+            tag: tag.into(),
+            namespace: namespace.into(),
+            description: "JupyterLab with Python 3, NumPy, pandas, Matplotlib, pip, uv and git".into(),
+            swr_path: format!("atelier.local/{namespace}/{name}:{tag}"),
+            size_bytes,
+        }
+    }
+}

@@ -1,19 +1,59 @@
 //! The engine: what happens to notebooks, durably.
-#![allow(clippy::todo, clippy::unused_async, missing_docs)]
+//!
+//! A command (create, start, stop, delete, renew) is one commit: the notebook in its new status, the operation that
+//! will bring it there, and the event that says who asked. It answers after that commit. From then on the operation is
+//! *driven*: its steps are applied one by one, each recorded before and after, until the notebook rests. If the process
+//! dies anywhere, the next one reads the unfinished operations and drives on; every step may run twice.
+//!
+//! ```text
+//!   command ──commit──► store ◄──commit── driver ──apply/undo──► runtime
+//!                         │                  ▲
+//!                 routes, lease clock ───────┘  (follow every commit, in memory)
+//! ```
+//!
+//! * [`mod@drive`] drives operations, one task per notebook at most.
+//! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
+//! * [`mod@lease_clock`] knows when the next lease ends.
+//! * [`mod@routes`] is what the gateway reads: memory only, never stale.
+//!
+//! A deletion is accepted in every status: it cancels what is under way, and its own steps take everything down,
+//! whatever was half made. All other commands meet one operation at a time.
 
-use std::sync::Arc;
+mod commands;
+mod drive;
+pub mod failpoint;
+mod lease_clock;
+pub mod plan;
+mod reconcile;
+mod routes;
+mod steps;
+pub mod time;
+mod write;
 
-use atelier_core::event::NotebookEvent;
-use atelier_core::flavor::Flavor;
-use atelier_core::id::{EventId, ImageId, NotebookId};
-use atelier_core::image::Image;
-use atelier_core::lease::{Grant, GrantRange, Lease, LeaseKind};
-use atelier_core::notebook::Notebook;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use atelier_core::flavor::{Capacity, Flavor};
+use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::status::Status;
-use atelier_core::{Caller, Clock, Entropy, Refusal};
-use atelier_runtime::Runtime;
-use atelier_store::{NotebookPage, NotebookStore, SortKey};
-use secrecy::SecretString;
+use atelier_core::{Entropy, Timestamp};
+use atelier_runtime::{Runtime, RuntimeError};
+use atelier_store::{NotebookStore, SortKey, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use routes::Route;
+pub use time::Timekeeper;
+
+use crate::drive::Drivers;
+use crate::lease_clock::LeaseClock;
+use crate::routes::Routes;
+use crate::write::NotebookLocks;
 
 /// What the engine is told by the configuration.
 #[derive(Clone, Debug)]
@@ -30,50 +70,76 @@ pub struct EngineConfig {
     pub memory_overcommit: u32,
 }
 
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            grants: GrantRange::CONTRACT,
+            notebooks_per_user: atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER,
+            flavors: Flavor::defaults(),
+            cpu_overcommit: 16,
+            memory_overcommit: 8,
+        }
+    }
+}
+
 /// A request for a new notebook, its fields already checked by themselves.
 #[derive(Clone, Debug)]
 pub struct CreateNotebook {
+    /// Its name.
     pub name: String,
+    /// Free text.
     pub description: String,
+    /// The flavor's id.
     pub flavor_id: String,
+    /// The image.
     pub image_id: ImageId,
+    /// The volume's size in GiB.
     pub capacity_gib: u32,
+    /// How long it may run.
     pub grant: Grant,
+    /// How the end of its lease is found.
     pub lease_kind: LeaseKind,
+    /// The workspace.
     pub workspace_id: String,
 }
 
 /// Which of the caller's own notebooks to list.
 #[derive(Clone, Debug)]
 pub struct ListNotebooks {
+    /// With this text in their name.
     pub name_contains: Option<String>,
+    /// In this status.
     pub status: Option<Status>,
+    /// In this workspace.
     pub workspace_id: String,
+    /// Sorted by this.
     pub sort_key: SortKey,
+    /// Largest first.
     pub descending: bool,
+    /// Records to skip.
     pub offset: u32,
+    /// Records to return at most.
     pub limit: u32,
 }
 
 /// A flavor on offer.
 #[derive(Clone, Debug)]
 pub struct OfferedFlavor {
+    /// The flavor.
     pub flavor: Flavor,
     /// No notebook of it can be made now.
     pub sold_out: bool,
 }
 
-/// What the gateway needs to know of a notebook. Always what was last committed.
-#[derive(Clone, Debug)]
-pub struct Route {
-    pub id: NotebookId,
-    pub name: String,
-    pub status: Status,
-    pub fail_reason: Option<String>,
-    /// What a visitor must show.
-    pub token: SecretString,
-    /// What the notebook server must be shown.
-    pub upstream_secret: SecretString,
+/// The engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store did not answer.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// The runtime did not answer.
+    #[error("the runtime cannot be asked: {0}")]
+    Runtime(#[from] RuntimeError),
 }
 
 /// The engine. Cheap to clone.
@@ -84,7 +150,20 @@ pub struct Engine {
 
 struct Inner {
     config: EngineConfig,
+    /// The host, with the factors of the configuration.
+    capacity: Capacity,
+    store: Arc<dyn NotebookStore>,
     runtime: Arc<dyn Runtime>,
+    time: Arc<dyn Timekeeper>,
+    entropy: Arc<dyn Entropy>,
+    routes: Routes,
+    leases: LeaseClock,
+    drivers: Drivers,
+    locks: NotebookLocks,
+    /// What long steps are doing at present. Not kept: after a restart the step says it anew.
+    notes: Mutex<HashMap<NotebookId, String>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
 }
 
 impl Engine {
@@ -93,107 +172,115 @@ impl Engine {
         config: EngineConfig,
         store: Arc<dyn NotebookStore>,
         runtime: Arc<dyn Runtime>,
-        clock: Arc<dyn Clock>,
+        time: Arc<dyn Timekeeper>,
         entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, anyhow_free::OpenError> {
-        let _ = (store, clock, entropy);
-        Ok(Self { inner: Arc::new(Inner { config, runtime }) })
+    ) -> Result<Self, OpenError> {
+        let machine = runtime.capacity().await?;
+        let capacity =
+            Capacity { cpu_overcommit: config.cpu_overcommit, memory_overcommit: config.memory_overcommit, ..machine };
+        let engine = Self {
+            inner: Arc::new(Inner {
+                config,
+                capacity,
+                store,
+                runtime,
+                time,
+                entropy,
+                routes: Routes::new(),
+                leases: LeaseClock::default(),
+                drivers: Drivers::default(),
+                locks: NotebookLocks::default(),
+                notes: Mutex::default(),
+                tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            }),
+        };
+        engine.load().await?;
+        engine.spawn_lease_clock();
+        engine.spawn_reconciler();
+        Ok(engine)
     }
 
-    /// Lets running steps end (or be resumed later) and ends the engine's tasks. Notebooks run on.
-    pub async fn shut_down(&self) {}
-
-    pub async fn create(&self, _: &Caller, _request_id: &str, _: CreateNotebook) -> Result<Notebook, Refusal> {
-        todo!()
+    /// Fills the routes and the lease clock, and resumes unfinished operations.
+    async fn load(&self) -> Result<(), StoreError> {
+        for (id, _) in self.inner.store.notebook_ids().await? {
+            if let Some(notebook) = self.inner.store.notebook(id).await? {
+                self.follow(&notebook);
+            }
+        }
+        for operation in self.inner.store.unfinished_operations().await? {
+            tracing::info!(notebook = %operation.notebook_id, operation = %operation.id, kind = %operation.kind,
+                "resuming the {} of notebook {}", operation.kind, operation.notebook_id);
+            self.drive(operation.notebook_id);
+        }
+        Ok(())
     }
 
-    pub async fn show(&self, _: &Caller, _: NotebookId) -> Result<Notebook, Refusal> {
-        todo!()
+    fn spawn_lease_clock(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stopping = engine.inner.stopping.clone();
+            loop {
+                let due = tokio::select! {
+                    () = stopping.cancelled() => return,
+                    due = engine.inner.leases.next_due(&*engine.inner.time) => due,
+                };
+                for id in due {
+                    let engine = engine.clone();
+                    engine.inner.tasks.clone().spawn(async move { engine.stop_by_lease(id).await });
+                }
+            }
+        });
     }
 
-    pub async fn list(&self, _: &Caller, _: ListNotebooks) -> Result<NotebookPage, Refusal> {
-        todo!()
+    /// Ends the engine's tasks. A step under way is broken off and resumed by the next start; notebooks run on.
+    pub async fn shut_down(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
     }
 
-    /// `grant`: what was asked for; `None`: the last one asked for.
-    pub async fn start(
-        &self,
-        _: &Caller,
-        _request_id: &str,
-        _: NotebookId,
-        _grant: Option<Grant>,
-        _kind: Option<LeaseKind>,
-    ) -> Result<Notebook, Refusal> {
-        todo!()
+    /// What the gateway needs to know of a notebook: always what was last committed, and from memory only.
+    pub fn route(&self, id: NotebookId) -> Option<Route> {
+        self.inner.routes.get(id)
     }
 
-    pub async fn stop(&self, _: &Caller, _request_id: &str, _: NotebookId) -> Result<Notebook, Refusal> {
-        todo!()
+    /// Wakes when any route changed.
+    pub fn route_changes(&self) -> watch::Receiver<u64> {
+        self.inner.routes.subscribe()
     }
 
-    pub async fn delete(&self, _: &Caller, _request_id: &str, _: NotebookId) -> Result<Notebook, Refusal> {
-        todo!()
-    }
-
-    /// Any status.
-    pub async fn lease(&self, _: &Caller, _: NotebookId) -> Result<Lease, Refusal> {
-        todo!()
-    }
-
-    /// 6327 unless RUNNING.
-    pub async fn renew(
-        &self,
-        _: &Caller,
-        _request_id: &str,
-        _: NotebookId,
-        _: Grant,
-        _: LeaseKind,
-    ) -> Result<Lease, Refusal> {
-        todo!()
-    }
-
-    pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
-        todo!()
-    }
-
-    /// The images that notebooks can be made from.
-    pub async fn images(&self) -> Result<Vec<Image>, Refusal> {
-        todo!()
-    }
-
-    pub async fn events(
-        &self,
-        _: &Caller,
-        _: NotebookId,
-        _after: Option<EventId>,
-        _limit: u32,
-    ) -> Result<Vec<NotebookEvent>, Refusal> {
-        todo!()
-    }
-
-    /// For the gateway; memory only, never stale.
-    pub fn route(&self, _: NotebookId) -> Option<Route> {
-        todo!()
-    }
-
+    /// The grants that leases may have.
     pub fn grants(&self) -> GrantRange {
         self.inner.config.grants
     }
 
+    /// What makes the instances.
     pub fn runtime(&self) -> &Arc<dyn Runtime> {
         &self.inner.runtime
     }
 
-    /// Whether the store and the runtime answer: for `/readyz`.
+    /// Whether the store and the runtime answer.
     pub async fn check(&self) -> Result<(), String> {
-        todo!()
+        self.inner.store.check().await.map_err(|e| e.to_string())?;
+        self.inner.runtime.list().await.map_err(|e| format!("the runtime cannot be asked: {e}"))?;
+        Ok(())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.time.now()
+    }
+
+    /// What a long step of this notebook is doing at present.
+    fn note(&self, id: NotebookId) -> Option<String> {
+        self.inner.notes.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn set_note(&self, id: NotebookId, note: Option<String>) {
+        let mut notes = self.inner.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => notes.insert(id, note),
+            None => notes.remove(&id),
+        };
     }
 }
-
-mod anyhow_free {
-    /// The engine could not be opened.
-    #[derive(Debug, thiserror::Error)]
-    #[error("{0}")]
-    pub struct OpenError(pub String);
-}
-pub use anyhow_free::OpenError;

@@ -1,0 +1,418 @@
+//! The commands: what a caller can ask for. Each mutating one is a single commit, answers after it, and then lets the
+//! operation be driven.
+//!
+//! A command runs in a task of its own: a client that goes away in the middle neither stops it between its commit and
+//! the driving, nor leaves the routes stale.
+
+use atelier_core::caller::{Actor, Caller, Origin};
+use atelier_core::event::NotebookEvent;
+use atelier_core::flavor::Flavor;
+use atelier_core::id::{EventId, NotebookId, OperationId, VolumeId};
+use atelier_core::image::{self, Image};
+use atelier_core::lease::{Grant, Lease, LeaseKind};
+use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::operation::{Operation, OperationKind, OperationState};
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::{Event, Status};
+use atelier_core::volume::Volume;
+use atelier_store::{Commit, Committed, Condition, NotebookPage, NotebookQuery, NotebookWrite};
+use secrecy::SecretString;
+
+use crate::write::{Change, hidden};
+use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
+
+fn origin(caller: &Caller, request_id: &str) -> Origin {
+    Origin {
+        actor: Actor::User(caller.user_id.clone(), caller.user_name.clone()),
+        request_id: Some(request_id.to_owned()),
+    }
+}
+
+/// The notebook is refused as not there when it is not the caller's own.
+fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
+    if notebook.project_id == caller.project_id && notebook.owner.user_id == caller.user_id {
+        Ok(())
+    } else {
+        Err(Refusal::no_notebook(&notebook.id.to_string()))
+    }
+}
+
+impl Engine {
+    /// Makes a notebook and starts it. Answers with the status CREATING and four steps that wait.
+    pub async fn create(&self, caller: &Caller, request_id: &str, new: CreateNotebook) -> Result<Notebook, Refusal> {
+        let image = self.images().await?.into_iter().find(|i| i.id == new.image_id).ok_or_else(|| {
+            Refusal::new(Code::UnknownImage, format!("image `{}` does not exist; see ListImage", new.image_id))
+        })?;
+        let flavor = self.flavor(&new.flavor_id)?;
+        if self.inner.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
+            return Err(sold_out(&flavor.id));
+        }
+        let (engine, origin, owner) = (self.clone(), origin(caller, request_id), caller.clone());
+        self.detached(async move { engine.insert(&owner, origin, new, image, flavor).await }).await
+    }
+
+    async fn insert(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        new: CreateNotebook,
+        image: Image,
+        flavor: Flavor,
+    ) -> Result<Notebook, Refusal> {
+        let flavor_id = flavor.id.clone();
+        let (mut notebook, operation) = self.new_notebook(caller, &origin, new, image, flavor)?;
+        let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
+        let commit = Commit {
+            notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
+            operations: vec![operation],
+            events: vec![event],
+            conditions: vec![
+                Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user),
+                Condition::Fits(self.inner.capacity),
+            ],
+        };
+        match self.inner.store.commit(commit).await.map_err(|e| hidden(&e))? {
+            Committed::Written(generation) => {
+                notebook.generation = generation;
+                self.follow(&notebook);
+                self.drive(notebook.id);
+                Ok(notebook)
+            }
+            Committed::QuotaExhausted => Err(self.quota_exhausted()),
+            Committed::NoCapacity => Err(sold_out(&flavor_id)),
+            Committed::Lost | Committed::Missing => {
+                tracing::error!(notebook = %notebook.id, "a fresh id was taken");
+                Err(Refusal::internal())
+            }
+        }
+    }
+
+    fn new_notebook(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        new: CreateNotebook,
+        image: Image,
+        flavor: Flavor,
+    ) -> Result<(Notebook, Operation), Refusal> {
+        let now = self.now();
+        let entropy = &*self.inner.entropy;
+        let id = NotebookId::generate(now, entropy);
+        let why = format!("{} asked for notebook `{}` with flavor `{}`", origin.actor, new.name, flavor.id);
+        let operation = self.operation(id, OperationKind::Create, origin, why);
+        let mut notebook = Notebook::from(NewNotebook {
+            id,
+            project_id: caller.project_id.clone(),
+            owner: Owner {
+                user_id: caller.user_id.clone(),
+                user_name: caller.user_name.clone(),
+                domain_id: caller.domain_id.clone(),
+                domain_name: caller.domain_name.clone(),
+            },
+            name: new.name,
+            description: new.description,
+            flavor,
+            image,
+            volume: Volume { id: VolumeId::generate(now, entropy), capacity_gib: new.capacity_gib },
+            workspace_id: new.workspace_id,
+            lease: Lease::written(now, now, new.grant, new.lease_kind),
+            token: self.new_token(),
+            upstream_secret: self.new_token(),
+            progress: operation.steps.clone(),
+            create_at: now,
+        });
+        notebook.apply(Event::Begin, now)?;
+        Ok((notebook, operation))
+    }
+
+    /// One of the caller's notebooks.
+    pub async fn show(&self, caller: &Caller, id: NotebookId) -> Result<Notebook, Refusal> {
+        let found = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
+        let notebook = found.ok_or_else(|| Refusal::no_notebook(&id.to_string()))?;
+        own(caller, &notebook)?;
+        Ok(self.with_note(notebook))
+    }
+
+    /// A page of the caller's notebooks.
+    pub async fn list(&self, caller: &Caller, wanted: ListNotebooks) -> Result<NotebookPage, Refusal> {
+        let query = NotebookQuery {
+            project_id: caller.project_id.clone(),
+            user_id: Some(caller.user_id.clone()),
+            name_contains: wanted.name_contains,
+            status: wanted.status,
+            workspace_id: Some(wanted.workspace_id),
+            sort_key: wanted.sort_key,
+            descending: wanted.descending,
+            offset: wanted.offset,
+            limit: wanted.limit,
+        };
+        let mut page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
+        page.items = page.items.into_iter().map(|n| self.with_note(n)).collect();
+        Ok(page)
+    }
+
+    /// Starts a notebook. `grant` and `kind`: what was asked for; `None`: what was asked for the last time.
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        request_id: &str,
+        id: NotebookId,
+        grant: Option<Grant>,
+        kind: Option<LeaseKind>,
+    ) -> Result<Notebook, Refusal> {
+        let origin = origin(caller, request_id);
+        let short = self.memory_is_short().await;
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            let started = engine
+                .change(id, |mut notebook| {
+                    own(&caller, &notebook)?;
+                    let now = engine.now();
+                    notebook.apply(Event::StartAsked, now)?;
+                    if engine.inner.capacity.is_too_small_for(&notebook.flavor) {
+                        return Err(sold_out(&notebook.flavor.id));
+                    }
+                    if short {
+                        return Err(Refusal::new(Code::NoCapacity, "the host has too little memory left for a start"));
+                    }
+                    let (last_grant, last_kind) = (notebook.lease.grant(), notebook.lease.kind());
+                    notebook.lease =
+                        notebook.lease.rewritten(now, grant.unwrap_or(last_grant), kind.unwrap_or(last_kind));
+                    notebook.token = engine.new_token();
+                    notebook.upstream_secret = engine.new_token();
+                    let why = format!("{} asked for a start", origin.actor);
+                    let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
+                    change.conditions.push(Condition::Fits(engine.inner.capacity));
+                    Ok(change)
+                })
+                .await?;
+            engine.drive(id);
+            Ok(started)
+        })
+        .await
+    }
+
+    /// Stops a notebook; its volume stays.
+    pub async fn stop(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
+        let origin = origin(caller, request_id);
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            let why = format!("{} asked for a stop", origin.actor);
+            let stopping = engine
+                .change(id, |mut notebook| {
+                    own(&caller, &notebook)?;
+                    notebook.apply(Event::StopAsked, engine.now())?;
+                    Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()))
+                })
+                .await?;
+            engine.drive(id);
+            Ok(stopping)
+        })
+        .await
+    }
+
+    /// Stops a notebook whose lease is over. Decides anew: the lease may have been renewed meanwhile.
+    pub(crate) async fn stop_by_lease(&self, id: NotebookId) {
+        let origin = Origin { actor: Actor::Lease, request_id: None };
+        let stopped = self
+            .change(id, |mut notebook| {
+                let now = self.now();
+                if notebook.status() != Status::Running || !notebook.lease.is_over(now) {
+                    return Err(Refusal::new(Code::Conflict, "the lease is not over"));
+                }
+                let why = format!(
+                    "the lease is over: {} ms were granted at {}, type {}",
+                    notebook.lease.grant().as_wire(),
+                    notebook.lease.update_at().as_millis(),
+                    notebook.lease.kind()
+                );
+                notebook.apply(Event::StopAsked, now)?;
+                Ok(self.asked(notebook, OperationKind::Stop, &origin, why))
+            })
+            .await;
+        match stopped {
+            Ok(notebook) => {
+                let late = notebook.lease.expiry().map_or(0, |end| self.now().millis_since(end));
+                tracing::info!(notebook = %id, late_ms = late, "the lease of notebook {id} is over; stopping it");
+                self.drive(id);
+            }
+            Err(refusal) if matches!(refusal.code(), Code::Conflict | Code::NotFound) => {}
+            // The store failed: look again soon, or the notebook would run on for ever.
+            Err(_) => self.inner.leases.set(id, Some(self.now().plus_millis(1000))),
+        }
+    }
+
+    /// Removes a notebook with its volume, whatever is under way. While it is being removed, the answer is the same.
+    pub async fn delete(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
+        let origin = origin(caller, request_id);
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            let why = format!("{} asked for deletion", origin.actor);
+            let deleting = engine
+                .change_with_operations(id, |mut notebook, operations| {
+                    own(&caller, &notebook)?;
+                    let already = notebook.status() == Status::Deleting;
+                    notebook.apply(Event::DeleteAsked, engine.now())?;
+                    if already {
+                        return Ok(Change::of(notebook));
+                    }
+                    let mut change = engine.asked(notebook, OperationKind::Delete, &origin, why.clone());
+                    change.operations.extend(engine.cancelled(operations, &why));
+                    Ok(change)
+                })
+                .await?;
+            engine.interrupt(id);
+            engine.drive(id);
+            Ok(deleting)
+        })
+        .await
+    }
+
+    /// What is under way, given up.
+    fn cancelled(&self, mut operations: Vec<Operation>, why: &str) -> Vec<Operation> {
+        operations.retain(|o| !o.state.is_ended());
+        for operation in &mut operations {
+            operation.state = OperationState::Cancelled;
+            operation.ended_at = Some(self.now());
+            operation.error = Some(why.to_owned());
+        }
+        operations
+    }
+
+    /// The lease, in every status.
+    pub async fn lease(&self, caller: &Caller, id: NotebookId) -> Result<Lease, Refusal> {
+        Ok(self.show(caller, id).await?.lease)
+    }
+
+    /// Writes a new lease from now on. Refused with 6327 unless the notebook is RUNNING.
+    pub async fn renew(
+        &self,
+        caller: &Caller,
+        request_id: &str,
+        id: NotebookId,
+        grant: Grant,
+        kind: LeaseKind,
+    ) -> Result<Lease, Refusal> {
+        let origin = origin(caller, request_id);
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            let renewed = engine
+                .change(id, |mut notebook| {
+                    own(&caller, &notebook)?;
+                    if notebook.status() != Status::Running {
+                        let message =
+                            format!("notebook is {}; its lease can be renewed only while RUNNING", notebook.status());
+                        return Err(Refusal::new(Code::NotRunning, message));
+                    }
+                    notebook.lease = notebook.lease.rewritten(engine.now(), grant, kind);
+                    let why =
+                        format!("{} renewed the lease: {} ms from now, type {kind}", origin.actor, grant.as_wire());
+                    let event = engine.event(&notebook, &origin, "lease.renewed", why);
+                    Ok(Change { events: vec![event], ..Change::of(notebook) })
+                })
+                .await?;
+            Ok(renewed.lease)
+        })
+        .await
+    }
+
+    /// The flavors, and which of them are sold out.
+    pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
+        let held = self.inner.store.held().await.map_err(|e| hidden(&e))?;
+        let short = self.memory_is_short().await;
+        let offer = |flavor: &Flavor| OfferedFlavor {
+            sold_out: short || !self.inner.capacity.fits(held, flavor),
+            flavor: flavor.clone(),
+        };
+        Ok(self.inner.config.flavors.iter().map(offer).collect())
+    }
+
+    /// The images that notebooks can be made from.
+    pub async fn images(&self) -> Result<Vec<Image>, Refusal> {
+        let size_bytes = self.inner.runtime.image_size(image::BUILT_IN).await.unwrap_or_else(|error| {
+            tracing::warn!("the size of the built-in image is not known: {error}");
+            None
+        });
+        Ok(vec![Image::built_in(size_bytes)])
+    }
+
+    /// The history of one of the caller's notebooks.
+    pub async fn events(
+        &self,
+        caller: &Caller,
+        id: NotebookId,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, Refusal> {
+        self.show(caller, id).await?;
+        self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
+    }
+
+    fn flavor(&self, id: &str) -> Result<Flavor, Refusal> {
+        let offered = &self.inner.config.flavors;
+        offered.iter().find(|f| f.id == id).cloned().ok_or_else(|| {
+            let known: Vec<_> = offered.iter().map(|f| format!("`{}`", f.id)).collect();
+            Refusal::new(Code::UnknownFlavor, format!("flavor `{id}` does not exist; there are {}", known.join(", ")))
+        })
+    }
+
+    /// Less than a tenth of the host's memory is available. Not being able to ask is not short.
+    async fn memory_is_short(&self) -> bool {
+        match self.inner.runtime.memory_available().await {
+            Ok(bytes) => bytes < self.inner.capacity.memory_bytes / 10,
+            Err(error) => {
+                tracing::warn!("the available memory is not known: {error}");
+                false
+            }
+        }
+    }
+
+    /// A change by which an operation begins.
+    fn asked(&self, mut notebook: Notebook, kind: OperationKind, origin: &Origin, why: String) -> Change {
+        let operation = self.operation(notebook.id, kind, origin, why.clone());
+        notebook.progress = match kind {
+            OperationKind::Create | OperationKind::Start => operation.steps.clone(),
+            OperationKind::Stop | OperationKind::Delete => Vec::new(),
+        };
+        let event = self.event(&notebook, origin, &format!("{kind}.asked"), why);
+        Change { operations: vec![operation], events: vec![event], ..Change::of(notebook) }
+    }
+
+    fn operation(&self, id: NotebookId, kind: OperationKind, origin: &Origin, why: String) -> Operation {
+        let now = self.now();
+        Operation::new(OperationId::generate(now, &*self.inner.entropy), id, kind, origin.clone(), why, now)
+    }
+
+    /// A secret in the form of a random UUID, as the contract shows tokens.
+    fn new_token(&self) -> SecretString {
+        let mut random = [0; 16];
+        self.inner.entropy.fill(&mut random);
+        uuid::Builder::from_random_bytes(random).into_uuid().to_string().into()
+    }
+
+    /// The notebook with what its present step is doing.
+    fn with_note(&self, mut notebook: Notebook) -> Notebook {
+        use atelier_core::operation::StepState;
+        if let Some(step) = notebook.progress.iter_mut().find(|s| s.state == StepState::Began)
+            && let Some(note) = self.note(notebook.id)
+        {
+            step.note = Some(note);
+        }
+        notebook
+    }
+
+    /// Runs to its end even when the caller goes away.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.inner.tasks.spawn(work).await.unwrap_or_else(|error| {
+            tracing::error!("a command ended abnormally: {error}");
+            Err(Refusal::internal())
+        })
+    }
+}
+
+fn sold_out(flavor: &str) -> Refusal {
+    Refusal::new(Code::FlavorSoldOut, format!("flavor `{flavor}` is sold out; see ListFlavors for others"))
+}

@@ -1,0 +1,321 @@
+//! Driving operations to their end.
+//!
+//! At most one task drives a notebook. It takes the oldest unfinished operation, applies its steps in order, records
+//! each, and looks again until none is left. Between two steps there is one commit: it records the step that is done
+//! and the one that begins. A failed step turns the operation round: its begun steps are taken back, last one first.
+//!
+//! A deletion interrupts: the step under way is broken off (every call of a runtime may be), and the deletion's own
+//! steps take down whatever is there.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use atelier_core::event::NotebookEvent;
+use atelier_core::id::NotebookId;
+use atelier_core::notebook::Notebook;
+use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::Event;
+use tokio_util::sync::CancellationToken;
+
+use crate::write::Change;
+use crate::{Engine, failpoint};
+
+/// The tasks that drive notebooks.
+#[derive(Default)]
+pub(crate) struct Drivers(Mutex<HashMap<NotebookId, Driver>>);
+
+struct Driver {
+    /// Breaks off the step under way.
+    interrupt: CancellationToken,
+    /// Somebody wants the task to look again before it ends.
+    again: bool,
+}
+
+impl Drivers {
+    fn map(&self) -> MutexGuard<'_, HashMap<NotebookId, Driver>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True when the caller must start the task; else a running one will look again.
+    fn enter(&self, id: NotebookId) -> bool {
+        let mut map = self.map();
+        if let Some(driver) = map.get_mut(&id) {
+            driver.again = true;
+            return false;
+        }
+        map.insert(id, Driver { interrupt: CancellationToken::new(), again: false });
+        true
+    }
+
+    /// True when the task may end; false when it was asked to look again.
+    fn leave(&self, id: NotebookId) -> bool {
+        let mut map = self.map();
+        if let Some(driver) = map.get_mut(&id)
+            && driver.again
+        {
+            driver.again = false;
+            return false;
+        }
+        map.remove(&id);
+        true
+    }
+
+    fn interrupt(&self, id: NotebookId) {
+        if let Some(driver) = self.map().get(&id) {
+            driver.interrupt.cancel();
+        }
+    }
+
+    /// A fresh way to interrupt the operation that begins now.
+    fn fresh_interrupt(&self, id: NotebookId) -> CancellationToken {
+        let token = CancellationToken::new();
+        if let Some(driver) = self.map().get_mut(&id) {
+            driver.interrupt = token.clone();
+        }
+        token
+    }
+}
+
+/// How the driving of one operation ended.
+enum Driven {
+    /// It ended, or was given up for another: look for the next one.
+    Ended,
+    /// The engine shuts down, or the store failed: leave it as it is.
+    Left,
+}
+
+/// Why a record was not written.
+enum NotRecorded {
+    /// The operation was given up meanwhile.
+    GivenUp,
+    /// The store failed.
+    Failed,
+}
+
+impl Engine {
+    /// Lets a task drive what is unfinished for this notebook.
+    pub(crate) fn drive(&self, id: NotebookId) {
+        if !self.inner.drivers.enter(id) {
+            return;
+        }
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            loop {
+                let driven = engine.drive_next(id).await;
+                match driven {
+                    Some(Driven::Left) => {
+                        engine.inner.drivers.map().remove(&id);
+                        return;
+                    }
+                    None if engine.inner.drivers.leave(id) => return,
+                    Some(Driven::Ended) | None => {}
+                }
+            }
+        });
+    }
+
+    /// Breaks off the step under way for this notebook.
+    pub(crate) fn interrupt(&self, id: NotebookId) {
+        self.inner.drivers.interrupt(id);
+    }
+
+    /// Drives the oldest unfinished operation; `None` when there is none.
+    async fn drive_next(&self, id: NotebookId) -> Option<Driven> {
+        let interrupt = self.inner.drivers.fresh_interrupt(id);
+        let operation = match self.inner.store.operations_of(id).await {
+            Ok(operations) => operations.into_iter().find(|o| !o.state.is_ended())?,
+            Err(error) => {
+                tracing::error!(notebook = %id, "cannot read the operations of notebook {id}: {error}");
+                return Some(self.pause().await);
+            }
+        };
+        let driven = match operation.state {
+            OperationState::Undoing => self.drive_back(operation).await,
+            _ => self.drive_forward(operation, &interrupt).await,
+        };
+        self.set_note(id, None);
+        Some(match driven {
+            Ok(driven) => driven,
+            Err(NotRecorded::GivenUp) => Driven::Ended,
+            Err(NotRecorded::Failed) => self.pause().await,
+        })
+    }
+
+    /// The store failed: wait a little before the next try, unless the engine shuts down.
+    async fn pause(&self) -> Driven {
+        tokio::select! {
+            () = self.inner.stopping.cancelled() => Driven::Left,
+            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => Driven::Ended,
+        }
+    }
+
+    async fn drive_forward(
+        &self,
+        mut operation: Operation,
+        interrupt: &CancellationToken,
+    ) -> Result<Driven, NotRecorded> {
+        let kind = operation.kind.as_str();
+        let mut notebook = self
+            .record(&mut operation, |engine, notebook, operation| {
+                engine.begin_next(notebook, operation);
+                Ok(None)
+            })
+            .await?;
+        while let Some(at) = operation.next_step() {
+            let step = operation.steps[at].name;
+            let first = operation.steps[at].attempts == 1;
+            let applied = tokio::select! {
+                biased;
+                () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
+                () = interrupt.cancelled() => return Ok(Driven::Ended),
+                applied = self.apply(&notebook, operation.kind, step, first) => applied,
+            };
+            self.set_note(notebook.id, None);
+            if let Err(reason) = applied {
+                tracing::warn!(notebook = %notebook.id, operation = %operation.id, step = %step,
+                    "step {step} of the {kind} of notebook {} failed: {reason}", notebook.id);
+                self.record(&mut operation, |_, notebook, operation| {
+                    operation.state = OperationState::Undoing;
+                    operation.error = Some(reason.clone());
+                    operation.steps[at].state = StepState::Failed;
+                    operation.steps[at].note = Some(reason.clone());
+                    mirror(notebook, operation);
+                    Ok(None)
+                })
+                .await?;
+                return self.drive_back(operation).await;
+            }
+            failpoint::reach("op", kind, step.as_str(), "effect");
+            notebook = self.record(&mut operation, move |e, n, o| e.done(n, o, at)).await?;
+            failpoint::reach("op", kind, step.as_str(), "record");
+        }
+        Ok(Driven::Ended)
+    }
+
+    /// Records that the next step begins.
+    fn begin_next(&self, notebook: &mut Notebook, operation: &mut Operation) {
+        let now = self.now();
+        if let Some(at) = operation.next_step() {
+            let step = &mut operation.steps[at];
+            step.state = StepState::Began;
+            step.attempts += 1;
+            step.began_at.get_or_insert(now);
+        }
+        mirror(notebook, operation);
+    }
+
+    /// Records that step `at` is done, and that the next one begins or the operation ends.
+    fn done(
+        &self,
+        notebook: &mut Notebook,
+        operation: &mut Operation,
+        at: usize,
+    ) -> Result<Option<NotebookEvent>, Refusal> {
+        let now = self.now();
+        let step = &mut operation.steps[at];
+        step.state = StepState::Done;
+        step.ended_at = Some(now);
+        if operation.next_step().is_some() {
+            self.begin_next(notebook, operation);
+            return Ok(None);
+        }
+        operation.state = OperationState::Done;
+        operation.ended_at = Some(now);
+        notebook.progress.clear();
+        match operation.kind {
+            OperationKind::Create | OperationKind::Start => {
+                notebook.apply(Event::Ready, now)?;
+                notebook.ever_ran = true;
+                notebook.lease = notebook.lease.rewritten(now, notebook.lease.grant(), notebook.lease.kind());
+            }
+            OperationKind::Stop | OperationKind::Delete => notebook.apply(Event::Gone, now)?,
+        }
+        let why = format!("after {} ms", now.millis_since(operation.began_at));
+        Ok(Some(self.event(notebook, &operation.origin, &format!("{}.done", operation.kind), why)))
+    }
+
+    /// Takes the begun steps of a failed operation back, and ends it.
+    async fn drive_back(&self, mut operation: Operation) -> Result<Driven, NotRecorded> {
+        let kind = operation.kind.as_str();
+        let failed = operation.steps.iter().find(|s| s.state == StepState::Failed).map(|s| s.name);
+        while let Some(at) = operation.next_undo() {
+            let step = operation.steps[at].name;
+            if let Err(reason) = self.undo(operation.notebook_id, operation.kind, step, failed).await {
+                // What could not be taken back is left for the deletion, which every failed status allows.
+                tracing::error!(notebook = %operation.notebook_id, operation = %operation.id, step = %step,
+                    "undoing step {step} of the {kind} of notebook {} failed: {reason}", operation.notebook_id);
+            }
+            failpoint::reach("undo", kind, step.as_str(), "effect");
+            self.record(&mut operation, move |_, _, operation| {
+                operation.steps[at].state = StepState::Undone;
+                Ok(None)
+            })
+            .await?;
+            failpoint::reach("undo", kind, step.as_str(), "record");
+        }
+        self.record(&mut operation, |e, n, o| e.failed(n, o, failed)).await?;
+        Ok(Driven::Ended)
+    }
+
+    /// Records the end of a failed operation, with its reason.
+    fn failed(
+        &self,
+        notebook: &mut Notebook,
+        operation: &mut Operation,
+        failed: Option<StepName>,
+    ) -> Result<Option<NotebookEvent>, Refusal> {
+        let now = self.now();
+        let reason = operation.error.clone().unwrap_or_else(|| "unknown".into());
+        let event = match (operation.kind, failed) {
+            (OperationKind::Create, Some(StepName::InitializeInstance)) => Event::ServerFailed,
+            _ => Event::Broke,
+        };
+        notebook.apply(event, now)?;
+        notebook.fail_reason = Some(reason.clone());
+        notebook.progress.clear();
+        operation.state = OperationState::Failed;
+        operation.ended_at = Some(now);
+        Ok(Some(self.event(notebook, &operation.origin, &format!("{}.failed", operation.kind), reason)))
+    }
+
+    /// Writes what `decide` makes of notebook and operation, unless the operation was given up meanwhile.
+    async fn record(
+        &self,
+        operation: &mut Operation,
+        mut decide: impl FnMut(&Self, &mut Notebook, &mut Operation) -> Result<Option<NotebookEvent>, Refusal> + Send,
+    ) -> Result<Notebook, NotRecorded> {
+        let id = operation.id;
+        let mut kept = None;
+        let written = self
+            .change_with_operations(operation.notebook_id, |mut notebook, operations| {
+                let Some(mut current) = operations.into_iter().find(|o| o.id == id && !o.state.is_ended()) else {
+                    return Err(Refusal::new(Code::Conflict, "the operation was given up"));
+                };
+                let event = decide(self, &mut notebook, &mut current)?;
+                kept = Some(current.clone());
+                Ok(Change { operations: vec![current], events: event.into_iter().collect(), ..Change::of(notebook) })
+            })
+            .await;
+        match written {
+            Ok(notebook) => {
+                if let Some(kept) = kept {
+                    *operation = kept;
+                }
+                Ok(notebook)
+            }
+            Err(refusal) if refusal.code() == Code::Internal => Err(NotRecorded::Failed),
+            Err(refusal) => {
+                tracing::debug!(operation = %id, "operation {id} goes no further: {refusal}");
+                Err(NotRecorded::GivenUp)
+            }
+        }
+    }
+}
+
+/// Shows the steps of a creation or a start in the notebook, for `action_progress`.
+fn mirror(notebook: &mut Notebook, operation: &Operation) {
+    if matches!(operation.kind, OperationKind::Create | OperationKind::Start) {
+        notebook.progress.clone_from(&operation.steps);
+    }
+}

@@ -1,0 +1,80 @@
+//! Looking after notebooks at rest: what runs is compared with what is kept, when the runtime says that something
+//! changed, and every so often besides.
+
+use std::time::Duration;
+
+use atelier_core::caller::Origin;
+use atelier_core::id::NotebookId;
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::{Event, Status};
+
+use crate::Engine;
+use crate::plan::{Action, Seen, plan};
+use crate::write::Change;
+
+/// How long nothing is looked at when nobody says that something changed.
+const SLOW_POLL: Duration = Duration::from_secs(30);
+
+impl Engine {
+    pub(crate) fn spawn_reconciler(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stopping = engine.inner.stopping.clone();
+            loop {
+                // Wait for the news before looking, so that none between the look and the wait is missed.
+                let changed = engine.inner.runtime.changed();
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = engine.reconcile() => {}
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = changed => {}
+                    () = tokio::time::sleep(SLOW_POLL) => {}
+                }
+            }
+        });
+    }
+
+    /// Looks at every running notebook once.
+    pub async fn reconcile(&self) {
+        for id in self.inner.routes.running() {
+            self.reconcile_one(id).await;
+        }
+    }
+
+    async fn reconcile_one(&self, id: NotebookId) {
+        let seen = match self.inner.runtime.observe(id).await {
+            Ok(observed) => Seen::Is(observed),
+            Err(error) => {
+                tracing::warn!(notebook = %id, "notebook {id} cannot be observed: {error}");
+                Seen::Unknown
+            }
+        };
+        let Ok(Some(notebook)) = self.inner.store.notebook(id).await else { return };
+        match plan(notebook.status(), notebook.lease, &seen, self.now()) {
+            Action::Wait => {}
+            Action::StopByLease => self.stop_by_lease(id).await,
+            Action::Fault(reason) => self.fault(id, notebook.generation, reason).await,
+        }
+    }
+
+    /// Records a fault of a running notebook, unless anything happened to it since `generation`.
+    async fn fault(&self, id: NotebookId, generation: u64, reason: String) {
+        let origin = Origin::system();
+        let recorded = self
+            .change(id, |mut notebook| {
+                if notebook.generation != generation || notebook.status() != Status::Running {
+                    return Err(Refusal::new(Code::Conflict, "the notebook has changed"));
+                }
+                notebook.apply(Event::Broke, self.now())?;
+                notebook.fail_reason = Some(reason.clone());
+                let event = self.event(&notebook, &origin, "fault", reason.clone());
+                Ok(Change { events: vec![event], ..Change::of(notebook) })
+            })
+            .await;
+        if recorded.is_ok() {
+            tracing::warn!(notebook = %id, "notebook {id} is in ERROR: {reason}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The routes: what the gateway has to know of each notebook, in memory.
+//!
+//! The table is changed in one place, right after a commit, by the only process that writes the store. So it is never
+//! stale: a token that was replaced, or a notebook that was stopped, is refused from the next request on. Readers take
+//! a lock for the length of one look-up.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use atelier_core::id::NotebookId;
+use atelier_core::notebook::Notebook;
+use atelier_core::status::Status;
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+/// What the gateway needs to know of a notebook.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The notebook.
+    pub id: NotebookId,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    /// Why it failed, when it did.
+    pub fail_reason: Option<String>,
+    /// What a visitor must show.
+    pub token: SecretString,
+    /// What the notebook server must be shown.
+    pub upstream_secret: SecretString,
+}
+
+/// The table of all routes.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    by_id: RwLock<HashMap<NotebookId, Route>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self { by_id: RwLock::default(), changes: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn get(&self, id: NotebookId) -> Option<Route> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The notebooks that rest in RUNNING.
+    pub(crate) fn running(&self) -> Vec<NotebookId> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.values().filter(|r| r.status == Status::Running).map(|r| r.id).collect()
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes over what was just committed. Returns without waking anybody when nothing that routes depend on changed.
+    pub(crate) fn put(&self, notebook: &Notebook) {
+        let route = Route {
+            id: notebook.id,
+            name: notebook.name.clone(),
+            status: notebook.status(),
+            fail_reason: notebook.fail_reason.clone(),
+            token: notebook.token.clone(),
+            upstream_secret: notebook.upstream_secret.clone(),
+        };
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(notebook.id, route);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    pub(crate) fn remove(&self, id: NotebookId) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.changes.send_modify(|n| *n += 1);
+    }
+}

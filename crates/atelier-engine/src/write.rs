@@ -1,0 +1,157 @@
+//! Changing a notebook: read, decide, write where the generation is the one that was read, and try again when somebody
+//! else was quicker. What was committed is then followed by the routes and the lease clock.
+
+use atelier_core::caller::Origin;
+use atelier_core::event::NotebookEvent;
+use atelier_core::id::{EventId, NotebookId};
+use atelier_core::notebook::Notebook;
+use atelier_core::operation::Operation;
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::Status;
+use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
+
+use crate::Engine;
+
+/// A decided change.
+pub(crate) struct Change {
+    pub(crate) notebook: Notebook,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) events: Vec<NotebookEvent>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+impl Change {
+    pub(crate) const fn of(notebook: Notebook) -> Self {
+        Self { notebook, operations: Vec::new(), events: Vec::new(), conditions: Vec::new() }
+    }
+}
+
+/// Hides a failure of the store from the caller; the log has it.
+pub(crate) fn hidden(error: &StoreError) -> Refusal {
+    tracing::error!("{error}");
+    Refusal::internal()
+}
+
+impl Engine {
+    /// Reads the notebook, lets `decide` make the change and writes it; again when the write lost a race. `decide` must
+    /// have no effect of its own: it may run several times.
+    ///
+    /// A lock per notebook keeps commits and what follows them in one order, and lets callers of this process queue
+    /// instead of racing; the generation guards against everybody else. Not to be dropped half-way: a commit that
+    /// nothing follows leaves the routes stale.
+    pub(crate) async fn change(
+        &self,
+        id: NotebookId,
+        mut decide: impl FnMut(Notebook) -> Result<Change, Refusal> + Send,
+    ) -> Result<Notebook, Refusal> {
+        self.change_seeing(id, false, |notebook, _| decide(notebook)).await
+    }
+
+    /// As [`Engine::change`], for decisions that depend on what is under way: the notebook's operations, read after it.
+    pub(crate) async fn change_with_operations(
+        &self,
+        id: NotebookId,
+        decide: impl FnMut(Notebook, Vec<Operation>) -> Result<Change, Refusal> + Send,
+    ) -> Result<Notebook, Refusal> {
+        self.change_seeing(id, true, decide).await
+    }
+
+    async fn change_seeing(
+        &self,
+        id: NotebookId,
+        see_operations: bool,
+        mut decide: impl FnMut(Notebook, Vec<Operation>) -> Result<Change, Refusal> + Send,
+    ) -> Result<Notebook, Refusal> {
+        let _one_at_a_time = self.inner.locks.lock(id).await;
+        loop {
+            let read = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
+            let read = read.ok_or_else(|| Refusal::no_notebook(&id.to_string()))?;
+            let operations = if see_operations {
+                self.inner.store.operations_of(id).await.map_err(|e| hidden(&e))?
+            } else {
+                Vec::new()
+            };
+            let mut change = decide(read, operations)?;
+            let write = if change.notebook.status() == Status::Deleted {
+                NotebookWrite::Remove(id, change.notebook.generation)
+            } else {
+                NotebookWrite::Update(Box::new(change.notebook.clone()))
+            };
+            let commit = Commit {
+                notebook: Some(write),
+                operations: change.operations,
+                events: change.events,
+                conditions: change.conditions,
+            };
+            match self.inner.store.commit(commit).await.map_err(|e| hidden(&e))? {
+                Committed::Written(generation) => {
+                    change.notebook.generation = generation;
+                    self.follow(&change.notebook);
+                    return Ok(change.notebook);
+                }
+                Committed::Lost => {}
+                Committed::Missing => return Err(Refusal::no_notebook(&id.to_string())),
+                Committed::QuotaExhausted => return Err(self.quota_exhausted()),
+                Committed::NoCapacity => {
+                    return Err(Refusal::new(
+                        Code::NoCapacity,
+                        format!(
+                            "there is no capacity left for flavor `{}`; stop a notebook first",
+                            change.notebook.flavor.id
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn quota_exhausted(&self) -> Refusal {
+        let limit = self.inner.config.notebooks_per_user;
+        Refusal::new(
+            Code::QuotaExhausted,
+            format!("the quota of {limit} notebooks per user is used up; delete one first"),
+        )
+    }
+
+    /// Lets the routes and the lease clock follow a commit.
+    pub(crate) fn follow(&self, notebook: &Notebook) {
+        if notebook.status() == Status::Deleted {
+            self.inner.routes.remove(notebook.id);
+            self.inner.leases.set(notebook.id, None);
+            return;
+        }
+        self.inner.routes.put(notebook);
+        let end = if notebook.status() == Status::Running { notebook.lease.expiry() } else { None };
+        self.inner.leases.set(notebook.id, end);
+    }
+
+    /// An event of this notebook, now.
+    pub(crate) fn event(&self, notebook: &Notebook, origin: &Origin, what: &str, why: String) -> NotebookEvent {
+        let at = self.now();
+        NotebookEvent {
+            id: EventId::generate(at, &*self.inner.entropy),
+            notebook_id: notebook.id,
+            project_id: notebook.project_id.clone(),
+            at,
+            what: what.into(),
+            origin: origin.clone(),
+            why,
+        }
+    }
+}
+
+/// One lock per notebook, nearly: notebooks share a fixed number of locks, chosen by id.
+pub(crate) struct NotebookLocks(Vec<tokio::sync::Mutex<()>>);
+
+impl Default for NotebookLocks {
+    fn default() -> Self {
+        Self((0..256).map(|_| tokio::sync::Mutex::default()).collect())
+    }
+}
+
+impl NotebookLocks {
+    /// The last byte of an id is random, so the locks are used evenly.
+    async fn lock(&self, id: NotebookId) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0[usize::from(id.as_uuid().as_bytes()[15])].lock().await
+    }
+}
