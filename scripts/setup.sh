@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs what is missing on this machine, and nothing else: `setup.sh GROUP…` with the groups below.
+#
+# A need is a question ("is there a `mkfs.xfs`?") and the Debian package that answers it. Only the packages of
+# unanswered questions are installed, so that the second run costs no more than asking. Rust is the one thing that
+# must be there before.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+command_is_there() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+
+missing=()
+need() { # need PACKAGE QUESTION…
+    local package="$1"
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+static_libc() { test -n "$(find /usr/lib /lib -maxdepth 2 -name libc.a -print -quit 2>/dev/null)"; }
+ca_certificates() { test -s /etc/ssl/certs/ca-certificates.crt; }
+python_venv() { python3 -c 'import ensurepip, venv'; }
+
+for group in "$@"; do
+    case "$group" in
+        build)
+            command_is_there cargo || {
+                say 'cargo is missing: install Rust 1.95 or later (with rustfmt and clippy), then run this again'
+                exit 1
+            }
+            need gcc command_is_there cc
+            need libc6-dev static_libc
+            need python3 command_is_there python3
+            need ca-certificates ca_certificates
+            ;;
+        run)
+            need xfsprogs command_is_there mkfs.xfs
+            need mmdebstrap command_is_there mmdebstrap
+            need nftables command_is_there nft
+            need iproute2 command_is_there ip
+            ;;
+        test) need python3-venv python_venv ;;
+        bench)
+            need wrk command_is_there wrk
+            need npm command_is_there npm
+            ;;
+        virtual-machine)
+            need qemu-system-x86 command_is_there qemu-system-x86_64
+            need cpio command_is_there cpio
+            ;;
+        *)
+            say "\`$group\` is not a group; the groups are build, run, test, bench, virtual-machine"
+            exit 2
+            ;;
+    esac
+done
+
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+command_is_there apt-get || {
+    say "missing here: ${missing[*]} (names of Debian packages); install what provides them, then run this again"
+    exit 1
+}
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command_is_there sudo || {
+        say "missing here: ${missing[*]}; run this as root, or install sudo"
+        exit 1
+    }
+    as_root=(sudo)
+fi
+say "installing ${missing[*]}"
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2; }
+# A fresh machine has no package lists; an old one has lists whose packages are gone. Fetch them once in both cases.
+apt install -y --no-install-recommends "${missing[@]}" || {
+    say 'fetching the package lists, then trying again'
+    apt update
+    apt install -y --no-install-recommends "${missing[@]}"
+}

@@ -1,0 +1,162 @@
+"""`atelier serve` as a process: started on a free port, stopped, killed, started again."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+from . import children
+from .deadline import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LISTENING = re.compile(r"listening on http://(?P<host>[^:/\s]+):(?P<port>\d+)")
+
+
+def binary(failpoints=False):
+    """The server to test: what the environment names, else the development build."""
+    name = "ATELIER_BINARY_FAILPOINTS" if failpoints else "ATELIER_BINARY"
+    if name in os.environ:
+        return Path(os.environ[name])
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+    return target / "debug" / "atelier"
+
+
+class Server:
+    """One server on one data folder. The port is chosen at the first start and kept at the next ones, as an operator
+    would have it; so are the options."""
+
+    def __init__(self, data_dir, runtime="local", failpoints=False, environment=None, log=None):
+        self.data_dir = Path(data_dir)
+        self.runtime = runtime
+        self.binary = binary(failpoints)
+        self.environment = dict(environment or {})
+        self.log = Path(log) if log else self.data_dir.parent / f"{self.data_dir.name}.log"
+        self.port = 0
+        self.process = None
+        self._listening = threading.Event()
+        self._lines = []
+
+    def start(self, environment=None, seconds=60.0):
+        """Starts the server and returns when it listens. Raises when it ends before."""
+        assert self.process is None or self.process.poll() is not None, "the server runs already"
+        self._listening.clear()
+        self._lines = []
+        # The host's own settings must not leak into the tests.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATELIER_")}
+        self.process = subprocess.Popen(
+            self.command(),
+            env={**inherited, **self.environment, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+        children.spawned(self.process.pid)
+        reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        reader.start()
+        wait_until(
+            lambda: self._listening.is_set() or self.process.poll() is not None,
+            f"the server listens; see {self.log}",
+            seconds,
+            0.01,
+        )
+        if not self._listening.is_set():
+            reader.join(5)
+            raise ServerEndedError(self.process.returncode, self.text())
+        return self
+
+    def command(self):
+        """The command line of the next start."""
+        return [
+            str(self.binary),
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--runtime",
+            self.runtime,
+        ]
+
+    def _read(self, process):
+        with open(self.log, "a", encoding="utf-8") as log:
+            for raw in process.stderr:
+                line = raw.decode(errors="replace")
+                log.write(line)
+                log.flush()
+                self._lines.append(line)
+                found = LISTENING.search(line)
+                if found and process is self.process:
+                    self.port = int(found["port"])
+                    self._listening.set()
+
+    @property
+    def url(self):
+        """The address that it said it listens on."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def authority(self):
+        """Host and port as a Host header has them."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self):
+        """The number of the server's process."""
+        return self.process.pid
+
+    def admin(self):
+        """What the first start has written for the operator; its mode is checked on the way."""
+        path = self.data_dir / "admin.json"
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == 0o600, f"`{path}` has mode {mode:o}"
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def text(self, tail=4000):
+        """The end of what the present run has said."""
+        return "".join(self._lines)[-tail:]
+
+    def resident_bytes(self):
+        """The resident memory of the server's process alone."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def stop(self, seconds=40.0):
+        """Asks the server to drain, and returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self):
+        """Kills the server as abruptly as a power cut would."""
+        self.process.kill()
+        return self.process.wait(10)
+
+    def wait_for_death(self, seconds=60.0):
+        """Returns the exit status once the server has died by itself."""
+        return self.process.wait(seconds)
+
+    def is_running(self):
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
+
+class ServerEndedError(AssertionError):
+    """The server ended instead of listening."""
+
+    def __init__(self, code, said):
+        super().__init__(f"the server ended with {code}:\n{said}")
+        self.code = code
+        self.said = said
+
+
+def free_port():
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
