@@ -1,0 +1,202 @@
+//! The one writer.
+//!
+//! SQLite lets one connection write at a time. Instead of letting writers meet at its lock, every write of the process
+//! is queued to one task that owns the one writing connection. A write is a *job*: a closure that gets the connection
+//! inside a transaction and answers a value or an error.
+//!
+//! **Group commit.** Most of a durable write is the wait for the disk, and one wait serves any number of jobs. The
+//! task therefore takes all jobs that queued up while it was busy, runs each in a savepoint of its own inside one
+//! transaction, commits once, and only then answers them all:
+//!
+//! * A job that fails is rolled back to its savepoint; the others stay.
+//! * A job sees what the jobs before it wrote, as if they had committed already.
+//! * When the transaction itself fails (begin, savepoint or commit), *every* job of the group gets an error, also one
+//!   that wrote nothing: what it read may never have been committed. The connection is then opened anew, so that no
+//!   state of a half-failed transaction lives on.
+//!
+//! A job must pass on the errors of its statements: SQLite may have rolled back the whole transaction, and a statement
+//! after that would stand alone.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use atelier_store::StoreError;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::failed;
+
+/// What a job does; boxed, because it borrows the connection.
+pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
+
+/// Jobs that may wait before callers have to.
+const QUEUE: usize = 1024;
+/// Jobs that share one commit at most, so that the first of them does not wait for all the world.
+const GROUP: usize = 128;
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Write(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Writer {
+    /// Starts the task that owns `connection`. It ends when the writer is closed or dropped.
+    pub(crate) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+        let (queue, messages) = mpsc::channel(QUEUE);
+        tokio::spawn(Desk { connection: Some(connection), options }.serve(messages));
+        Self { queue }
+    }
+
+    /// Runs `work` in a transaction; it is on disk when this answers `Ok`.
+    ///
+    /// A caller who stops waiting does not undo the work.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let job = Pending { work: Some(work), outcome: None, answer };
+        self.queue.send(Message::Write(Box::new(job))).await.map_err(|_| closed())?;
+        outcome.await.map_err(|_| closed())?
+    }
+
+    /// Lets the queued jobs end, folds the log into the database file and closes the connection.
+    pub(crate) async fn close(&self) {
+        let (answer, done) = oneshot::channel();
+        if self.queue.send(Message::Close(answer)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Engine("the store is closed".into())
+}
+
+/// A job of any answer.
+trait Job: Send {
+    /// Does the work; `true` when its writes are to be kept.
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
+
+    /// Answers, once the fate of the transaction is known.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Pending<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Pending<T, F>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+{
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>> {
+        Box::pin(async move {
+            if let Some(work) = self.work.take() {
+                self.outcome = Some(work(connection).await);
+            }
+            matches!(self.outcome, Some(Ok(_)))
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(shared)) => Err(shared),
+            (Some(outcome), Ok(())) => outcome,
+            (None, Ok(())) => Err(closed()),
+        };
+        // Whoever asked may have stopped waiting; what was written stays written.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Where the jobs are done.
+struct Desk {
+    connection: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
+}
+
+impl Desk {
+    async fn serve(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut waiting = Vec::with_capacity(GROUP);
+        let mut closing = Vec::new();
+        while messages.recv_many(&mut waiting, GROUP).await > 0 {
+            let mut jobs = Vec::with_capacity(waiting.len());
+            for message in waiting.drain(..) {
+                match message {
+                    Message::Write(job) => jobs.push(job),
+                    Message::Close(answer) => {
+                        messages.close();
+                        closing.push(answer);
+                    }
+                }
+            }
+            self.serve_group(jobs).await;
+        }
+        self.leave().await;
+        for answer in closing {
+            let _ = answer.send(());
+        }
+    }
+
+    async fn serve_group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let committed = self.run_group(&mut jobs).await.map_err(|error| error.to_string());
+        if let Err(error) = &committed {
+            tracing::error!(%error, jobs = jobs.len(), "a transaction failed");
+            self.forget_connection().await;
+        }
+        for job in jobs {
+            job.answer(committed.clone().map_err(StoreError::Engine));
+        }
+    }
+
+    async fn run_group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            empty => empty.insert(self.options.connect().await?),
+        };
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for job in jobs {
+            let mut savepoint = transaction.begin().await?;
+            if job.run(&mut savepoint).await {
+                savepoint.commit().await?;
+            } else {
+                savepoint.rollback().await?;
+            }
+        }
+        transaction.commit().await
+    }
+
+    async fn forget_connection(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+
+    /// Without this the next start would find the last changes in the log and take them over from there; nothing
+    /// would be lost, but a copy of the database file alone would be old.
+    async fn leave(mut self) {
+        if let Some(connection) = &mut self.connection {
+            let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await;
+            if let Err(error) = folded.map_err(failed) {
+                tracing::warn!(%error, "the log could not be folded into the database file");
+            }
+        }
+        self.forget_connection().await;
+    }
+}
