@@ -1,1 +1,235 @@
-//! The tests that every runtime has to pass.
+//! The tests that every runtime has to pass, whatever it drives.
+//!
+//! A runtime's own test makes a [`Bed`] (where it can be opened, and opened again as after a restart of the server) and
+//! calls [`run_all`]. Each case makes notebooks of its own and removes them.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "these are tests"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atelier_core::clock::{Entropy, Timestamp};
+use atelier_core::id::{NotebookId, VolumeId};
+use atelier_core::image;
+use atelier_core::volume::Volume;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{InstanceSpec, Observed, Runtime, RuntimeError, Silent};
+
+/// Where a runtime can be opened.
+#[async_trait]
+pub trait Bed: Send + Sync {
+    /// Opens the runtime on what is there, as a server does at its start.
+    async fn open(&self) -> Arc<dyn Runtime>;
+}
+
+/// Unlike bytes for unlike ids; nothing secret.
+struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, out: &mut [u8]) {
+        let n = self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        for (to, from) in out.iter_mut().zip(n.iter().cycle()) {
+            *to = *from;
+        }
+    }
+}
+
+static COUNT: Counting = Counting(AtomicU64::new(1));
+
+/// A small notebook that nothing was made of yet.
+pub fn new_spec() -> InstanceSpec {
+    // The process id keeps the ids of test programs that run side by side apart.
+    let now = Timestamp::from_millis(1_700_000_000_000 + i64::from(std::process::id()));
+    InstanceSpec {
+        notebook: NotebookId::generate(now, &COUNT),
+        volume: Volume { id: VolumeId::generate(now, &COUNT), capacity_gib: 5 },
+        image: image::BUILT_IN,
+        cpu_millis: 500,
+        memory_bytes: 512 << 20,
+        upstream_secret: "contract-test-secret".to_owned().into(),
+    }
+}
+
+/// How far a notebook is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Upto {
+    /// Its volume is there.
+    Storage,
+    /// Its container is there.
+    Compute,
+    /// Its network is there.
+    Network,
+    /// Its notebook server answers.
+    Serving,
+}
+
+const ALL: [Upto; 4] = [Upto::Storage, Upto::Compute, Upto::Network, Upto::Serving];
+
+/// Brings a notebook as far as `upto`.
+pub async fn bring(runtime: &dyn Runtime, spec: &InstanceSpec, upto: Upto) {
+    runtime.prepare_image(spec.image, &Silent).await.expect("image");
+    runtime.prepare_storage(spec).await.expect("storage");
+    if upto >= Upto::Compute {
+        runtime.prepare_compute(spec).await.expect("compute");
+    }
+    if upto >= Upto::Network {
+        runtime.configure_network(spec).await.expect("network");
+    }
+    if upto >= Upto::Serving {
+        runtime.initialize(spec).await.expect("server");
+    }
+}
+
+/// Asks the notebook server for its status; the status line of the answer.
+pub async fn ask(runtime: &dyn Runtime, spec: &InstanceSpec) -> String {
+    use secrecy::ExposeSecret;
+    let mut stream = runtime.connect(spec.notebook).await.expect("connect");
+    let request = format!(
+        "GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: token {}\r\n\r\n",
+        spec.upstream_secret.expose_secret()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "the server closed early");
+        line.push(byte[0]);
+    }
+    String::from_utf8_lossy(&line).trim_end().to_owned()
+}
+
+async fn is_listed(runtime: &dyn Runtime, spec: &InstanceSpec) -> bool {
+    runtime.list().await.unwrap().contains(&spec.notebook)
+}
+
+/// Runs every case.
+pub async fn run_all(bed: &dyn Bed) {
+    let runtime = bed.open().await;
+    nothing_is_there_at_first(&*runtime).await;
+    a_notebook_lives_and_dies(&*runtime).await;
+    every_call_may_be_made_twice(&*runtime).await;
+    a_stop_is_whole_after_every_step(&*runtime).await;
+    a_removal_is_whole_after_every_step(&*runtime).await;
+    storage_can_be_discarded(&*runtime).await;
+    notebooks_do_not_touch_each_other(&*runtime).await;
+    a_call_that_is_dropped_leaves_nothing_behind(&*runtime).await;
+    drop(runtime);
+    instances_outlive_the_server(bed).await;
+}
+
+async fn nothing_is_there_at_first(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(!is_listed(runtime, &spec).await);
+    assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
+    runtime.stop(spec.notebook).await.unwrap();
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.discard_storage(spec.notebook).await.unwrap();
+    assert!(runtime.capacity().await.unwrap().memory_bytes > 0);
+    assert!(runtime.memory_available().await.unwrap() > 0);
+}
+
+async fn a_notebook_lives_and_dies(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    bring(runtime, &spec, Upto::Serving).await;
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Serving);
+    assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");
+
+    runtime.stop(spec.notebook).await.unwrap();
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
+    assert!(is_listed(runtime, &spec).await, "the volume is kept");
+
+    bring(runtime, &spec, Upto::Serving).await;
+    assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");
+
+    runtime.remove(spec.notebook).await.unwrap();
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(!is_listed(runtime, &spec).await);
+}
+
+async fn every_call_may_be_made_twice(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    for upto in ALL {
+        bring(runtime, &spec, upto).await;
+        bring(runtime, &spec, upto).await;
+    }
+    assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");
+    runtime.stop(spec.notebook).await.unwrap();
+    runtime.stop(spec.notebook).await.unwrap();
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.remove(spec.notebook).await.unwrap();
+    assert!(!is_listed(runtime, &spec).await);
+}
+
+async fn a_stop_is_whole_after_every_step(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    for upto in ALL {
+        bring(runtime, &spec, upto).await;
+        runtime.stop(spec.notebook).await.unwrap();
+        assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent, "after {upto:?}");
+        assert!(is_listed(runtime, &spec).await, "after {upto:?}");
+    }
+    runtime.remove(spec.notebook).await.unwrap();
+}
+
+async fn a_removal_is_whole_after_every_step(runtime: &dyn Runtime) {
+    for upto in ALL {
+        let spec = new_spec();
+        bring(runtime, &spec, upto).await;
+        runtime.remove(spec.notebook).await.unwrap();
+        assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent, "after {upto:?}");
+        assert!(!is_listed(runtime, &spec).await, "after {upto:?}");
+    }
+}
+
+async fn storage_can_be_discarded(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    bring(runtime, &spec, Upto::Storage).await;
+    assert!(is_listed(runtime, &spec).await);
+    runtime.discard_storage(spec.notebook).await.unwrap();
+    assert!(!is_listed(runtime, &spec).await);
+}
+
+async fn notebooks_do_not_touch_each_other(runtime: &dyn Runtime) {
+    let (one, other) = (new_spec(), new_spec());
+    tokio::join!(bring(runtime, &one, Upto::Serving), bring(runtime, &other, Upto::Serving));
+    runtime.remove(one.notebook).await.unwrap();
+    assert_eq!(ask(runtime, &other).await, "HTTP/1.1 200 OK");
+    runtime.remove(other.notebook).await.unwrap();
+}
+
+async fn a_call_that_is_dropped_leaves_nothing_behind(runtime: &dyn Runtime) {
+    for upto in [Upto::Compute, Upto::Network, Upto::Serving] {
+        for micros in [0, 300, 3_000, 20_000] {
+            let spec = new_spec();
+            bring(runtime, &spec, Upto::Storage).await;
+            let _ = tokio::time::timeout(Duration::from_micros(micros), bring(runtime, &spec, upto)).await;
+            runtime.remove(spec.notebook).await.unwrap();
+            assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+            assert!(!is_listed(runtime, &spec).await, "dropped {upto:?} after {micros} µs");
+        }
+    }
+}
+
+async fn instances_outlive_the_server(bed: &dyn Bed) {
+    let spec = new_spec();
+    let first = bed.open().await;
+    bring(&*first, &spec, Upto::Serving).await;
+    drop(first);
+
+    let second = bed.open().await;
+    assert_eq!(second.observe(spec.notebook).await.unwrap(), Observed::Serving);
+    assert_eq!(ask(&*second, &spec).await, "HTTP/1.1 200 OK");
+    assert!(is_listed(&*second, &spec).await);
+    second.remove(spec.notebook).await.unwrap();
+    assert!(!is_listed(&*second, &spec).await);
+}

@@ -1,1 +1,308 @@
-//! The simulated runtime.
+//! The simulated runtime: it keeps the promises of the trait and runs nothing.
+//!
+//! It exists for tests of load and faults, where thousands of notebooks must come and go in seconds and where calls
+//! must fail on command. What it "runs" is a folder of small files, one folder per notebook, so that a server that was
+//! killed finds its instances again, and leftovers can be counted by listing a folder. Its notebook server answers
+//! every HTTP request with a line that says it is simulated; nothing that a user computes ever happens.
+//!
+//! The files are written by plain blocking calls: they take microseconds, and nobody's work depends on this runtime.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use atelier_core::flavor::Capacity;
+use atelier_core::id::{ImageId, NotebookId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use crate::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind};
+
+/// The calls that faults can be injected into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`Runtime::prepare_image`]
+    PrepareImage,
+    /// [`Runtime::prepare_storage`]
+    PrepareStorage,
+    /// [`Runtime::discard_storage`]
+    DiscardStorage,
+    /// [`Runtime::prepare_compute`]
+    PrepareCompute,
+    /// [`Runtime::configure_network`]
+    ConfigureNetwork,
+    /// [`Runtime::initialize`]
+    Initialize,
+    /// [`Runtime::stop`]
+    Stop,
+    /// [`Runtime::remove`]
+    Remove,
+    /// [`Runtime::observe`]
+    Observe,
+}
+
+/// Decides before each call whether it fails, and may let it wait.
+#[async_trait]
+pub trait Faults: Send + Sync {
+    /// An error makes the call fail before it had any effect.
+    async fn before(&self, call: Call, id: Option<NotebookId>) -> Result<(), RuntimeError>;
+}
+
+/// No faults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFaults;
+
+#[async_trait]
+impl Faults for NoFaults {
+    async fn before(&self, _call: Call, _id: Option<NotebookId>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+}
+
+/// The simulated runtime.
+pub struct SimulatedRuntime {
+    folder: PathBuf,
+    capacity: Capacity,
+    faults: Arc<dyn Faults>,
+    broken: Mutex<HashSet<NotebookId>>,
+    changed: Notify,
+}
+
+/// What is kept of a notebook, in the order in which it comes to be.
+const VOLUME: &str = "volume";
+const CONTAINER: &str = "container";
+const NETWORK: &str = "network";
+const SERVER: &str = "server";
+
+impl SimulatedRuntime {
+    /// A runtime that keeps its pretended instances in `folder`, on a pretended machine of this size.
+    pub fn open(folder: &Path, capacity: Capacity, faults: Arc<dyn Faults>) -> Result<Self, RuntimeError> {
+        std::fs::create_dir_all(folder).map_err(|e| failed(folder, &e))?;
+        Ok(Self { folder: folder.into(), capacity, faults, broken: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Pretends that the notebook server of `id` ended by itself.
+    pub fn break_server(&self, id: NotebookId) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.changed.notify_waiters();
+    }
+
+    fn is_broken(&self, id: NotebookId) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    fn path(&self, id: NotebookId, what: &str) -> PathBuf {
+        self.folder.join(id.to_string()).join(what)
+    }
+
+    fn has(&self, id: NotebookId, what: &str) -> bool {
+        self.path(id, what).exists()
+    }
+
+    fn put(&self, id: NotebookId, what: &str, content: &str) -> Result<(), RuntimeError> {
+        let path = self.path(id, what);
+        let folder = self.folder.join(id.to_string());
+        std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, &e))?;
+        std::fs::write(&path, content).map_err(|e| failed(&path, &e))
+    }
+
+    fn take(&self, id: NotebookId, what: &str) -> Result<(), RuntimeError> {
+        let path = self.path(id, what);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(&path, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_folder(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let folder = self.folder.join(id.to_string());
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(&folder, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn stop_all(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        for what in [SERVER, NETWORK, CONTAINER] {
+            self.take(id, what)?;
+        }
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        Ok(())
+    }
+
+    /// A later step is refused while an earlier one is missing: an engine that mixes them up is found out.
+    fn needs(&self, id: NotebookId, what: &str) -> Result<(), RuntimeError> {
+        if self.has(id, what) { Ok(()) } else { Err(RuntimeError::Permanent(format!("there is no {what} yet"))) }
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> RuntimeError {
+    RuntimeError::Transient(format!("{}: {error}", path.display()))
+}
+
+#[async_trait]
+impl Runtime for SimulatedRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Simulated
+    }
+
+    async fn capacity(&self) -> Result<Capacity, RuntimeError> {
+        Ok(self.capacity)
+    }
+
+    async fn memory_available(&self) -> Result<u64, RuntimeError> {
+        Ok(self.capacity.memory_bytes)
+    }
+
+    async fn image_size(&self, _image: ImageId) -> Result<Option<u64>, RuntimeError> {
+        Ok(None)
+    }
+
+    async fn prepare_image(&self, _image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError> {
+        reporter.report("simulated: no image is needed");
+        self.faults.before(Call::PrepareImage, None).await
+    }
+
+    async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.faults.before(Call::PrepareStorage, Some(spec.notebook)).await?;
+        if self.has(spec.notebook, VOLUME) {
+            return Ok(());
+        }
+        self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))
+    }
+
+    async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.faults.before(Call::DiscardStorage, Some(id)).await?;
+        self.take_folder(id)
+    }
+
+    async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.faults.before(Call::PrepareCompute, Some(spec.notebook)).await?;
+        self.needs(spec.notebook, VOLUME)?;
+        self.put(spec.notebook, CONTAINER, &format!("{} m, {} bytes", spec.cpu_millis, spec.memory_bytes))
+    }
+
+    async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.faults.before(Call::ConfigureNetwork, Some(spec.notebook)).await?;
+        self.needs(spec.notebook, CONTAINER)?;
+        self.put(spec.notebook, NETWORK, "")
+    }
+
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.faults.before(Call::Initialize, Some(spec.notebook)).await?;
+        self.needs(spec.notebook, NETWORK)?;
+        self.put(spec.notebook, SERVER, "")
+    }
+
+    async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.faults.before(Call::Stop, Some(id)).await?;
+        self.stop_all(id)
+    }
+
+    async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.faults.before(Call::Remove, Some(id)).await?;
+        self.stop_all(id)?;
+        self.take_folder(id)
+    }
+
+    async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
+        self.faults.before(Call::Observe, Some(id)).await?;
+        Ok(if !self.has(id, CONTAINER) {
+            Observed::Absent
+        } else if self.is_broken(id) {
+            Observed::Idle { ended: Some("it was made to end".into()) }
+        } else if self.has(id, SERVER) {
+            Observed::Serving
+        } else {
+            Observed::Idle { ended: None }
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
+        let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
+        Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
+        if !self.has(id, SERVER) || self.is_broken(id) {
+            return Err(RuntimeError::Absent);
+        }
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(answer(far));
+        Ok(Box::new(near))
+    }
+
+    fn log_file(&self, _id: NotebookId) -> Option<PathBuf> {
+        None
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Answers HTTP requests until the other side closes: each with one line, its body read and dropped.
+async fn answer(mut stream: tokio::io::DuplexStream) {
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let Ok(n) = stream.read(&mut buffer).await else { return };
+        if n == 0 {
+            return;
+        }
+        read.extend_from_slice(&buffer[..n]);
+        while let Some(end) = request_end(&read) {
+            read.drain(..end);
+            let body = "{\"simulated\":true}\n";
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if stream.write_all(head.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Where the first whole request in `read` ends. Bodies without a stated length are not understood.
+fn request_end(read: &[u8]) -> Option<usize> {
+    let head = read.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&read[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    (read.len() >= head + length).then_some(head + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::contract::{self, Bed};
+
+    struct Folder(tempfile::TempDir);
+
+    #[async_trait]
+    impl Bed for Folder {
+        async fn open(&self) -> Arc<dyn Runtime> {
+            let capacity =
+                Capacity { cpu_millis: 8000, memory_bytes: 16 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
+            Arc::new(SimulatedRuntime::open(self.0.path(), capacity, Arc::new(NoFaults)).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_runtimes() {
+        contract::run_all(&Folder(tempfile::tempdir().unwrap())).await;
+    }
+
+    #[test]
+    fn requests_are_told_apart() {
+        assert_eq!(request_end(b"GET / HTTP/1.1\r\n\r"), None);
+        assert_eq!(request_end(b"GET / HTTP/1.1\r\n\r\nGET"), Some(18));
+        assert_eq!(request_end(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"), None);
+        assert_eq!(request_end(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(41));
+    }
+}
