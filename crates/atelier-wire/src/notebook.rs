@@ -1,0 +1,204 @@
+//! Notebooks.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::image::Image;
+use crate::lease::{Lease, LeaseReq};
+
+/// A notebook. All times are milliseconds since 1970 UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notebook {
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// Its name; names need not be unique.
+    pub name: String,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Where it is in its life, for example `RUNNING`.
+    pub status: String,
+    /// Why it failed; only when it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_reason: Option<String>,
+    /// `NOTEBOOK`.
+    pub feature: String,
+    /// The id of its flavor.
+    pub flavor: String,
+    /// Its image.
+    pub image: Image,
+    /// Its automatic stop.
+    pub lease: Lease,
+    /// Its volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeRes>,
+    /// How it can be reached at present.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointRes>,
+    /// Where it opens, once it ran: `url?token=token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What opens it; a new one at each start. Absent only where the reader may not open it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The steps of the creation or start under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_progress: Option<Vec<JobProgress>>,
+    /// What is charged at present.
+    #[serde(default)]
+    pub billing_items: Vec<String>,
+    /// Who it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+    /// The id of the user it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The workspace it is in.
+    pub workspace_id: String,
+    /// When it was made.
+    pub create_at: i64,
+    /// When its status last changed.
+    pub update_at: i64,
+}
+
+/// One step of a creation or a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobProgress {
+    /// The notebook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notebook_id: Option<String>,
+    /// 1 storage, 2 compute resources, 3 network, 4 the instance itself.
+    pub step: u8,
+    /// `WAITING`, `PROCESSING`, `COMPLETED` or `FAILED`.
+    pub status: String,
+    /// What the step does, and what it is doing at present.
+    #[serde(default)]
+    pub description: String,
+    /// The same text.
+    #[serde(default)]
+    pub step_description: String,
+}
+
+/// A way to reach a notebook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndpointRes {
+    /// `NOTEBOOK`.
+    pub service: String,
+    /// The same word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_service: Option<String>,
+    /// Where.
+    #[serde(default)]
+    pub uri: String,
+    /// The key pairs that open it; for SSH only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_pair_names: Vec<String>,
+    /// The same names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// The addresses that may connect; for SSH only, empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_access_ips: Vec<String>,
+}
+
+/// A notebook's volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeRes {
+    /// `EVS`: an own block volume.
+    pub category: String,
+    /// `MANAGED`: it is made and destroyed with the notebook.
+    pub ownership: String,
+    /// GiB.
+    pub capacity: u32,
+    /// Where it is in the notebook.
+    #[serde(default)]
+    pub mount_path: String,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The account it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Domain {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A page of notebooks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotebookPage {
+    /// The page's number, from 0.
+    pub current: u32,
+    /// The records.
+    pub data: Vec<Notebook>,
+    /// How many pages there are.
+    pub pages: u64,
+    /// Records to a page: the limit in force.
+    pub size: u64,
+    /// Records in all.
+    pub total: u64,
+}
+
+/// A request for a new notebook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotebookCreateRequest {
+    /// 1 to 128 letters, digits, `-`, `_` or Chinese characters.
+    pub name: String,
+    /// At most 512 characters, none of `& < > " ' /`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `NOTEBOOK`, which is also the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// The id of the flavor.
+    pub flavor: String,
+    /// The id of the image.
+    #[schema(format = "uuid")]
+    pub image_id: String,
+    /// The volume.
+    pub volume: VolumeReq,
+    /// Milliseconds to run; −1 for no automatic stop. When given, `lease` is not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<i64>,
+    /// The automatic stop; one hour when neither is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseReq>,
+    /// `0`, which is also the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<String>,
+    /// Ways to reach the notebook; `NOTEBOOK` is always there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointReq>,
+}
+
+/// A wish for a way to reach a notebook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndpointReq {
+    /// `NOTEBOOK`.
+    pub service: String,
+}
+
+/// A wish for a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeReq {
+    /// `EVS`.
+    pub category: String,
+    /// `MANAGED`.
+    pub ownership: String,
+    /// GiB, 5 to 4096; 5 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+}
