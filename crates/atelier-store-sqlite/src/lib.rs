@@ -1,7 +1,56 @@
-//! The store on SQLite: one file, durable at every answer.
+//! The store on `SQLite`: one file, durable at every answer.
+//!
+//! # What holds
+//!
+//! * **An answer means it is on disk.** The file is in WAL mode with `synchronous = FULL`, so a commit returns after
+//!   the log was forced out.
+//! * **One writer.** All writes of the process go through one connection, owned by one task ([`writer`]); writes that
+//!   wait together share one commit and so one wait for the disk. [`readers`] never wait for it, nor it for them.
+//! * **Secrets are sealed** ([`Sealer`]) before they reach `SQLite`; the file, its log and any copy hold ciphertext. The
+//!   master key is proven when the file is opened.
+//! * **Only this version's schema.** Migrations are embedded and numbered; a file of a newer version is refused.
+//!
+//! The file belongs to one process at a time. That is for whoever owns the data folder to ensure, by a lock on it; a
+//! second process would do no harm to the file, but its writes would meet this one's at `SQLite`'s lock.
+//!
+//! The file is not checked for damage at every start: that reads all of it. `SQLite` notices a damaged page when it
+//! reads it, and every value that is read back is checked on its way.
+//!
+//! # Adding to it
+//!
+//! A kind of row gets a module of its own, with its statements and their conversion. Writing is
+//! [`SqliteStore::write`] with a job, reading is `&mut *store.reader().await`:
+//!
+//! ```ignore
+//! let name = name.to_owned();
+//! self.write(move |connection| {
+//!     Box::pin(async move {
+//!         sqlx::query!("insert into things (name) values ($1)", name).execute(connection).await.map_err(failed)?;
+//!         Ok(())
+//!     })
+//! })
+//! .await
+//! ```
+//!
+//! A job that errs is rolled back; a job that answers `Ok` is kept, whatever the value says, so a refusal has to come
+//! before the first write.
+//!
+//! Statements that do not depend on the question are checked at compile time against `.sqlx`. After a change of a
+//! statement or a migration, `./prepare.sh` writes that folder anew; it needs no server and no tool but python3. A
+//! migration that was released is never changed; a new one gets the next number, the same for every engine.
 
+mod columns;
+mod commit;
+mod events;
+mod master_key;
+mod notebook_row;
+mod notebooks;
+mod operations;
+mod pages;
 mod readers;
+mod schema;
 mod sealer;
+mod store;
 mod writer;
 
 use std::path::Path;
@@ -12,11 +61,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::MutexGuard;
 
+pub use master_key::MasterKeyError;
 use readers::Readers;
 pub use sealer::Sealer;
 use writer::{Work, Writer};
 
-/// The store, on one SQLite file.
+/// How long to wait for another process that holds the file, a backup for instance.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The store, on one `SQLite` file.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
@@ -25,11 +78,14 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`, makes it when it is not there, and brings its schema up to date.
+    /// Opens the database at `path`, makes it when it is not there, brings its schema up to date and proves the key.
+    ///
+    /// Needs a tokio runtime, and lives in it: the writer is one of its tasks.
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
         let options = writer_options(path);
         let mut connection = options.connect().await.map_err(failed)?;
-        sqlx::migrate!().run_direct(None, &mut connection, false).await.map_err(|e| StoreError::Engine(e.to_string()))?;
+        schema::migrate(&mut connection).await?;
+        schema::prove_key(&mut connection, &sealer).await?;
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
         Ok(Self { writer: Writer::start(connection, options), readers, sealer })
     }
@@ -53,7 +109,9 @@ impl SqliteStore {
         &self.sealer
     }
 
-    /// Lets the writes under way end and closes the file.
+    /// Lets the queued writes end and folds the log into the file. Later writes are refused; reads are still answered.
+    ///
+    /// A store that is dropped without this loses nothing either.
     pub async fn close(&self) {
         self.writer.close().await;
     }
@@ -66,16 +124,12 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(PATIENCE)
         .disable_statement_logging()
 }
 
 fn reader_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .busy_timeout(Duration::from_secs(5))
-        .disable_statement_logging()
+    SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(PATIENCE).disable_statement_logging()
 }
 
 /// The engine failed. sqlx's messages name tables and columns, never values.

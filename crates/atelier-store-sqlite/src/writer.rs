@@ -1,6 +1,6 @@
 //! The one writer.
 //!
-//! SQLite lets one connection write at a time. Instead of letting writers meet at its lock, every write of the process
+//! `SQLite` lets one connection write at a time. Instead of letting writers meet at its lock, every write of the process
 //! is queued to one task that owns the one writing connection. A write is a *job*: a closure that gets the connection
 //! inside a transaction and answers a value or an error.
 //!
@@ -14,7 +14,7 @@
 //!   that wrote nothing: what it read may never have been committed. The connection is then opened anew, so that no
 //!   state of a half-failed transaction lives on.
 //!
-//! A job must pass on the errors of its statements: SQLite may have rolled back the whole transaction, and a statement
+//! A job must pass on the errors of its statements: `SQLite` may have rolled back the whole transaction, and a statement
 //! after that would stand alone.
 
 use std::future::Future;

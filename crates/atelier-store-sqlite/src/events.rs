@@ -1,0 +1,92 @@
+//! Events, in the order in which they were committed.
+
+use atelier_core::Timestamp;
+use atelier_core::event::NotebookEvent;
+use atelier_core::id::{EventId, NotebookId};
+use atelier_store::StoreError;
+use sqlx::SqliteConnection;
+
+use crate::columns::{OriginColumns, origin, parsed, uuid};
+use crate::failed;
+
+struct EventRow {
+    id: Vec<u8>,
+    notebook_id: Vec<u8>,
+    project_id: String,
+    happened_at: i64,
+    what: String,
+    actor: String,
+    actor_user_id: Option<String>,
+    actor_user_name: Option<String>,
+    request_id: Option<String>,
+    why: String,
+}
+
+impl TryFrom<EventRow> for NotebookEvent {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: EventId::from_uuid(uuid("events.id", &row.id)?),
+            notebook_id: NotebookId::from_uuid(uuid("notebook_id", &row.notebook_id)?),
+            project_id: parsed("project_id", &row.project_id)?,
+            at: Timestamp::from_millis(row.happened_at),
+            what: row.what,
+            origin: origin(&row.actor, row.actor_user_id.as_deref(), row.actor_user_name, row.request_id)?,
+            why: row.why,
+        })
+    }
+}
+
+/// A notebook's events after the given one. An `after` that does not exist is no place in the order: all are returned.
+pub(crate) async fn select(
+    connection: &mut SqliteConnection,
+    id: NotebookId,
+    after: Option<EventId>,
+    limit: u32,
+) -> Result<Vec<NotebookEvent>, StoreError> {
+    let id = id.as_uuid().as_bytes().as_slice();
+    let after = after.map(|event| event.as_uuid().as_bytes().to_vec());
+    let rows = sqlx::query_as!(
+        EventRow,
+        r#"select id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name, request_id, why
+            from events
+            where notebook_id = $1 and seq > coalesce((select seq from events where id = $2), 0)
+            order by seq limit $3"#,
+        id,
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter().map(NotebookEvent::try_from).collect()
+}
+
+/// Appends an event.
+pub(crate) async fn insert(connection: &mut SqliteConnection, event: &NotebookEvent) -> Result<(), StoreError> {
+    let id = event.id.as_uuid().as_bytes().as_slice();
+    let notebook_id = event.notebook_id.as_uuid().as_bytes().as_slice();
+    let project_id = event.project_id.as_str();
+    let happened_at = event.at.as_millis();
+    let by = OriginColumns::from(&event.origin);
+    sqlx::query!(
+        r#"insert into events (
+            id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name, request_id, why
+        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+        id,
+        notebook_id,
+        project_id,
+        happened_at,
+        event.what,
+        by.actor,
+        by.user_id,
+        by.user_name,
+        by.request_id,
+        event.why,
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The master key: 32 bytes that every sealed secret hangs on.
+//!
+//! It is 64 hexadecimal digits, from the environment (`ATELIER_MASTER_KEY`, for keys that a secret store hands out) or
+//! from `master.key` in the data folder, which is made at the first start and readable by its owner only. The file is
+//! linked into place when it is whole and on disk: after a crash there is either no key or the key, and a key that is
+//! already there is never overwritten.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use atelier_core::Entropy;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::Sealer;
+
+const FILE: &str = "master.key";
+const KEY_BYTES: usize = 32;
+
+type Key = Zeroizing<[u8; KEY_BYTES]>;
+
+/// There is no usable master key.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The environment holds something else.
+    #[error("`ATELIER_MASTER_KEY` must be 64 hexadecimal digits")]
+    BadVariable,
+    /// The file holds something else.
+    #[error("`{}` must hold 64 hexadecimal digits", .0.display())]
+    BadFile(PathBuf),
+    /// Others than its owner can get at the file.
+    #[error("`{}` has mode {:o}; it must be accessible by its owner only (chmod 600)", .0.display(), .1)]
+    TooOpen(PathBuf, u32),
+    /// The file cannot be read or made.
+    #[error("`{}` cannot be read or made: {}", .0.display(), .1)]
+    Io(PathBuf, #[source] io::Error),
+}
+
+impl Sealer {
+    /// A sealer with the master key of `from_environment` (the value of `ATELIER_MASTER_KEY`), else with that of
+    /// `<data_dir>/master.key`, which is made when it is not there. The folder must exist.
+    pub fn load_or_create(
+        data_dir: &Path,
+        from_environment: Option<&SecretString>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, MasterKeyError> {
+        let key = match from_environment {
+            Some(text) => decode(text.expose_secret()).ok_or(MasterKeyError::BadVariable)?,
+            None => load_or_create(data_dir, &*entropy)?,
+        };
+        Ok(Self::new(&key, entropy))
+    }
+}
+
+fn load_or_create(data_dir: &Path, entropy: &dyn Entropy) -> Result<Key, MasterKeyError> {
+    let path = data_dir.join(FILE);
+    match load(&path) {
+        Err(MasterKeyError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {
+            create(data_dir, &path, entropy).map_err(|error| MasterKeyError::Io(path.clone(), error))?;
+            load(&path)
+        }
+        found => found,
+    }
+}
+
+fn load(path: &Path) -> Result<Key, MasterKeyError> {
+    let io = |error| MasterKeyError::Io(path.into(), error);
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(io)?);
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(MasterKeyError::TooOpen(path.into(), mode));
+    }
+    decode(&text).ok_or_else(|| MasterKeyError::BadFile(path.into()))
+}
+
+/// Makes a key file. Another process may have been faster; then its key stands.
+fn create(data_dir: &Path, path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    entropy.fill(&mut *key);
+    let mut suffix = [0; 8];
+    entropy.fill(&mut suffix);
+    let draft = data_dir.join(format!(".{FILE}.{:016x}", u64::from_be_bytes(suffix)));
+    let placed = write_draft(&draft, &encode(&key)).and_then(|()| place(&draft, path));
+    let removed = fs::remove_file(&draft);
+    placed.and(removed).and_then(|()| File::open(data_dir)?.sync_all())
+}
+
+fn write_draft(draft: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// A link, not a renaming: it does not overwrite.
+fn place(draft: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+fn encode(key: &Key) -> Zeroizing<String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Zeroizing::new(String::with_capacity(2 * KEY_BYTES + 1));
+    for byte in key.iter() {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    text.push('\n');
+    text
+}
+
+fn decode(text: &str) -> Option<Key> {
+    let digits = text.trim().as_bytes();
+    if digits.len() != 2 * KEY_BYTES {
+        return None;
+    }
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    for (byte, pair) in key.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(key)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}

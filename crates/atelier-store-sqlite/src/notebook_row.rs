@@ -1,0 +1,172 @@
+//! A notebook as a row.
+
+use atelier_core::Timestamp;
+use atelier_core::flavor::Flavor;
+use atelier_core::id::{ImageId, NotebookId, VolumeId};
+use atelier_core::image::Image;
+use atelier_core::lease::{Grant, Lease};
+use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::status::Status;
+use atelier_core::volume::Volume;
+use atelier_store::StoreError;
+
+use crate::Sealer;
+use crate::columns::{integer, named, number, parsed, steps_from_json, steps_to_json, uuid};
+
+/// Where the token is sealed for.
+const TOKEN: &str = "notebooks.token_sealed";
+/// Where the upstream secret is sealed for.
+const UPSTREAM_SECRET: &str = "notebooks.upstream_secret_sealed";
+
+/// The columns of `notebooks`.
+///
+/// A lease counts from the creation of its notebook, so that time is kept once, as `create_at`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct NotebookRow {
+    pub(crate) id: Vec<u8>,
+    pub(crate) project_id: String,
+    pub(crate) user_id: String,
+    pub(crate) user_name: String,
+    pub(crate) domain_id: String,
+    pub(crate) domain_name: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) flavor_id: String,
+    pub(crate) flavor_description: String,
+    pub(crate) flavor_cpu_millis: i64,
+    pub(crate) flavor_memory_mib: i64,
+    pub(crate) flavor_free: i64,
+    pub(crate) image_id: Vec<u8>,
+    pub(crate) image_name: String,
+    pub(crate) image_tag: String,
+    pub(crate) image_namespace: String,
+    pub(crate) image_description: String,
+    pub(crate) image_swr_path: String,
+    pub(crate) image_size_bytes: Option<i64>,
+    pub(crate) volume_id: Vec<u8>,
+    pub(crate) volume_capacity_gib: i64,
+    pub(crate) workspace_id: String,
+    pub(crate) status: String,
+    pub(crate) fail_reason: Option<String>,
+    pub(crate) create_at: i64,
+    pub(crate) update_at: i64,
+    pub(crate) lease_kind: String,
+    pub(crate) lease_update_at: i64,
+    pub(crate) lease_grant_ms: Option<i64>,
+    pub(crate) lease_end_at: Option<i64>,
+    pub(crate) token_sealed: Vec<u8>,
+    pub(crate) upstream_secret_sealed: Vec<u8>,
+    pub(crate) ever_ran: i64,
+    pub(crate) progress: String,
+    pub(crate) generation: i64,
+}
+
+impl NotebookRow {
+    /// The row of `notebook`, its secrets sealed.
+    pub(crate) fn seal(notebook: Notebook, sealer: &Sealer) -> Result<Self, StoreError> {
+        let id = notebook.id.to_string();
+        let lease = notebook.lease;
+        Ok(Self {
+            status: notebook.status().as_str().into(),
+            token_sealed: sealer.seal(TOKEN, &id, &notebook.token)?,
+            upstream_secret_sealed: sealer.seal(UPSTREAM_SECRET, &id, &notebook.upstream_secret)?,
+            id: notebook.id.as_uuid().as_bytes().to_vec(),
+            project_id: notebook.project_id.to_string(),
+            user_id: notebook.owner.user_id.to_string(),
+            user_name: notebook.owner.user_name,
+            domain_id: notebook.owner.domain_id.to_string(),
+            domain_name: notebook.owner.domain_name,
+            name: notebook.name,
+            description: notebook.description,
+            flavor_id: notebook.flavor.id,
+            flavor_description: notebook.flavor.description,
+            flavor_cpu_millis: notebook.flavor.cpu_millis.into(),
+            flavor_memory_mib: integer("flavor_memory_mib", notebook.flavor.memory_mib)?,
+            flavor_free: notebook.flavor.free.into(),
+            image_id: notebook.image.id.as_uuid().as_bytes().to_vec(),
+            image_name: notebook.image.name,
+            image_tag: notebook.image.tag,
+            image_namespace: notebook.image.namespace,
+            image_description: notebook.image.description,
+            image_swr_path: notebook.image.swr_path,
+            image_size_bytes: notebook.image.size_bytes.map(|n| integer("image_size_bytes", n)).transpose()?,
+            volume_id: notebook.volume.id.as_uuid().as_bytes().to_vec(),
+            volume_capacity_gib: notebook.volume.capacity_gib.into(),
+            workspace_id: notebook.workspace_id,
+            fail_reason: notebook.fail_reason,
+            create_at: notebook.create_at.as_millis(),
+            update_at: notebook.update_at.as_millis(),
+            lease_kind: lease.kind().as_str().into(),
+            lease_update_at: lease.update_at().as_millis(),
+            lease_grant_ms: lease.is_enabled().then(|| lease.grant().as_wire()),
+            lease_end_at: lease.expiry().map(Timestamp::as_millis),
+            ever_ran: notebook.ever_ran.into(),
+            progress: steps_to_json(&notebook.progress)?,
+            generation: integer("generation", notebook.generation)?,
+        })
+    }
+
+    /// The notebook of this row, its secrets unsealed.
+    pub(crate) fn unseal(self, sealer: &Sealer) -> Result<Notebook, StoreError> {
+        let status = named("status", &Status::ALL, Status::as_str, &self.status)?;
+        let update_at = Timestamp::from_millis(self.update_at);
+        let (fail_reason, ever_ran) = (self.fail_reason.clone(), self.ever_ran != 0);
+        let generation = number("generation", self.generation)?;
+        let mut notebook = Notebook::from(self.into_new(sealer)?).with_stored_status(status);
+        notebook.fail_reason = fail_reason;
+        notebook.update_at = update_at;
+        notebook.ever_ran = ever_ran;
+        notebook.generation = generation;
+        Ok(notebook)
+    }
+
+    fn into_new(self, sealer: &Sealer) -> Result<NewNotebook, StoreError> {
+        let id = NotebookId::from_uuid(uuid("id", &self.id)?);
+        let row = id.to_string();
+        Ok(NewNotebook {
+            id,
+            token: sealer.unseal(TOKEN, &row, &self.token_sealed)?,
+            upstream_secret: sealer.unseal(UPSTREAM_SECRET, &row, &self.upstream_secret_sealed)?,
+            lease: self.lease()?,
+            progress: steps_from_json("progress", &self.progress)?,
+            volume: Volume {
+                id: VolumeId::from_uuid(uuid("volume_id", &self.volume_id)?),
+                capacity_gib: number("volume_capacity_gib", self.volume_capacity_gib)?,
+            },
+            project_id: parsed("project_id", &self.project_id)?,
+            create_at: Timestamp::from_millis(self.create_at),
+            owner: Owner {
+                user_id: parsed("user_id", &self.user_id)?,
+                user_name: self.user_name,
+                domain_id: parsed("domain_id", &self.domain_id)?,
+                domain_name: self.domain_name,
+            },
+            flavor: Flavor {
+                id: self.flavor_id,
+                description: self.flavor_description,
+                cpu_millis: number("flavor_cpu_millis", self.flavor_cpu_millis)?,
+                memory_mib: number("flavor_memory_mib", self.flavor_memory_mib)?,
+                free: self.flavor_free != 0,
+            },
+            image: Image {
+                id: ImageId::from_uuid(uuid("image_id", &self.image_id)?),
+                name: self.image_name,
+                tag: self.image_tag,
+                namespace: self.image_namespace,
+                description: self.image_description,
+                swr_path: self.image_swr_path,
+                size_bytes: self.image_size_bytes.map(|n| number("image_size_bytes", n)).transpose()?,
+            },
+            name: self.name,
+            description: self.description,
+            workspace_id: self.workspace_id,
+        })
+    }
+
+    fn lease(&self) -> Result<Lease, StoreError> {
+        let grant = self.lease_grant_ms.map_or(Grant::Never, Grant::Millis);
+        let written = Timestamp::from_millis(self.lease_update_at);
+        let kind = parsed("lease_kind", &self.lease_kind)?;
+        Ok(Lease::written(Timestamp::from_millis(self.create_at), written, grant, kind))
+    }
+}
