@@ -48,6 +48,8 @@ catalogue! {
     TokenExpired = 401 "ModelArts.0202"
     /// The token is not one of ours, or was revoked.
     TokenInvalid = 401 "ModelArts.0203"
+    /// The token is not the notebook's, or is one of an earlier start.
+    NotebookTokenInvalid = 403 "ModelArts.0203"
     /// The project id in the URL is not one.
     BadProjectId = 400 "ModelArts.0210"
     /// The project in the URL is not the caller's.
@@ -72,6 +74,8 @@ catalogue! {
     FieldMissing = 400 "ModelArts.6335"
     /// A field's value is wrong.
     BadValue = 400 "ModelArts.6336"
+    /// The notebook does not serve now: it is starting, stopped or failed.
+    NotServing = 503 "ModelArts.6327"
     /// A lease's duration is out of range.
     LeaseOutOfRange = 400 "ModelArts.6349"
     /// Another operation runs, or the notebook already is where it should go.
@@ -104,6 +108,8 @@ catalogue! {
     BadSignature = 401 "APIG.0301"
     /// The caller sends too many requests.
     Throttled = 429 "APIG.0308"
+    /// The notebook's server does not answer.
+    BadGateway = 502 "APIG.0203"
     /// The server is shutting down or not yet ready.
     Unavailable = 503 "APIG.0203"
 }

@@ -217,7 +217,12 @@ impl Engine {
         let stopped = self
             .change(id, |mut notebook| {
                 let now = self.now();
-                if notebook.status() != Status::Running || !notebook.lease.is_over(now) {
+                if notebook.status() != Status::Running {
+                    return Err(Refusal::new(Code::Conflict, "the notebook does not run"));
+                }
+                if !notebook.lease.is_over(now) {
+                    // Renewed meanwhile, or the clock was set back: the queue has let go of it, so put it back.
+                    self.inner.leases.set(id, notebook.lease.expiry());
                     return Err(Refusal::new(Code::Conflict, "the lease is not over"));
                 }
                 let why = format!(

@@ -3,7 +3,8 @@
 //! Compiled in by the feature `failpoints` only. A point is named `op::<kind>::<step>::<phase>` or
 //! `undo::<kind>::<step>::<phase>` with the phases `effect` (the effect is there, the record is not) and `record` (both
 //! are). `FAILPOINTS="op::create::prepare-storage::effect=return"` in the environment makes the process die there, as
-//! abruptly as by a power cut.
+//! abruptly as by a power cut. `fault::<kind>::<step>=return` makes the step fail for good instead, before it has any
+//! effect, so that there is something to take back.
 
 /// Reads `FAILPOINTS` from the environment. To be called once, at the start of the process.
 #[cfg(feature = "failpoints")]
@@ -20,3 +21,16 @@ pub(crate) fn reach(way: &str, kind: &str, step: &str, phase: &str) {
 
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn reach(_way: &str, _kind: &str, _step: &str, _phase: &str) {}
+
+/// Why the step must fail, when a test wants it to.
+#[cfg(feature = "failpoints")]
+pub(crate) fn fault(kind: &str, step: &str) -> Option<String> {
+    let name = format!("fault::{kind}::{step}");
+    fail::fail_point!(&name, |_| Some("a test wants this step to fail".to_owned()));
+    None
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn fault(_kind: &str, _step: &str) -> Option<String> {
+    None
+}

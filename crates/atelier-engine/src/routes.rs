@@ -9,6 +9,7 @@ use std::sync::{PoisonError, RwLock};
 
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
+use atelier_core::operation::StepRecord;
 use atelier_core::status::Status;
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub struct Route {
     pub status: Status,
     /// Why it failed, when it did.
     pub fail_reason: Option<String>,
+    /// The steps of the creation or start under way, for the page that visitors see meanwhile; empty otherwise.
+    pub progress: Vec<StepRecord>,
     /// What a visitor must show.
     pub token: SecretString,
     /// What the notebook server must be shown.
@@ -63,6 +66,7 @@ impl Routes {
             name: notebook.name.clone(),
             status: notebook.status(),
             fail_reason: notebook.fail_reason.clone(),
+            progress: notebook.progress.clone(),
             token: notebook.token.clone(),
             upstream_secret: notebook.upstream_secret.clone(),
         };

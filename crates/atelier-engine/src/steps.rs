@@ -16,7 +16,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
 use atelier_runtime::{InstanceSpec, Reporter, RuntimeError};
 
-use crate::Engine;
+use crate::{Engine, failpoint};
 
 /// How often a step is tried when trying again may help.
 const TRIES: u32 = 3;
@@ -64,6 +64,9 @@ impl Engine {
         step: StepName,
         first: bool,
     ) -> Result<(), String> {
+        if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
+            return Err(format!("{}: {reason}", step.description()));
+        }
         let mut tried = 1;
         loop {
             let reason = match self.try_once(notebook, kind, step, first && tried == 1).await {
