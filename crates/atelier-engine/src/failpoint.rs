@@ -34,3 +34,16 @@ pub(crate) fn fault(kind: &str, step: &str) -> Option<String> {
 pub(crate) const fn fault(_kind: &str, _step: &str) -> Option<String> {
     None
 }
+
+/// The reason for which a test makes this step fail, if it does.
+#[cfg(feature = "failpoints")]
+pub(crate) fn fault(kind: &str, step: &str) -> Option<String> {
+    let name = format!("fault::{kind}::{step}");
+    fail::fail_point!(&name, |_| Some(format!("`{name}` is set")));
+    None
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn fault(_kind: &str, _step: &str) -> Option<String> {
+    None
+}

@@ -108,6 +108,9 @@ impl Engine {
         first: bool,
     ) -> Result<(), RuntimeError> {
         let (runtime, id) = (&self.inner.runtime, notebook.id);
+        if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
+            return Err(RuntimeError::Permanent(reason));
+        }
         match step {
             StepName::PrepareStorage => {
                 // A start after a fault: what is left of the former instance goes first.
