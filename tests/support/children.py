@@ -8,6 +8,7 @@ machine, and nothing can escape it by a double fork.
 import ctypes
 import os
 import signal
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -73,14 +74,19 @@ def descendants(root=None):
     return found
 
 
-def spawned(pid):
-    """Says that somebody here waits for `pid`, so that the reaper leaves it alone."""
-    with _spawned_lock:
-        _spawned.add(pid)
+class Announced(subprocess.Popen):
+    """A child that somebody here waits for, so that the reaper leaves it alone."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        with _spawned_lock:
+            _spawned.add(self.pid)
 
 
 def adopt_orphans():
-    """Makes this process the parent of all orphans below it, and buries those that die."""
+    """Makes this process the parent of all orphans below it, and buries those that die. Children that are started by
+    `subprocess` from now on are told apart."""
+    subprocess.Popen = Announced
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

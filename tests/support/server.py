@@ -10,7 +10,6 @@ import subprocess
 import threading
 from pathlib import Path
 
-from . import children
 from .deadline import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,8 +45,13 @@ class Server:
         assert self.process is None or self.process.poll() is not None, "the server runs already"
         self._listening.clear()
         self._lines = []
-        # The host's own settings must not leak into the tests.
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATELIER_")}
+        # The operator's own settings must not leak into the tests, but for those that say how this machine reaches
+        # its package sources.
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("ATELIER_") or key.startswith("ATELIER_LOCAL__")
+        }
         self.process = subprocess.Popen(
             self.command(),
             env={**inherited, **self.environment, **(environment or {})},
@@ -57,7 +61,6 @@ class Server:
             cwd="/",
             start_new_session=True,
         )
-        children.spawned(self.process.pid)
         reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         reader.start()
         wait_until(

@@ -1,0 +1,176 @@
+"""A notebook's whole life, told by the vendor's own client.
+
+The client is the one that users have: its request shapes, its signature and its reading of the answers are its own.
+It is told an address and credentials, nothing else.
+"""
+
+import os
+
+import huaweicloudsdkmodelarts.v1 as modelarts
+import pytest
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
+from huaweicloudsdkcore.region.region import Region
+from support.api import BUILT_IN_IMAGE, SMALL
+from support.deadline import wait_until
+from support.notebook import HOST, PATH
+
+pytestmark = pytest.mark.local
+
+HOUR = 3_600_000
+
+
+def client_with_project(world):
+    """A client that is told its project."""
+    admin = world.server.admin()
+    credentials = BasicCredentials(admin["access_key"], admin["secret_key"], admin["project_id"])
+    return modelarts.ModelArtsClient.new_builder().with_credentials(credentials).with_endpoint(world.server.url).build()
+
+
+def client_with_region(world):
+    """A client that is told a region only: it asks the identity service for the project of that name."""
+    admin = world.server.admin()
+    os.environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"] = world.server.url
+    try:
+        credentials = BasicCredentials(admin["access_key"], admin["secret_key"])
+        region = Region(admin["region"], world.server.url)
+        builder = modelarts.ModelArtsClient.new_builder()
+        return builder.with_credentials(credentials).with_region(region).build()
+    finally:
+        del os.environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"]
+
+
+def wait_for(client, notebook, status, seconds=240):
+    """Polls as a user's script would; a failed status ends the wait."""
+
+    def arrived():
+        shown = client.show_notebook(modelarts.ShowNotebookRequest(id=notebook))
+        if shown.status.endswith("FAILED") or shown.status == "ERROR":
+            raise RuntimeError(f"{notebook} is {shown.status}: {shown.fail_reason}")
+        return shown if shown.status == status else None
+
+    return wait_until(arrived, f"{notebook} becomes {status}", seconds, 0.2)
+
+
+def create(client, name):
+    """What the vendor's examples send, with a size that fits everywhere."""
+    volume = modelarts.VolumeMountRequest(category="EVS", ownership="MANAGED", capacity=5)
+    body = modelarts.NotebookCreateRequest(
+        name=name,
+        description="made by the vendor's client",
+        feature="NOTEBOOK",
+        flavor=SMALL,
+        image_id=BUILT_IN_IMAGE,
+        volume=volume,
+        workspace_id="0",
+        duration=HOUR,
+    )
+    return client.create_notebook(modelarts.CreateNotebookRequest(body=body))
+
+
+@pytest.mark.parametrize(
+    ("login", "form"), [(client_with_project, PATH), (client_with_region, HOST)], ids=["project-path", "region-host"]
+)
+def test_from_create_to_gone(local, login, form):
+    client = login(local)
+    made = create(client, f"by-sdk-{form}")
+    assert made.status == "CREATING"
+    assert [step.step for step in made.action_progress] == [1, 2, 3, 4]
+    notebook = made.id
+
+    running = wait_for(client, notebook, "RUNNING")
+    assert running.token
+    assert running.url.endswith("/lab")
+    assert not running.action_progress
+    assert [endpoint.service for endpoint in running.endpoints] == ["NOTEBOOK"]
+    assert running.endpoints[0].uri == running.url
+    assert running.volume.mount_path == "/home/ma-user/work/"
+    assert running.lease.enable is True
+    assert running.lease.type == "TIMING"
+
+    def way(shown):
+        return local.notebook({"id": shown.id, "token": shown.token}, form)
+
+    first = way(running)
+    kernel = first.start_kernel()
+    assert kernel.run("print(6 * 7)") == "42\n"
+    kernel.run("open('/home/ma-user/work/kept.txt', 'w').write('from the first life'); remembered = 1")
+    assert kernel.value("remembered") == 1
+    kernel.close()
+
+    before = client.show_lease(modelarts.ShowLeaseRequest(id=notebook))
+    renewed = client.renew_lease(
+        modelarts.RenewLeaseRequest(id=notebook, body=modelarts.LeaseReq(duration=2 * HOUR, type="timing"))
+    )
+    assert renewed.create_at == before.create_at
+    assert renewed.duration == renewed.update_at - renewed.create_at + 2 * HOUR
+    assert client.show_lease(modelarts.ShowLeaseRequest(id=notebook)).duration == renewed.duration
+
+    stopping = client.stop_notebook(modelarts.StopNotebookRequest(id=notebook))
+    assert stopping.status == "STOPPING"
+    wait_for(client, notebook, "STOPPED")
+
+    starting = client.start_notebook(modelarts.StartNotebookRequest(id=notebook, duration=HOUR))
+    assert starting.status == "STARTING"
+    again = wait_for(client, notebook, "RUNNING")
+    assert again.token != running.token
+    assert first.request("GET", "/api/status").status_code == 403, "the token of the former life still opens"
+
+    second = way(again)
+    kernel = second.start_kernel()
+    assert kernel.run("print(open('/home/ma-user/work/kept.txt').read(), 'remembered' in globals())") == (
+        "from the first life False\n"
+    )
+    kernel.close()
+
+    deleting = client.delete_notebook(modelarts.DeleteNotebookRequest(id=notebook))
+    assert deleting.status == "DELETING"
+    assert refusal_when_gone(client, notebook) == (404, "ModelArts.6404")
+
+
+def refusal_when_gone(client, notebook):
+    """Polls a deleted notebook until the client raises, and returns what it raised with."""
+
+    def gone():
+        try:
+            shown = client.show_notebook(modelarts.ShowNotebookRequest(id=notebook))
+        except ClientRequestException as refused:
+            return refused.status_code, refused.error_code
+        assert shown.status == "DELETING", f"{notebook} is {shown.status} although it was deleted"
+        return None
+
+    return wait_until(gone, f"{notebook} is gone", 60)
+
+
+def test_lists_and_flavors_are_read_by_the_client(local):
+    client = client_with_project(local)
+    notebook = create(client, "listed-by-sdk").id
+    listed = client.list_notebooks(modelarts.ListNotebooksRequest(name="listed-by", limit=10, offset=0))
+    assert [item.id for item in listed.data] == [notebook]
+    assert (listed.current, listed.total) == (0, 1)
+    flavors = {flavor.id: flavor for flavor in client.list_flavors(modelarts.ListFlavorsRequest()).flavors}
+    assert flavors["modelarts.vm.cpu.2u"].vcpus == 2
+    assert flavors["modelarts.vm.cpu.2u"].memory == 8 << 20
+    assert SMALL in flavors
+    images = client.list_image(modelarts.ListImageRequest(limit=10, offset=0)).data
+    assert BUILT_IN_IMAGE in [image.id for image in images]
+    client.delete_notebook(modelarts.DeleteNotebookRequest(id=notebook))
+    refusal_when_gone(client, notebook)
+
+
+def test_a_wrong_secret_is_refused_as_the_client_expects(local):
+    admin = local.server.admin()
+    credentials = BasicCredentials(admin["access_key"], "0" * 40, admin["project_id"])
+    builder = modelarts.ModelArtsClient.new_builder().with_credentials(credentials)
+    client = builder.with_endpoint(local.server.url).build()
+    with pytest.raises(ClientRequestException) as refused:
+        client.list_notebooks(modelarts.ListNotebooksRequest())
+    assert refused.value.status_code == 401
+    assert refused.value.error_code == "APIG.0301"
+    assert refused.value.request_id
+
+
+def test_the_identity_service_answers_the_lookup_by_region(local):
+    """The one call that the client makes by itself."""
+    client = client_with_region(local)
+    assert client.get_credentials().project_id == local.server.admin()["project_id"]

@@ -1,0 +1,141 @@
+"""A notebook as its user sees it, through the gateway: by the path form or by the host form, with its token."""
+
+import itertools
+import json
+import uuid
+
+import requests
+import websocket
+
+from .deadline import wait_until
+
+PATH, HOST = "path", "host"
+FORMS = (PATH, HOST)
+
+
+class Notebook:
+    """The way into one running notebook."""
+
+    def __init__(self, server, shown, form=PATH, domain="localhost"):
+        self.server = server
+        self.id = shown["id"]
+        self.token = shown["token"]
+        self.form = form
+        self.domain = domain
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    @property
+    def host(self):
+        """The Host header: Python does not resolve names below `localhost`, so the connection goes to 127.0.0.1 and
+        only the header says whom it is for."""
+        return f"{self.id}.{self.domain}:{self.server.port}" if self.form == HOST else self.server.authority
+
+    def path(self, path):
+        """A path of the notebook server as the gateway wants it."""
+        return path if self.form == HOST else f"/notebook/{self.id}{path}"
+
+    def request(self, method, path, headers=None, authorized=True, **options):
+        """One request to the notebook server; the bare response."""
+        headers = {"Host": self.host, **(headers or {})}
+        if authorized:
+            headers["Authorization"] = f"token {self.token}"
+        options.setdefault("timeout", 60)
+        options.setdefault("allow_redirects", False)
+        return self.http.request(method, f"{self.server.url}{self.path(path)}", headers=headers, **options)
+
+    def websocket(self, path, headers=(), authorized=True, seconds=30, **options):
+        """Upgrades one request to the notebook server."""
+        headers = [*headers, *([f"Authorization: token {self.token}"] if authorized else [])]
+        return websocket.create_connection(
+            f"ws://{self.server.authority}{self.path(path)}",
+            host=self.host,
+            header=headers,
+            suppress_origin=True,
+            timeout=seconds,
+            http_no_proxy=["*"],
+            **options,
+        )
+
+    def start_kernel(self):
+        """Starts a kernel and connects to it."""
+        answer = self.request("POST", "/api/kernels", json={"name": "python3"})
+        assert answer.status_code == 201, f"POST /api/kernels: {answer.status_code} {answer.text[:300]}"
+        return self.kernel(answer.json()["id"])
+
+    def kernel(self, kernel_id):
+        """Connects to a kernel that is there."""
+        return Kernel(self, kernel_id)
+
+
+class Kernel:
+    """A kernel behind its WebSocket."""
+
+    def __init__(self, notebook, kernel_id):
+        self.notebook = notebook
+        self.id = kernel_id
+        self.session = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+        self.socket = notebook.websocket(f"/api/kernels/{kernel_id}/channels?session_id={self.session}")
+        # A kernel that is still starting drops what reaches it; it is ready when it answers about itself.
+        wait_until(self._answers, f"kernel {kernel_id} answers", 60)
+
+    def _answers(self):
+        try:
+            self.socket.settimeout(5)
+            return self._ask("kernel_info_request", {}, "kernel_info_reply")
+        except websocket.WebSocketTimeoutException:
+            return None
+
+    def run(self, code, seconds=60):
+        """Runs a cell and returns what it printed. An error in the cell is an `AssertionError` with its traceback."""
+        self.socket.settimeout(seconds)
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        reply, printed = self._ask("execute_request", content, "execute_reply")
+        if reply["status"] != "ok":
+            raise CellError(reply, printed)
+        return printed
+
+    def value(self, expression, seconds=60):
+        """The value of an expression, as far as JSON can carry it."""
+        return json.loads(self.run(f"import json as _json\nprint(_json.dumps({expression}))", seconds))
+
+    def _ask(self, kind, content, wanted):
+        number = f"{self.session}-{next(self._numbers)}"
+        header = {
+            "msg_id": number,
+            "msg_type": kind,
+            "username": "test",
+            "session": self.session,
+            "version": "5.3",
+            "date": "2026-01-01T00:00:00Z",
+        }
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        self.socket.send(json.dumps(message))
+        reply, printed, idle = None, [], False
+        # The reply and the output come by different ways: both the reply and the kernel's return to idle are awaited.
+        while reply is None or not idle:
+            answer = json.loads(self.socket.recv())
+            if answer.get("parent_header", {}).get("msg_id") != number:
+                continue
+            answered = answer["header"]["msg_type"]
+            if answered == wanted:
+                reply = answer["content"]
+            elif answered == "stream":
+                printed.append(answer["content"]["text"])
+            elif answered == "status":
+                idle = answer["content"]["execution_state"] == "idle"
+        return reply, "".join(printed)
+
+    def close(self):
+        """Leaves the kernel; it runs on."""
+        self.socket.close()
+
+
+class CellError(AssertionError):
+    """A cell ended with an error."""
+
+    def __init__(self, reply, printed):
+        trace = "\n".join(reply.get("traceback", []))
+        super().__init__(f"{reply.get('ename')}: {reply.get('evalue')}\n{trace}\n{printed}")
+        self.name = reply.get("ename")

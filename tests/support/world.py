@@ -1,0 +1,103 @@
+"""A server with everything around it that a test needs, and the promise that nothing of it outlives the test."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import children
+from .api import GONE, Api, RefusedError
+from .leftovers import Leftovers
+from .notebook import PATH, Notebook
+from .server import Server
+
+# Suites ask faster and for more than a person does; nothing here is about these two limits.
+ROOMY = {"ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000", "ATELIER_QUOTA__NOTEBOOKS_PER_USER": "100"}
+
+
+class World:
+    """One data folder, one server on it, one caller."""
+
+    def __init__(self, runtime="local", failpoints=False, environment=None):
+        # Not in /tmp, which may be memory: volumes are files of some gigabytes, however sparse.
+        self.folder = Path(tempfile.mkdtemp(prefix="atelier-test-", dir="/var/tmp"))
+        self.runtime = runtime
+        self.server = Server(
+            self.folder / "data", runtime, failpoints, {**ROOMY, **(environment or {})}, _log_file(self.folder.name)
+        )
+        self.leftovers = Leftovers(self.server)
+        self.api = None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def start(self, environment=None):
+        """Starts the server, again or for the first time; the caller logs in anew."""
+        self.server.start(environment)
+        self.api = Api(self.server)
+
+    def restart(self, environment=None):
+        """Drains the server and starts it again."""
+        code = self.server.stop()
+        assert code == 0, f"the server drained with exit status {code}:\n{self.server.text()}"
+        self.start(environment)
+
+    def notebook(self, shown, form=PATH):
+        """The way into a running notebook."""
+        return Notebook(self.server, shown, form)
+
+    def __exit__(self, kind, error, trace):
+        try:
+            problem = self._take_down()
+        finally:
+            children.end_all({p for p in children.descendants() if str(self.folder) in p.command})
+            if self.server.process is not None and self.server.is_running():
+                self.server.kill()
+            self._sweep()
+            shutil.rmtree(self.folder, ignore_errors=True)
+        # A test that failed has said what matters; one that passed must not leave anything.
+        if problem and kind is None:
+            raise AssertionError(problem)
+
+    def _take_down(self):
+        """Deletes every notebook as a user would; what then still runs is said."""
+        if self.server.process is None:
+            return None
+        try:
+            if not self.server.is_running():
+                self.start()
+            for notebook in self.api.list():
+                self.api.delete(notebook["id"])
+            for notebook in self.api.list():
+                self.api.wait_for(notebook["id"], GONE)
+            code = self.server.stop()
+        except (AssertionError, OSError, RefusedError) as trouble:
+            return f"the notebooks could not be taken down: {trouble}"
+        if code != 0:
+            return f"the server ended with {code}:\n{self.server.text()}"
+        left = sorted(str(process) for process in self.leftovers.processes())
+        return f"still running after all was deleted: {left}" if left else None
+
+    def _sweep(self):
+        """The last resort after a failure: ends what is left and removes what a broken server cannot."""
+        children.end_all(self.leftovers.processes())
+        for path in sorted(self.leftovers.cgroups_of_server(), key=len, reverse=True):
+            try:
+                os.rmdir(path)
+            except OSError:
+                continue
+        for path in self.leftovers.run_folders():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _log_file(name):
+    """Logs are kept beside the reports, so that a failure can be read after everything is gone."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).resolve().parents[2] / "target"))
+    folder = target / "reports" / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.log"
