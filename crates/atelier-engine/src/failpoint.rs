@@ -22,19 +22,6 @@ pub(crate) fn reach(way: &str, kind: &str, step: &str, phase: &str) {
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn reach(_way: &str, _kind: &str, _step: &str, _phase: &str) {}
 
-/// Why the step must fail, when a test wants it to.
-#[cfg(feature = "failpoints")]
-pub(crate) fn fault(kind: &str, step: &str) -> Option<String> {
-    let name = format!("fault::{kind}::{step}");
-    fail::fail_point!(&name, |_| Some("a test wants this step to fail".to_owned()));
-    None
-}
-
-#[cfg(not(feature = "failpoints"))]
-pub(crate) const fn fault(_kind: &str, _step: &str) -> Option<String> {
-    None
-}
-
 /// The reason for which a test makes this step fail, if it does.
 #[cfg(feature = "failpoints")]
 pub(crate) fn fault(kind: &str, step: &str) -> Option<String> {

@@ -64,9 +64,6 @@ impl Engine {
         step: StepName,
         first: bool,
     ) -> Result<(), String> {
-        if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
-            return Err(format!("{}: {reason}", step.description()));
-        }
         let mut tried = 1;
         loop {
             let reason = match self.try_once(notebook, kind, step, first && tried == 1).await {
