@@ -1,0 +1,122 @@
+//! `WebSocket`s through the gateway.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by them, also in its own functions"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use atelier_core::status::Status;
+use atelier_gateway::Route;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, Request};
+use serde_json::Value;
+use support::{ID, SECRET, SIBLING, TOKEN, World, host, id, route};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+type Socket = WebSocketStream<TcpStream>;
+
+fn request(uri: &str, host: &str, token: Option<&str>) -> Request<()> {
+    let mut request = format!("ws://{host}{uri}").into_client_request().unwrap();
+    if let Some(token) = token {
+        let value = HeaderValue::from_str(&format!("token {token}")).unwrap();
+        request.headers_mut().insert("authorization", value);
+    }
+    let protocol = HeaderValue::from_static("v1.kernel.websocket.jupyter.org");
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    request
+}
+
+async fn open(world: &World, request: Request<()>) -> Result<(Socket, Value), Error> {
+    let limits = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
+    let stream = world.connect().await;
+    let (mut socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await?;
+    let first = socket.next().await.unwrap()?;
+    Ok((socket, serde_json::from_str(first.to_text()?).unwrap()))
+}
+
+async fn echoes(socket: &mut Socket, text: &str) {
+    socket.send(Message::text(text)).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+}
+
+/// The socket ends without anybody having asked for it on the socket itself.
+async fn is_cut(socket: &mut Socket) {
+    let end = tokio::time::timeout(Duration::from_mins(1), socket.next()).await.expect("the socket stays open");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn both_forms_carry_frames_of_any_size() {
+    let world = World::new().await;
+    for (uri, host, token, target) in [
+        ("/api/kernels/x/channels?session_id=1", host(ID), Some(TOKEN), "/api/kernels/x/channels?session_id=1"),
+        (&format!("/k?token={TOKEN}&session_id=1"), host(ID), None, "/k?session_id=1"),
+        (&format!("/notebook/{ID}/k?token={TOKEN}"), "localhost:8080".into(), None, "/k"),
+        (&format!("/notebook/{ID}/k"), "127.0.0.1:8080".into(), Some(TOKEN), "/k"),
+    ] {
+        let (mut socket, first) = open(&world, request(uri, &host, token)).await.unwrap();
+        assert_eq!(first["target"], target);
+        assert_eq!(first["authorization"], format!("token {SECRET}"));
+        assert_eq!(first["host"], "localhost");
+        echoes(&mut socket, "1 + 1").await;
+        let large = Message::binary(vec![7; 20 * 1024 * 1024]);
+        socket.send(large.clone()).await.unwrap();
+        assert!(socket.next().await.unwrap().unwrap() == large);
+        socket.send(Message::Ping("p".into())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("p".into()));
+        let close = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+        socket.close(Some(close.clone())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Close(Some(close)));
+        assert!(socket.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_servers_answer_to_an_upgrade_passes_whole() {
+    let world = World::new().await;
+    let stream = world.connect().await;
+    let (_, response) = tokio_tungstenite::client_async(request("/k", &host(ID), Some(TOKEN)), stream).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "v1.kernel.websocket.jupyter.org");
+    match open(&world, request("/no-socket", &host(ID), Some(TOKEN))).await {
+        Err(Error::Http(response)) => {
+            assert_eq!(response.status(), 200);
+            assert!(response.body().as_ref().is_some_and(|b| b.starts_with(b"{\"method\":\"GET\"")));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn sockets_end_with_their_start_and_no_others_do() {
+    let world = World::new().await;
+    let open_one = async |id: &str, token: &str| open(&world, request("/k", &host(id), Some(token))).await;
+    let (mut siblings, _) = open_one(SIBLING, "siblings").await.unwrap();
+    let (mut first, _) = open_one(ID, TOKEN).await.unwrap();
+    world.doubles.put(Route { name: "renamed".into(), ..route(ID) });
+    echoes(&mut first, "still there").await;
+
+    world.doubles.put(Route { token: "second".into(), ..route(ID) });
+    is_cut(&mut first).await;
+    assert!(matches!(open_one(ID, TOKEN).await, Err(Error::Http(r)) if r.status() == 403));
+
+    let (mut second, _) = open_one(ID, "second").await.unwrap();
+    world.doubles.put(Route { token: "second".into(), status: Status::Stopping, ..route(ID) });
+    is_cut(&mut second).await;
+    assert!(matches!(open_one(ID, "second").await, Err(Error::Http(r)) if r.status() == 503));
+
+    world.doubles.put(Route { token: "third".into(), ..route(ID) });
+    let (mut third, _) = open_one(ID, "third").await.unwrap();
+    world.doubles.remove(id(ID));
+    is_cut(&mut third).await;
+    echoes(&mut siblings, "not concerned").await;
+}
