@@ -41,12 +41,14 @@
 
 mod columns;
 mod commit;
+mod directory;
 mod events;
 mod master_key;
 mod notebook_row;
 mod notebooks;
 mod operations;
 mod pages;
+mod people;
 mod readers;
 mod schema;
 mod sealer;

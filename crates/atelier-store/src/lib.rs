@@ -11,9 +11,10 @@
 //! Secrets (tokens of notebooks, secrets of access keys) are sealed inside an engine, at its wall: callers hand over and
 //! receive plain [`secrecy::SecretString`]s, files and dumps hold only ciphertext.
 //!
-//! [`contract`] holds the tests that every engine has to pass.
+//! [`contract`] and [`contract_people`] hold the tests that every engine has to pass.
 
 pub mod contract;
+pub mod contract_people;
 pub mod people;
 
 use async_trait::async_trait;
