@@ -40,7 +40,6 @@ for group in "$@"; do
             ;;
         test) need python3-venv python_venv ;;
         bench)
-            need wrk command_is_there wrk
             need npm command_is_there npm
             ;;
         virtual-machine)

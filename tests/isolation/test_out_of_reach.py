@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.notebook import Notebook
-from support.stage import Stage
+from support.stage import NEIGHBOUR_SOCKET, Stage
 
 pytestmark = pytest.mark.local
 
@@ -66,8 +66,21 @@ import socket
 with socket.socket(socket.AF_UNIX) as to:
     to.settimeout(3)
     to.connect({address!r})
-    to.sendall(b'GET /api/status HTTP/1.0\\r\\n\\r\\n')
+    to.sendall({question!r})
     brought = to.recv(4096).decode(errors='replace')
+"""
+
+SEARCH_SOCKETS_BELOW_PROCESSES = """
+import glob, socket
+brought = ''
+for path in glob.glob('/proc/[0-9]*/root' + {path!r}):
+    try:
+        with socket.socket(socket.AF_UNIX) as to:
+            to.settimeout(3)
+            to.connect(path)
+            brought += to.recv(4096).decode(errors='replace')
+    except OSError:
+        continue
 """
 
 OPEN_DEVICE = """
@@ -165,7 +178,7 @@ def link_local_address(stage):
 
 
 def abstract_socket(stage):
-    return UNIX.format(address=stage.abstract.address), stage.word
+    return UNIX.format(address=stage.abstract.address, question=b"\n"), stage.word
 
 
 def neighbours_file(stage):
@@ -181,7 +194,12 @@ def neighbours_service(stage):
 
 
 def neighbours_socket(stage):
-    return UNIX.format(address=stage.neighbour_socket()), "HTTP/1."
+    return SEARCH_SOCKETS_BELOW_PROCESSES.format(path=NEIGHBOUR_SOCKET), stage.neighbour_word
+
+
+def neighbours_first_process(stage):
+    question = b'{"version": 1, "command": "status"}\n'
+    return UNIX.format(address=stage.neighbour_init_socket(), question=question), '"version"'
 
 
 def neighbours_volume(stage):
@@ -212,6 +230,7 @@ ATTEMPTS = [
     neighbours_process,
     neighbours_service,
     neighbours_socket,
+    neighbours_first_process,
     neighbours_volume,
     neighbours_loop_device,
 ]

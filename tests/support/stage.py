@@ -2,7 +2,6 @@
 holding a word that must not come home."""
 
 import itertools
-import os
 import secrets
 import socket
 import subprocess
@@ -20,6 +19,8 @@ OUTSIDE = "203.0.113.7"
 OUTSIDE_ROUTER = "203.0.113.1"
 # Not 169.254.169.254: on a hosted machine something real may answer there.
 LINK_LOCAL = "169.254.77.77"
+# Beside the notebook server's own socket, where a notebook's user may put one.
+NEIGHBOUR_SOCKET = "/run/atelier/nb/word.sock"
 
 COUNT_SIGNALS = """
 import signal, sys
@@ -243,6 +244,13 @@ class Stage:
             "serving = subprocess.Popen([sys.executable, '-c', serve, '0.0.0.0', '0', "
             f"{self.neighbour_word!r}], stdout=subprocess.PIPE, text=True)\nprint(serving.stdout.readline())"
         ).strip()
+        kernel.run(
+            "import socket, threading\nlistener = socket.socket(socket.AF_UNIX)\n"
+            f"listener.bind({NEIGHBOUR_SOCKET!r})\nlistener.listen()\n"
+            "def answer():\n    while True:\n        connection, _ = listener.accept()\n"
+            f"        connection.sendall({self.neighbour_word.encode()!r})\n        connection.close()\n"
+            "threading.Thread(target=answer, daemon=True).start()"
+        )
         address = kernel.run(
             "import socket\nwith socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:\n"
             f"    probe.connect(({OUTSIDE!r}, 9))\n    print(probe.getsockname()[0])"
@@ -250,13 +258,12 @@ class Stage:
         self.neighbour_url = f"http://{address}:{port}/"
         self.neighbour_kernel = kernel
 
-    def neighbour_socket(self):
-        """The notebook server's socket of the neighbour, by a path that works on the machine."""
+    def neighbour_init_socket(self):
+        """The control socket of the neighbour's first process, by a path that works on the machine."""
         run = next(iter(self.world.leftovers.run_folders())) / self.neighbour["id"]
-        for path in sorted(run.rglob("*")):
-            if path.is_socket() and _answers(path):
-                return str(path)
-        raise AssertionError(f"no socket below `{run}` answers")
+        sockets = [path for path in run.rglob("*") if path.is_socket()]
+        assert sockets, f"no socket is below `{run}`"
+        return str(sockets[0])
 
     def neighbour_device(self):
         """The loop device under the neighbour's volume."""
@@ -264,22 +271,6 @@ class Stage:
             if self.neighbour["id"] in backing.read_text(encoding="utf-8"):
                 return f"/dev/{backing.parts[3]}"
         raise AssertionError("no loop device is under the neighbour's volume")
-
-
-def _answers(path):
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(3)
-        try:
-            # A path may be longer than an address can be; a folder's descriptor makes it short.
-            folder = os.open(path.parent, os.O_PATH)
-            try:
-                probe.connect(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
-            probe.sendall(b"GET /api/status HTTP/1.0\r\n\r\n")
-            return probe.recv(16).startswith(b"HTTP/1.")
-        except OSError:
-            return False
 
 
 def address_of_the_machine():
