@@ -128,3 +128,86 @@ fn decode(text: &str) -> Option<Key> {
 fn nibble(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills with the bytes 1, 2, 3 and so on, anew at each call.
+    struct Counting;
+
+    impl Entropy for Counting {
+        fn fill(&self, out: &mut [u8]) {
+            for (byte, value) in out.iter_mut().zip(1..) {
+                *byte = value;
+            }
+        }
+    }
+
+    fn open(folder: &Path, variable: Option<&str>) -> Result<Sealer, MasterKeyError> {
+        Sealer::load_or_create(folder, variable.map(SecretString::from).as_ref(), Arc::new(Counting))
+    }
+
+    fn same(one: &Sealer, other: &Sealer) -> bool {
+        let sealed = one.seal("t.c", "row", &SecretString::from("secret")).unwrap();
+        other.unseal("t.c", "row", &sealed).is_ok()
+    }
+
+    #[test]
+    fn the_first_start_makes_a_private_file_and_the_second_reads_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let first = open(folder.path(), None).unwrap();
+        let path = folder.path().join("master.key");
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        assert!(same(&first, &open(folder.path(), None).unwrap()));
+    }
+
+    #[test]
+    fn the_variable_goes_before_the_file_and_makes_none() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let from_variable = open(folder.path(), Some(&"Ab".repeat(32))).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let from_file = open(folder.path(), None).unwrap();
+        assert!(!same(&from_variable, &from_file));
+        assert!(same(&from_variable, &open(folder.path(), Some(&"aB".repeat(32))).unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_without_being_shown() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("master.key");
+        for bad in ["", "short", &"g".repeat(64), &"+1".repeat(32), &"0".repeat(63), &"0".repeat(66), &"é".repeat(32)]
+        {
+            let error = open(folder.path(), Some(bad)).unwrap_err();
+            assert_eq!(error.to_string(), "`ATELIER_MASTER_KEY` must be 64 hexadecimal digits", "{bad}");
+            fs::write(&path, bad).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let error = open(folder.path(), None).unwrap_err();
+            assert!(error.to_string().ends_with("master.key` must hold 64 hexadecimal digits"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), bad, "what is there is not overwritten");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let folder = tempfile::TempDir::new().unwrap();
+        open(folder.path(), None).unwrap();
+        let path = folder.path().join("master.key");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = open(folder.path(), None).unwrap_err();
+        assert!(error.to_string().contains("has mode 640; it must be accessible by its owner only"), "{error}");
+    }
+
+    #[test]
+    fn a_faster_process_wins() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("master.key");
+        fs::write(&path, "theirs").unwrap();
+        create(folder.path(), &path, &Counting).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

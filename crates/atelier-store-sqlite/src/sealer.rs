@@ -70,3 +70,52 @@ impl fmt::Debug for Sealer {
         f.write_str("Sealer")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Random;
+
+    impl Entropy for Random {
+        fn fill(&self, out: &mut [u8]) {
+            rand::RngCore::fill_bytes(&mut rand::rng(), out);
+        }
+    }
+
+    fn sealer(key: u8) -> Sealer {
+        Sealer::new(&[key; 32], Arc::new(Random))
+    }
+
+    #[test]
+    fn a_secret_opens_in_its_place_with_its_key_only() {
+        let sealed = sealer(1).seal("t.c", "row", &SecretString::from("secret")).unwrap();
+        assert_eq!(sealer(1).unseal("t.c", "row", &sealed).unwrap().expose_secret(), "secret");
+        for (key, column, row) in [(2, "t.c", "row"), (1, "t.d", "row"), (1, "t.c", "other")] {
+            let error = sealer(key).unseal(column, row, &sealed).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{column}:{row}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_or_a_cut_is_noticed() {
+        let sealed = sealer(1).seal("t.c", "row", &SecretString::from("secret")).unwrap();
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(sealer(1).unseal("t.c", "row", &changed).is_err(), "byte {at}");
+            assert!(sealer(1).unseal("t.c", "row", &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn one_secret_sealed_twice_is_two_ciphertexts() {
+        let seal = || sealer(1).seal("t.c", "row", &SecretString::from("secret")).unwrap();
+        assert_ne!(seal(), seal());
+    }
+
+    #[test]
+    fn nothing_of_the_key_shows_in_debug_output() {
+        assert_eq!(format!("{:?}", sealer(1)), "Sealer");
+    }
+}

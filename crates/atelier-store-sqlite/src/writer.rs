@@ -200,3 +200,98 @@ impl Desk {
         self.forget_connection().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! What one test queues before it first waits is one group: the writer runs on the test's own thread.
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Sealer, SqliteStore};
+
+    struct Zeros;
+
+    impl atelier_core::Entropy for Zeros {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+
+    async fn store() -> (SqliteStore, tempfile::TempDir) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let sealer = Sealer::new(&[1; 32], Arc::new(Zeros));
+        (SqliteStore::open(&folder.path().join("atelier.db"), sealer).await.unwrap(), folder)
+    }
+
+    async fn statement(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+        sqlx::query(sql).execute(connection).await.map(drop).map_err(failed)
+    }
+
+    async fn write(store: &SqliteStore, sql: &'static [&'static str]) -> Result<(), StoreError> {
+        store
+            .write(move |connection| {
+                Box::pin(async move {
+                    for sql in sql {
+                        statement(connection, sql).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn names(store: &SqliteStore) -> Vec<String> {
+        let sql = "select name from meta where name like 'test-%' order by name";
+        sqlx::query_scalar(sql).fetch_all(&mut *store.reader().await).await.unwrap()
+    }
+
+    const ONE: &str = "insert into meta values ('test-1', x'00')";
+    const TWO: &str = "insert into meta values ('test-2', x'00')";
+    const THREE: &str = "insert into meta values ('test-3', x'00')";
+
+    #[tokio::test]
+    async fn a_job_that_fails_is_undone_alone() {
+        let (store, _folder) = store().await;
+        let (one, two, three) = tokio::join!(
+            write(&store, &[ONE]),
+            write(&store, &[TWO, "insert into nowhere values (1)"]),
+            write(&store, &[THREE]),
+        );
+        one.and(three).unwrap();
+        assert!(two.unwrap_err().to_string().contains("nowhere"));
+        assert_eq!(names(&store).await, ["test-1", "test-3"]);
+    }
+
+    #[tokio::test]
+    async fn a_job_sees_what_the_jobs_before_it_wrote() {
+        let (store, _folder) = store().await;
+        let (one, again) = tokio::join!(write(&store, &[ONE]), write(&store, &[ONE]));
+        one.unwrap();
+        assert!(again.unwrap_err().to_string().contains("meta.name"), "the second meets the first");
+        assert_eq!(names(&store).await, ["test-1"]);
+    }
+
+    /// `SQLite` ends the whole transaction by itself when a disk is full, for instance. Nobody in the group may then be
+    /// told that a write is kept, and the next group finds a sound connection.
+    #[tokio::test]
+    async fn when_the_transaction_is_gone_everybody_is_told_and_the_writer_goes_on() {
+        let (store, _folder) = store().await;
+        let (one, two, three) =
+            tokio::join!(write(&store, &[ONE]), write(&store, &["rollback"]), write(&store, &[THREE]),);
+        for outcome in [one, two, three] {
+            outcome.unwrap_err();
+        }
+        assert_eq!(names(&store).await, [""; 0]);
+        write(&store, &[TWO]).await.unwrap();
+        assert_eq!(names(&store).await, ["test-2"]);
+    }
+
+    #[tokio::test]
+    async fn closing_lets_queued_jobs_end() {
+        let (store, _folder) = store().await;
+        let (one, ()) = tokio::join!(write(&store, &[ONE]), store.close());
+        one.unwrap();
+        assert_eq!(names(&store).await, ["test-1"]);
+    }
+}

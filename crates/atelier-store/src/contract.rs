@@ -1,1 +1,78 @@
-//! The tests that every engine has to pass.
+//! The tests that every engine has to pass: the half about notebooks.
+//!
+//! A case is a function that is given an empty store, uses nothing but the store's interface, and panics where a
+//! promise is broken. [`notebook_store_contract!`](crate::notebook_store_contract) makes a test of each:
+//!
+//! ```ignore
+//! async fn empty_store() -> (MyStore, Guard) { … } // the guard removes what the store leaves behind
+//!
+//! atelier_store::notebook_store_contract!(empty_store);
+//! ```
+//!
+//! Where the interface leaves a choice, the cases pin it down for all engines:
+//!
+//! * A writer who lost, or writes to what is gone, is told that before any condition is asked.
+//! * "Oldest first" means in the order of first being committed, also within one millisecond.
+//! * Names sort by code point, and the text that they are searched for has no special characters.
+//! * An event has its id for itself: a second one of that id fails its whole commit.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests, but compiled for other crates and so not as tests"
+)]
+
+mod commits;
+mod conditions;
+mod histories;
+mod lists;
+mod sample;
+
+pub use commits::*;
+pub use conditions::*;
+pub use histories::*;
+pub use lists::*;
+
+/// Makes a test of every case about notebooks. The argument names an async function without parameters that answers
+/// an empty store and whatever has to live as long as the store does.
+#[macro_export]
+macro_rules! notebook_store_contract {
+    ($empty_store:path) => {
+        $crate::notebook_store_contract! { @cases $empty_store:
+            a_notebook_reads_back_as_it_was_written
+            secrets_read_back_after_every_write
+            an_insert_of_an_existing_id_is_lost
+            an_update_raises_the_generation
+            a_stale_update_is_lost_and_changes_nothing
+            what_is_not_there_is_missing
+            a_removal_goes_by_generation_and_keeps_the_history
+            a_commit_that_fails_in_its_last_part_leaves_nothing
+            a_commit_without_a_notebook_writes_the_rest
+            of_many_updates_of_one_generation_one_is_written
+            a_store_that_works_says_so
+            many_creates_at_once_end_exactly_at_the_quota
+            the_quota_counts_one_owner_in_one_project
+            many_creates_at_once_end_exactly_at_the_capacity
+            a_notebook_does_not_stand_in_its_own_way
+            held_is_what_holds_compute
+            losing_is_told_before_conditions
+            a_list_follows_each_filter
+            a_name_is_searched_for_literally
+            lists_are_sorted_by_each_key_in_both_directions
+            pages_add_up_to_the_whole
+            all_ids_are_listed_with_their_statuses
+            lease_ends_are_those_of_running_notebooks
+            an_operation_reads_back_and_is_overwritten_in_place
+            unfinished_operations_are_those_that_have_not_ended
+            operations_of_a_notebook_come_oldest_first
+            events_come_oldest_first_and_after_the_given_one
+        }
+    };
+    (@cases $empty_store:path: $($case:ident)*) => {$(
+        #[tokio::test]
+        async fn $case() {
+            let (store, _guard) = $empty_store().await;
+            $crate::contract::$case(&store).await;
+        }
+    )*};
+}

@@ -1,0 +1,120 @@
+//! What must hold inside the transaction: quota and capacity.
+
+use atelier_core::flavor::{Capacity, Held};
+use atelier_core::status::Status;
+use futures_util::future::join_all;
+
+use super::sample::{Person, event, insert, insertion, removal, update};
+use crate::{Commit, Committed, Condition, NotebookStore};
+
+/// Room for this many of the sample's notebooks: their CPUs and, exactly, their memory.
+const fn room_for(count: u64) -> Capacity {
+    Capacity { cpu_millis: 500 * count, memory_bytes: (512 << 20) * count, cpu_overcommit: 1, memory_overcommit: 1 }
+}
+
+fn counts(outcomes: &[Committed], refusal: Committed) -> (usize, usize) {
+    let count = |wanted| outcomes.iter().filter(|committed| **committed == wanted).count();
+    (count(Committed::Written(0)), count(refusal))
+}
+
+/// Twenty at once, room for five: exactly five are written, each with its event, and fifteen leave nothing.
+pub async fn many_creates_at_once_end_exactly_at_the_quota(store: &impl NotebookStore) {
+    let person = Person::new();
+    let creates = (0..20).map(|i| {
+        let notebook = person.notebook(&format!("nb-{i}"));
+        let commit = Commit {
+            conditions: vec![Condition::FewerNotebooksThan(5)],
+            events: vec![event(&notebook, "made")],
+            ..insertion(&notebook)
+        };
+        async move {
+            let committed = store.commit(commit).await.unwrap();
+            let events = store.events(notebook.id, None, 10).await.unwrap().len();
+            assert_eq!(events, usize::from(committed == Committed::Written(0)));
+            committed
+        }
+    });
+    let outcomes = join_all(creates).await;
+    assert_eq!(counts(&outcomes, Committed::QuotaExhausted), (5, 15));
+    assert_eq!(store.notebook_ids().await.unwrap().len(), 5);
+}
+
+/// Neither another person in the project nor the person's own notebooks elsewhere count; a removal makes room.
+pub async fn the_quota_counts_one_owner_in_one_project(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let first = person.notebook("first");
+    insert(store, [&first, &neighbour.notebook("theirs"), &person.elsewhere().notebook("elsewhere")]).await;
+
+    let create = |quota| Commit {
+        conditions: vec![Condition::FewerNotebooksThan(quota)],
+        ..insertion(&person.notebook("second"))
+    };
+    assert_eq!(store.commit(create(0)).await.unwrap(), Committed::QuotaExhausted);
+    assert_eq!(store.commit(create(1)).await.unwrap(), Committed::QuotaExhausted);
+    assert_eq!(store.commit(create(2)).await.unwrap(), Committed::Written(0));
+    assert_eq!(store.commit(create(2)).await.unwrap(), Committed::QuotaExhausted);
+    assert_eq!(store.commit(removal(&first)).await.unwrap(), Committed::Written(0));
+    assert_eq!(store.commit(create(2)).await.unwrap(), Committed::Written(0));
+}
+
+/// Twenty at once, room for three; notebooks that hold nothing take no room.
+pub async fn many_creates_at_once_end_exactly_at_the_capacity(store: &impl NotebookStore) {
+    insert(store, [&Person::new().notebook_in("stopped", Status::Stopped)]).await;
+    let creates = (0..20).map(|i| {
+        let notebook = Person::new().notebook(&format!("nb-{i}"));
+        let conditions = vec![Condition::FewerNotebooksThan(1), Condition::Fits(room_for(3))];
+        let commit = Commit { conditions, ..insertion(&notebook) };
+        async move { store.commit(commit).await.unwrap() }
+    });
+    let outcomes = join_all(creates).await;
+    assert_eq!(counts(&outcomes, Committed::NoCapacity), (3, 17));
+    assert_eq!(store.held().await.unwrap(), Held { cpu_millis: 1500, memory_bytes: 3 * (512 << 20) });
+}
+
+/// A notebook that already holds its flavor is asked for room beside the others only.
+pub async fn a_notebook_does_not_stand_in_its_own_way(store: &impl NotebookStore) {
+    let mine = Person::new().notebook_in("mine", Status::Running);
+    insert(store, [&mine, &Person::new().notebook_in("theirs", Status::Running)]).await;
+    let fits = |count, generation| {
+        let mut mine = mine.clone();
+        mine.generation = generation;
+        Commit { conditions: vec![Condition::Fits(room_for(count))], ..update(&mine) }
+    };
+    assert_eq!(store.commit(fits(1, 0)).await.unwrap(), Committed::NoCapacity);
+    assert_eq!(store.commit(fits(2, 0)).await.unwrap(), Committed::Written(1));
+}
+
+/// One notebook in each status; exactly those that hold compute are summed up.
+pub async fn held_is_what_holds_compute(store: &impl NotebookStore) {
+    assert_eq!(store.held().await.unwrap(), Held::default());
+    let mut expected = Held::default();
+    for (status, weight) in Status::ALL.into_iter().zip(1_u32..) {
+        let mut notebook = Person::new().notebook_in("nb", status);
+        // Every status has a weight of its own, so that no sum comes out right by accident.
+        notebook.flavor.cpu_millis = 1 << weight;
+        notebook.flavor.memory_mib = 1 << weight;
+        insert(store, [&notebook]).await;
+        if status.holds_compute() {
+            expected.cpu_millis += u64::from(notebook.flavor.cpu_millis);
+            expected.memory_bytes += notebook.flavor.memory_bytes();
+        }
+        assert_eq!(store.held().await.unwrap(), expected, "{status}");
+    }
+}
+
+/// A stale writer learns that it is stale, not that there is no room for what it should not write anyway.
+pub async fn losing_is_told_before_conditions(store: &impl NotebookStore) {
+    let notebook = Person::new().notebook("nb");
+    let mut stale = notebook.clone();
+    stale.generation = 9;
+    let unmet = || vec![Condition::FewerNotebooksThan(0), Condition::Fits(room_for(0))];
+    let commit = || Commit { conditions: unmet(), ..update(&stale) };
+    assert_eq!(store.commit(commit()).await.unwrap(), Committed::Missing);
+    insert(store, [&notebook]).await;
+    assert_eq!(store.commit(commit()).await.unwrap(), Committed::Lost);
+    let again = Commit { conditions: unmet(), ..insertion(&notebook) };
+    assert_eq!(store.commit(again).await.unwrap(), Committed::Lost);
+    let first_unmet = Commit { conditions: unmet(), ..update(&notebook) };
+    assert_eq!(store.commit(first_unmet).await.unwrap(), Committed::QuotaExhausted);
+}

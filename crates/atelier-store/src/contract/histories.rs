@@ -1,0 +1,113 @@
+//! Operations and events: what is being done to a notebook, and what was.
+
+use std::cmp::Reverse;
+
+use atelier_core::caller::{Actor, Origin};
+use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
+
+use super::sample::{NOW, Person, event, operation};
+use crate::{Commit, Committed, NotebookStore};
+
+async fn write(store: &impl NotebookStore, operations: &[&Operation]) {
+    let operations = operations.iter().copied().cloned().collect();
+    let committed = store.commit(Commit { operations, ..Commit::default() }).await.unwrap();
+    assert_eq!(committed, Committed::Written(0));
+}
+
+/// Every kind, state and step, with the latest writing standing, also when it has fewer steps.
+pub async fn an_operation_reads_back_and_is_overwritten_in_place(store: &impl NotebookStore) {
+    let person = Person::new();
+    let notebook = person.notebook("nb");
+    for kind in OperationKind::ALL {
+        let mut operation = operation(&notebook, kind);
+        write(store, &[&operation]).await;
+        assert_eq!(store.operation(operation.id).await.unwrap().as_ref(), Some(&operation), "{kind}");
+
+        let user = Actor::User(person.owner.user_id.clone(), "zoë".into());
+        for actor in [user, Actor::Lease, Actor::System] {
+            operation.origin = Origin { actor, request_id: Some("request".into()) };
+            write(store, &[&operation]).await;
+            assert_eq!(store.operation(operation.id).await.unwrap().as_ref(), Some(&operation));
+        }
+        for (state, step) in OperationState::ALL.into_iter().zip(StepState::ALL) {
+            operation.state = state;
+            operation.ended_at = state.is_ended().then_some(NOW.plus_millis(9));
+            operation.error = Some(format!("{state:?} 错误"));
+            operation.steps[0].state = step;
+            operation.steps[0].attempts += 1;
+            operation.steps[0].began_at = Some(NOW.plus_millis(1));
+            operation.steps[0].ended_at = Some(NOW.plus_millis(2));
+            operation.steps[0].note = Some("building the image: 40 %".into());
+            write(store, &[&operation]).await;
+            assert_eq!(store.operation(operation.id).await.unwrap().as_ref(), Some(&operation));
+        }
+        operation.steps.truncate(1);
+        operation.steps[0].name = StepName::RemoveStorage;
+        operation.steps[0].note = None;
+        write(store, &[&operation]).await;
+        assert_eq!(store.operation(operation.id).await.unwrap().as_ref(), Some(&operation));
+        operation.steps.clear();
+        write(store, &[&operation]).await;
+        assert_eq!(store.operation(operation.id).await.unwrap(), Some(operation));
+    }
+}
+
+/// One operation in each state, of different notebooks; and none after all have ended.
+pub async fn unfinished_operations_are_those_that_have_not_ended(store: &impl NotebookStore) {
+    let mut all = Vec::new();
+    for state in OperationState::ALL.into_iter().chain(OperationState::ALL) {
+        let mut operation = operation(&Person::new().notebook("nb"), OperationKind::Create);
+        operation.state = state;
+        write(store, &[&operation]).await;
+        all.push(operation);
+    }
+    let unfinished: Vec<_> = all.iter().filter(|o| !o.state.is_ended()).cloned().collect();
+    assert_eq!(unfinished.len(), 4);
+    assert_eq!(store.unfinished_operations().await.unwrap(), unfinished);
+
+    for operation in &mut all {
+        operation.state = OperationState::Done;
+        write(store, &[operation]).await;
+    }
+    assert_eq!(store.unfinished_operations().await.unwrap(), []);
+}
+
+/// In the order of their first writing, whatever their ids; a later writing does not move one.
+pub async fn operations_of_a_notebook_come_oldest_first(store: &impl NotebookStore) {
+    let (mine, theirs) = (Person::new().notebook("mine"), Person::new().notebook("theirs"));
+    let mut operations: Vec<_> = (0..6).map(|_| operation(&mine, OperationKind::Stop)).collect();
+    // All within one millisecond: the ids, written against their order, must not decide.
+    operations.sort_by_key(|operation| Reverse(operation.id));
+    write(store, &[&operations[0], &operation(&theirs, OperationKind::Stop), &operations[1]]).await;
+    for operation in &operations[2..] {
+        write(store, &[operation]).await;
+    }
+    operations[0].state = OperationState::Done;
+    write(store, &[&operations[0]]).await;
+    assert_eq!(store.operations_of(mine.id).await.unwrap(), operations);
+    assert_eq!(store.operations_of(theirs.id).await.unwrap().len(), 1);
+}
+
+/// In the order of their commits, among those of other notebooks, from any place on, at most so many.
+pub async fn events_come_oldest_first_and_after_the_given_one(store: &impl NotebookStore) {
+    let (mine, theirs) = (Person::new().notebook("mine"), Person::new().notebook("theirs"));
+    let mut events: Vec<_> = (0..6).map(|i| event(&mine, &format!("event-{i}"))).collect();
+    events.sort_by_key(|event| Reverse(event.id));
+    events[1].origin = Origin { actor: Actor::Lease, request_id: None };
+    events[2].origin = Origin::system();
+    events[3].why = "空闲 for 1 h; CPU 0.1 %".into();
+    for pair in events.chunks(2) {
+        let mut appended = pair.to_vec();
+        appended.insert(1, event(&theirs, "between"));
+        store.commit(Commit { events: appended, ..Commit::default() }).await.unwrap();
+    }
+    assert_eq!(store.events(mine.id, None, 100).await.unwrap(), events);
+    assert_eq!(store.events(mine.id, None, 2).await.unwrap(), events[..2]);
+    assert_eq!(store.events(mine.id, None, 0).await.unwrap(), []);
+    for (place, event) in events.iter().enumerate() {
+        assert_eq!(store.events(mine.id, Some(event.id), 100).await.unwrap(), events[place + 1..]);
+        let end = events.len().min(place + 2);
+        assert_eq!(store.events(mine.id, Some(event.id), 1).await.unwrap(), events[place + 1..end]);
+    }
+    assert_eq!(store.events(theirs.id, None, 100).await.unwrap().len(), 3);
+}

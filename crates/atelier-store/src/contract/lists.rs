@@ -1,0 +1,178 @@
+//! Lists: filters, order, pages, and what a server reads when it starts.
+
+use atelier_core::lease::{Grant, Lease, LeaseKind};
+use atelier_core::notebook::Notebook;
+use atelier_core::status::Status;
+
+use super::sample::{NOW, Person, insert};
+use crate::{NotebookQuery, NotebookStore, SortKey};
+
+fn of(person: &Person) -> NotebookQuery {
+    NotebookQuery {
+        project_id: person.project_id.clone(),
+        user_id: Some(person.owner.user_id.clone()),
+        name_contains: None,
+        status: None,
+        workspace_id: None,
+        sort_key: SortKey::Name,
+        descending: false,
+        offset: 0,
+        limit: 100,
+    }
+}
+
+async fn names(store: &impl NotebookStore, query: &NotebookQuery) -> Vec<String> {
+    let page = store.notebooks(query).await.unwrap();
+    assert_eq!(page.total, page.items.len() as u64, "all are on one page");
+    page.items.into_iter().map(|notebook| notebook.name).collect()
+}
+
+/// Each filter alone, all together, and none but the project.
+pub async fn a_list_follows_each_filter(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let mut in_workspace = person.notebook_in("c-workspace", Status::Running);
+    in_workspace.workspace_id = "other".into();
+    insert(
+        store,
+        [
+            &person.notebook_in("a-running", Status::Running),
+            &person.notebook_in("b-stopped", Status::Stopped),
+            &in_workspace,
+            &neighbour.notebook_in("d-neighbour", Status::Running),
+            &person.elsewhere().notebook_in("e-elsewhere", Status::Running),
+        ],
+    )
+    .await;
+    let all = of(&person);
+    let project = NotebookQuery { user_id: None, ..all.clone() };
+    let running = NotebookQuery { status: Some(Status::Running), ..all.clone() };
+    let workspace = NotebookQuery { workspace_id: Some("other".into()), ..all.clone() };
+    let named = NotebookQuery { name_contains: Some("-s".into()), ..all.clone() };
+    let together =
+        NotebookQuery { workspace_id: Some("0".into()), name_contains: Some("run".into()), ..running.clone() };
+    let nobody = NotebookQuery { status: Some(Status::Frozen), ..all.clone() };
+    assert_eq!(names(store, &all).await, ["a-running", "b-stopped", "c-workspace"]);
+    assert_eq!(names(store, &project).await, ["a-running", "b-stopped", "c-workspace", "d-neighbour"]);
+    assert_eq!(names(store, &running).await, ["a-running", "c-workspace"]);
+    assert_eq!(names(store, &workspace).await, ["c-workspace"]);
+    assert_eq!(names(store, &named).await, ["b-stopped"]);
+    assert_eq!(names(store, &together).await, ["a-running"]);
+    assert_eq!(names(store, &nobody).await, [""; 0]);
+}
+
+/// No character has a meaning, letter case counts, and code points are not folded.
+pub async fn a_name_is_searched_for_literally(store: &impl NotebookStore) {
+    let person = Person::new();
+    let stored = ["100%", "100x", "a_b", "axb", "back\\slash", "it's", "É", "é", "笔记本"];
+    for name in stored {
+        insert(store, [&person.notebook(name)]).await;
+    }
+    for (part, found) in [
+        ("%", &["100%"][..]),
+        ("_", &["a_b"]),
+        ("0%", &["100%"]),
+        ("a_b", &["a_b"]),
+        ("\\", &["back\\slash"]),
+        ("'", &["it's"]),
+        ("é", &["é"]),
+        ("记", &["笔记本"]),
+        ("A", &[]),
+        ("", &["100%", "100x", "a_b", "axb", "back\\slash", "it's", "É", "é", "笔记本"]),
+    ] {
+        let query = NotebookQuery { name_contains: Some(part.into()), ..of(&person) };
+        assert_eq!(names(store, &query).await, found, "{part:?}");
+    }
+}
+
+/// Notebooks whose names, creations and changes sort in three different ways, each with a tie.
+fn tied(person: &Person) -> Vec<Notebook> {
+    [("b", 3, 1), ("Z", 1, 2), ("é", 2, 3), ("b", 1, 3), ("笔", 4, 1)]
+        .map(|(name, create, change)| {
+            let mut notebook = person.notebook(name);
+            notebook.create_at = NOW.plus_millis(create);
+            notebook.lease = Lease::written(notebook.create_at, notebook.create_at, Grant::Never, LeaseKind::Timing);
+            notebook.update_at = NOW.plus_millis(100 + change);
+            notebook
+        })
+        .into()
+}
+
+/// Ties go by id, in the direction of the list; names go by code point.
+pub async fn lists_are_sorted_by_each_key_in_both_directions(store: &impl NotebookStore) {
+    let person = Person::new();
+    let mut stored = tied(&person);
+    insert(store, &stored).await;
+    for sort_key in [SortKey::CreateAt, SortKey::UpdateAt, SortKey::Name] {
+        match sort_key {
+            SortKey::CreateAt => stored.sort_by_key(|n| (n.create_at, n.id)),
+            SortKey::UpdateAt => stored.sort_by_key(|n| (n.update_at, n.id)),
+            SortKey::Name => stored.sort_by_key(|n| (n.name.clone(), n.id)),
+        }
+        for descending in [false, true] {
+            let mut expected: Vec<_> = stored.iter().map(|n| n.id).collect();
+            if descending {
+                expected.reverse();
+            }
+            for user_id in [None, Some(person.owner.user_id.clone())] {
+                let query = NotebookQuery { user_id, sort_key, descending, ..of(&person) };
+                let page = store.notebooks(&query).await.unwrap();
+                let ids: Vec<_> = page.items.iter().map(|n| n.id).collect();
+                assert_eq!(ids, expected, "{sort_key:?}, descending: {descending}");
+            }
+        }
+    }
+}
+
+/// Every page size cuts the same list; the total is that of all pages, also on a page past the end.
+pub async fn pages_add_up_to_the_whole(store: &impl NotebookStore) {
+    let person = Person::new();
+    insert(store, &tied(&person)).await;
+    insert(store, [&Person::new().notebook("somebody else's")]).await;
+    let whole: Vec<_> = store.notebooks(&of(&person)).await.unwrap().items.iter().map(|n| n.id).collect();
+    for limit in 1..=6 {
+        let mut pieces = Vec::new();
+        for offset in (0..=6).step_by(limit as usize) {
+            let page = store.notebooks(&NotebookQuery { offset, limit, ..of(&person) }).await.unwrap();
+            assert_eq!(page.total, 5);
+            assert!(page.items.len() <= limit as usize);
+            pieces.extend(page.items.iter().map(|n| n.id));
+        }
+        assert_eq!(pieces, whole, "pages of {limit}");
+    }
+    let past = store.notebooks(&NotebookQuery { offset: u32::MAX, ..of(&person) }).await.unwrap();
+    assert_eq!((past.items.len(), past.total), (0, 5));
+    let none = store.notebooks(&NotebookQuery { limit: 0, ..of(&person) }).await.unwrap();
+    assert_eq!((none.items.len(), none.total), (0, 5));
+}
+
+/// Of everybody, by id.
+pub async fn all_ids_are_listed_with_their_statuses(store: &impl NotebookStore) {
+    let mut expected = Vec::new();
+    for status in Status::ALL {
+        let notebook = Person::new().notebook_in("nb", status);
+        insert(store, [&notebook]).await;
+        expected.push((notebook.id, status));
+    }
+    expected.sort_by_key(|(id, _)| *id);
+    assert_eq!(store.notebook_ids().await.unwrap(), expected);
+}
+
+/// A notebook in each status, one of them without an end: only RUNNING counts, with the end of its lease.
+pub async fn lease_ends_are_those_of_running_notebooks(store: &impl NotebookStore) {
+    let person = Person::new();
+    for status in Status::ALL.into_iter().filter(|s| *s != Status::Running) {
+        insert(store, [&person.notebook_in("nb", status)]).await;
+    }
+    let mut endless = person.notebook_in("endless", Status::Running);
+    endless.lease = endless.lease.rewritten(NOW, Grant::Never, LeaseKind::Timing);
+    let mut timed = person.notebook_in("timed", Status::Running);
+    timed.lease = timed.lease.rewritten(NOW.plus_millis(10), Grant::Millis(5), LeaseKind::Timing);
+    let mut idle = person.notebook_in("idle", Status::Running);
+    idle.lease = idle.lease.rewritten(NOW.plus_millis(20), Grant::Millis(5), LeaseKind::Idle);
+    insert(store, [&idle, &endless, &timed]).await;
+
+    let mut ends = store.lease_ends().await.unwrap();
+    ends.sort_by_key(|(_, end)| *end);
+    assert_eq!(ends, [(timed.id, NOW.plus_millis(15)), (idle.id, NOW.plus_millis(25))]);
+}
