@@ -1,0 +1,136 @@
+//! What every request passes on its way in and every answer on its way out, whatever it asks for.
+//!
+//! In: a request id of our own (one that a client brings is only logged: it must not be able to forge another's), a
+//! span for the log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the
+//! headers that every answer has, and an answer also when a handler panicked.
+//!
+//! The log has the path, never the query string: tokens travel in query strings.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use atelier_core::Entropy;
+use atelier_core::refusal::{Code, Refusal};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::uri::Authority;
+use http::{HeaderMap, StatusCode, Uri};
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use crate::answer::{Family, Refused};
+use crate::target;
+
+/// The header that names a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of the request under way.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// The request target as it was sent: signatures are computed over it.
+#[derive(Clone, Debug)]
+pub(crate) struct SentTarget(pub(crate) Uri);
+
+/// The door before a router.
+#[derive(Clone)]
+pub(crate) struct Door {
+    inner: Router,
+    entropy: Arc<dyn Entropy>,
+    hosts: Arc<[String]>,
+}
+
+impl Door {
+    /// A door that lets in requests for these host names, for `localhost` and for bare addresses.
+    pub(crate) fn before(inner: Router, entropy: Arc<dyn Entropy>, hosts: Vec<String>) -> Router {
+        let door = Self { inner, entropy, hosts: hosts.into() };
+        Router::new().fallback_service(tower::service_fn(move |request| door.clone().pass(request)))
+    }
+
+    async fn pass(self, mut request: Request) -> Result<Response, std::convert::Infallible> {
+        let id = self.new_id();
+        let family = Family::of(request.uri().path());
+        let span = tracing::info_span!("request", request_id = %id, method = %request.method(),
+            path = request.uri().path());
+        request.extensions_mut().insert(RequestId(id.clone()));
+        let began = Instant::now();
+        let answer = async move {
+            log_client_id(request.headers());
+            let routed = AssertUnwindSafe(self.admit(request)).catch_unwind().await;
+            let response = finish(routed.unwrap_or_else(|_| panicked()), family, &id);
+            tracing::debug!(status = response.status().as_u16(), micros = began.elapsed().as_micros(), "answered");
+            response
+        };
+        Ok(answer.instrument(span).await)
+    }
+
+    async fn admit(self, mut request: Request) -> Response {
+        if !self.knows(&request) {
+            let message = "this server does not go by the name in `Host`; see `server.public_url`";
+            return Refused::from(Refusal::new(Code::Misdirected, message)).into_response();
+        }
+        let sent = request.uri().clone();
+        *request.uri_mut() = target::normal(&sent);
+        request.extensions_mut().insert(SentTarget(sent));
+        self.inner.oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    /// 32 hexadecimal digits.
+    fn new_id(&self) -> Arc<str> {
+        let mut random = [0; 16];
+        self.entropy.fill(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random)).into()
+    }
+
+    /// Whether the request is meant for us. A foreign name means that a browser was led here (DNS rebinding); a browser
+    /// cannot be led to a bare address or to `localhost` in that way. Programs may leave Host out.
+    fn knows(&self, request: &Request) -> bool {
+        let header = request.headers().get(HOST).map(|value| value.to_str().unwrap_or_default());
+        let Some(host) = header.or(request.uri().authority().map(Authority::as_str)) else { return true };
+        let name = target::host_name(host).to_ascii_lowercase();
+        let local = name == "localhost" || name.ends_with(".localhost");
+        local || target::is_address(&name) || self.hosts.contains(&name)
+    }
+}
+
+/// Bounded and escaped: whatever a client sends must not shape the log.
+fn log_client_id(headers: &HeaderMap) {
+    if let Some(theirs) = headers.get(REQUEST_ID) {
+        let shown: String = String::from_utf8_lossy(theirs.as_bytes()).chars().take(64).collect();
+        tracing::debug!(client_request_id = ?shown, "the client calls this request by an id of its own");
+    }
+}
+
+/// The hook of the process has already logged where.
+fn panicked() -> Response {
+    tracing::error!("a handler panicked");
+    Refused::from(Refusal::internal()).into_response()
+}
+
+fn finish(mut response: Response, family: Family, id: &str) -> Response {
+    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
+        tracing::info!(status = refused.status().as_u16(), code = refused.code(), "refused: {}", refused.message());
+        let headers = std::mem::take(response.headers_mut());
+        response = refused.render(family, id);
+        for (name, value) in &headers {
+            if !response.headers().contains_key(name) {
+                response.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+    }
+    let status = response.status();
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
+    response
+}

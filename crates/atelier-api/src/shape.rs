@@ -1,0 +1,169 @@
+//! Domain things in the shapes of the wire.
+
+use atelier_core::id::NotebookId;
+use atelier_core::image::Image;
+use atelier_core::lease::Lease;
+use atelier_core::notebook::{Notebook, Owner};
+use atelier_core::operation::{StepRecord, StepState};
+use atelier_core::status::Status;
+use atelier_core::volume::{MOUNT_PATH, Volume};
+use atelier_engine::OfferedFlavor;
+use atelier_wire as wire;
+use secrecy::ExposeSecret;
+
+use crate::NotebookAddress;
+
+const NOTEBOOK: &str = "NOTEBOOK";
+
+/// A notebook, with everything that applies to it in its status.
+pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::Notebook {
+    let status = notebook.status();
+    let running = status == Status::Running;
+    let url = notebook.ever_ran.then(|| address.url_of(notebook.id));
+    let endpoint = url.clone().filter(|_| running).map(endpoint);
+    wire::Notebook {
+        id: notebook.id.to_string(),
+        name: notebook.name.clone(),
+        description: notebook.description.clone(),
+        status: status.to_string(),
+        fail_reason: notebook.fail_reason.clone().filter(|_| status.is_failed()),
+        feature: NOTEBOOK.to_owned(),
+        flavor: notebook.flavor.id.clone(),
+        image: image_name(&notebook.image),
+        lease: lease(notebook.lease),
+        volume: Some(volume(&notebook.volume)),
+        endpoints: endpoint.into_iter().collect(),
+        url,
+        token: Some(notebook.token.expose_secret().to_owned()),
+        action_progress: action_progress(notebook),
+        billing_items: if running { vec!["COMPUTE".to_owned()] } else { Vec::new() },
+        user: Some(user(&notebook.owner)),
+        user_id: Some(notebook.owner.user_id.to_string()),
+        workspace_id: notebook.workspace_id.clone(),
+        create_at: notebook.create_at.as_millis(),
+        update_at: notebook.update_at.as_millis(),
+    }
+}
+
+/// A lease.
+pub(crate) fn lease(lease: Lease) -> wire::Lease {
+    wire::Lease {
+        create_at: lease.create_at().as_millis(),
+        update_at: lease.update_at().as_millis(),
+        duration: lease.duration_ms(),
+        enable: lease.is_enabled(),
+        kind: lease.kind().to_string(),
+    }
+}
+
+fn endpoint(uri: String) -> wire::EndpointRes {
+    wire::EndpointRes {
+        service: NOTEBOOK.to_owned(),
+        dev_service: Some(NOTEBOOK.to_owned()),
+        uri,
+        key_pair_names: Vec::new(),
+        ssh_keys: Vec::new(),
+        allowed_access_ips: Vec::new(),
+    }
+}
+
+/// Only while the notebook is on its way to RUNNING.
+fn action_progress(notebook: &Notebook) -> Option<Vec<wire::JobProgress>> {
+    let under_way = matches!(notebook.status(), Status::Init | Status::Creating | Status::Starting);
+    let steps = || notebook.progress.iter().filter_map(|step| progress(notebook.id, step)).collect();
+    (under_way && !notebook.progress.is_empty()).then(steps)
+}
+
+fn progress(id: NotebookId, step: &StepRecord) -> Option<wire::JobProgress> {
+    let number = step.name.progress_number()?;
+    let description = match &step.note {
+        Some(note) if step.state == StepState::Began => format!("{}: {note}", step.name.description()),
+        _ => step.name.description().to_owned(),
+    };
+    Some(wire::JobProgress {
+        notebook_id: Some(id.to_string()),
+        step: number,
+        status: step.state.progress_word().to_owned(),
+        step_description: description.clone(),
+        description,
+    })
+}
+
+fn volume(volume: &Volume) -> wire::VolumeRes {
+    wire::VolumeRes {
+        category: "EVS".to_owned(),
+        ownership: "MANAGED".to_owned(),
+        capacity: volume.capacity_gib,
+        mount_path: MOUNT_PATH.to_owned(),
+    }
+}
+
+fn user(owner: &Owner) -> wire::User {
+    wire::User {
+        id: owner.user_id.to_string(),
+        name: owner.user_name.clone(),
+        domain: Some(wire::Domain { id: owner.domain_id.to_string(), name: owner.domain_name.clone() }),
+    }
+}
+
+/// An image as a notebook shows it: what names it.
+fn image_name(image: &Image) -> wire::Image {
+    wire::Image {
+        id: image.id.to_string(),
+        name: image.name.clone(),
+        swr_path: image.swr_path.clone(),
+        kind: BUILD_IN.to_owned(),
+        description: Some(image.description.clone()),
+        tag: Some(image.tag.clone()),
+        ..wire::Image::default()
+    }
+}
+
+/// The kind of every image that this server has.
+pub(crate) const BUILD_IN: &str = "BUILD_IN";
+/// What every image of this server is meant for.
+pub(crate) const SERVICE_TYPE: &str = "COMMON";
+
+/// An image as lists show it.
+pub(crate) fn image(image: &Image) -> wire::Image {
+    wire::Image {
+        namespace: Some(image.namespace.clone()),
+        arch: Some(arch()),
+        dev_services: vec![NOTEBOOK.to_owned()],
+        resource_categories: vec![CPU.to_owned()],
+        service_type: Some(SERVICE_TYPE.to_owned()),
+        status: Some("ACTIVE".to_owned()),
+        size: image.size_bytes,
+        show_name: Some(image.name.clone()),
+        show_tag: Some(image.tag.clone()),
+        workspace_id: Some("0".to_owned()),
+        ..image_name(image)
+    }
+}
+
+/// The kind of processor of every flavor that this server has.
+pub(crate) const CPU: &str = "CPU";
+
+/// The processor of the machine: its notebooks have no other. The contract's words are the compiler's.
+fn arch() -> String {
+    std::env::consts::ARCH.to_owned()
+}
+
+/// A flavor.
+pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
+    let flavor = &offered.flavor;
+    wire::NotebookFlavor {
+        id: flavor.id.clone(),
+        name: flavor.id.clone(),
+        description: flavor.description.clone(),
+        arch: arch(),
+        category: CPU.to_owned(),
+        feature: NOTEBOOK.to_owned(),
+        vcpus: flavor.vcpus(),
+        memory: flavor.memory_kib(),
+        free: flavor.free,
+        sold_out: offered.sold_out,
+        storages: vec!["EVS".to_owned()],
+        billing: Some(wire::BillingInfo { code: flavor.id.clone(), unit_num: 1 }),
+    }
+}

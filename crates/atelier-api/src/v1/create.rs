@@ -1,0 +1,247 @@
+//! What a body of `CreateNotebook` asks for.
+//!
+//! The order follows the contract: the form of the body, then its fields one by one, then the workspace, then the
+//! volume's size; the engine goes on with image, flavor and quota. Within an object, what this server does not offer is
+//! refused first: "`custom_spec` is not supported" helps more than "`flavor` is required".
+
+use atelier_core::id::ImageId;
+use atelier_core::lease::{Grant, GrantRange, LeaseKind};
+use atelier_core::limits::{MAX_VOLUME_GIB, MIN_VOLUME_GIB};
+use atelier_core::notebook::{check_description, check_name};
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::volume::MOUNT_PATH;
+use atelier_engine::CreateNotebook;
+
+use crate::fields::Fields;
+use crate::query::unknown_workspace;
+use crate::v1::lease;
+
+/// Fields of the contract that this server does not offer. None of them is ever kept and then ignored.
+pub(crate) const NOT_OFFERED: [&str; 8] =
+    ["custom_spec", "data_volumes", "pool_id", "hooks", "affinity", "run_user", "user_vpc", "public_network_config"];
+
+/// The same, inside `volume`.
+pub(crate) const NOT_OFFERED_IN_VOLUME: [&str; 3] = ["uri", "id", "dew_secret_name"];
+
+/// The same, inside an item of `endpoints`: they belong to SSH.
+pub(crate) const NOT_OFFERED_IN_ENDPOINT: [&str; 3] = ["key_pair_names", "ssh_keys", "allowed_access_ips"];
+
+/// Reads the body.
+pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, Refusal> {
+    let fields = Fields::of_body(body)?;
+    NOT_OFFERED.iter().try_for_each(|name| fields.refuse(name))?;
+    let name = fields.required_text("name")?.to_owned();
+    check_name(&name)?;
+    let description = fields.text("description")?.unwrap_or_default().to_owned();
+    check_description(&description)?;
+    feature(&fields)?;
+    let flavor_id = flavor(&fields)?;
+    let image_id = image(&fields)?;
+    let volume = fields.required_object("volume")?;
+    let capacity = volume_capacity(&volume)?;
+    endpoints(&fields)?;
+    let (grant, lease_kind) = grant(&fields, grants)?;
+    let workspace_id = workspace(&fields)?;
+    let capacity_gib = in_range(&volume, capacity)?;
+    Ok(CreateNotebook { name, description, flavor_id, image_id, capacity_gib, grant, lease_kind, workspace_id })
+}
+
+fn feature(fields: &Fields) -> Result<(), Refusal> {
+    match fields.word("feature", &["NOTEBOOK", "DEFAULT"])? {
+        Some("DEFAULT") => Err(Refusal::unsupported("`feature` DEFAULT")),
+        _ => Ok(()),
+    }
+}
+
+fn flavor(fields: &Fields) -> Result<String, Refusal> {
+    match fields.required_text("flavor")? {
+        "" => Err(Refusal::bad_value("flavor", "the id of a flavor; see ListFlavors")),
+        id => Ok(id.to_owned()),
+    }
+}
+
+/// `image_id`; some clients say `image: {id}`.
+fn image(fields: &Fields) -> Result<ImageId, Refusal> {
+    let nested = if fields.has("image_id") { None } else { fields.object("image")? };
+    let (path, text) = match &nested {
+        Some(image) => ("image.id", image.required_text("id")?),
+        None => ("image_id", fields.required_text("image_id")?),
+    };
+    text.parse().map_err(|_| Refusal::bad_value(path, "a UUID; see ListImage"))
+}
+
+fn volume_capacity(volume: &Fields) -> Result<Option<i64>, Refusal> {
+    NOT_OFFERED_IN_VOLUME.iter().try_for_each(|name| volume.refuse(name))?;
+    let category = volume.word("category", &["EVS", "EFS", "SFS", "OBS", "OBSFS"])?;
+    match category.ok_or_else(|| Refusal::missing("volume.category"))? {
+        "EVS" => {}
+        other => return Err(Refusal::unsupported(&format!("`volume.category` {other}"))),
+    }
+    let ownership = volume.word("ownership", &["MANAGED", "DEDICATED"])?;
+    match ownership.ok_or_else(|| Refusal::missing("volume.ownership"))? {
+        "MANAGED" => {}
+        other => return Err(Refusal::unsupported(&format!("`volume.ownership` {other}"))),
+    }
+    if volume.flag("read_only")? == Some(true) {
+        return Err(Refusal::unsupported("`volume.read_only` true"));
+    }
+    mount_path(volume)?;
+    volume.integer("capacity")
+}
+
+/// The place is fixed; saying so is no mistake.
+fn mount_path(volume: &Fields) -> Result<(), Refusal> {
+    match volume.text("mount_path")? {
+        None | Some("") => Ok(()),
+        Some(path) if path.trim_end_matches('/') == MOUNT_PATH.trim_end_matches('/') => Ok(()),
+        Some(_) => Err(Refusal::unsupported(&format!("a `volume.mount_path` other than {MOUNT_PATH}"))),
+    }
+}
+
+fn in_range(volume: &Fields, capacity: Option<i64>) -> Result<u32, Refusal> {
+    let Some(asked) = capacity else { return Ok(MIN_VOLUME_GIB) };
+    match u32::try_from(asked) {
+        Ok(gib) if (MIN_VOLUME_GIB..=MAX_VOLUME_GIB).contains(&gib) => Ok(gib),
+        _ => {
+            let path = volume.path_of("capacity");
+            let message = format!("`{path}` must be {MIN_VOLUME_GIB} to {MAX_VOLUME_GIB} GB");
+            Err(Refusal::new(Code::VolumeSizeOutOfRange, message))
+        }
+    }
+}
+
+/// A notebook always has the endpoint NOTEBOOK and, here, no other.
+fn endpoints(fields: &Fields) -> Result<(), Refusal> {
+    for endpoint in fields.objects("endpoints")? {
+        NOT_OFFERED_IN_ENDPOINT.iter().try_for_each(|name| endpoint.refuse(name))?;
+        let mut named = false;
+        for name in ["service", "dev_service"] {
+            match endpoint.word(name, &["NOTEBOOK", "SSH", "AI_FLOW"])? {
+                None => {}
+                Some("NOTEBOOK") => named = true,
+                Some(other) => return Err(Refusal::unsupported(&format!("`{}` {other}", endpoint.path_of(name)))),
+            }
+        }
+        if !named {
+            return Err(Refusal::missing(&endpoint.path_of("service")));
+        }
+    }
+    Ok(())
+}
+
+/// `duration` wins over `lease`, which is then not looked at.
+fn grant(fields: &Fields, grants: &GrantRange) -> Result<(Grant, LeaseKind), Refusal> {
+    if let Some(asked) = fields.integer("duration")? {
+        return Ok((lease::grant(grants, asked, "`duration`")?, LeaseKind::Timing));
+    }
+    match fields.object("lease")? {
+        None => Ok((grants.default_grant(), LeaseKind::Timing)),
+        Some(lease) => lease::parse(&lease, grants),
+    }
+}
+
+fn workspace(fields: &Fields) -> Result<String, Refusal> {
+    let well_formed = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+    match fields.text("workspace_id")? {
+        None | Some("0") => Ok("0".to_owned()),
+        Some(id) if well_formed(id) => Err(unknown_workspace("workspace_id", id)),
+        Some(_) => Err(Refusal::bad_value("workspace_id", "`0` or 32 characters 0-9 a-z")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const IMAGE: &str = "e1a07296-22a8-4f05-8bc8-e936c8e54090";
+
+    fn body() -> Value {
+        json!({
+            "name": "nb", "flavor": "f", "image_id": IMAGE,
+            "volume": {"category": "EVS", "ownership": "MANAGED"},
+        })
+    }
+
+    fn with(changes: Value) -> Result<CreateNotebook, Refusal> {
+        let mut body = body();
+        for (key, value) in changes.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        parse(body.to_string().as_bytes(), &GrantRange::CONTRACT)
+    }
+
+    fn refused(changes: Value) -> (Code, String) {
+        let refusal = with(changes).unwrap_err();
+        (refusal.code(), refusal.message().to_owned())
+    }
+
+    #[test]
+    fn the_least_body_gets_the_documented_defaults() {
+        let new = with(json!({})).unwrap();
+        assert_eq!((new.capacity_gib, new.grant, new.lease_kind), (5, Grant::Millis(3_600_000), LeaseKind::Timing));
+        assert_eq!((new.description.as_str(), new.workspace_id.as_str()), ("", "0"));
+        assert_eq!(new.image_id, atelier_core::image::BUILT_IN);
+    }
+
+    #[test]
+    fn the_spellings_of_other_clients_are_understood() {
+        let new = with(json!({
+            "image_id": null, "image": {"id": IMAGE}, "feature": "Notebook",
+            "lease": {"type": "timing", "duration": 7_200_000, "enable": true},
+            "volume": {"category": "evs", "ownership": "managed", "capacity": 20, "read_only": false,
+                       "mount_path": "/home/ma-user/work", "uri": "", "dew_secret_name": null},
+            "endpoints": [{"service": "notebook", "key_pair_names": []}, {"dev_service": "NOTEBOOK"}],
+            "pool_id": "", "hooks": {}, "data_volumes": [], "something_else": 7,
+        }))
+        .unwrap();
+        assert_eq!((new.capacity_gib, new.grant), (20, Grant::Millis(7_200_000)));
+    }
+
+    #[test]
+    fn duration_wins_over_a_lease_of_any_kind() {
+        let new = with(json!({"duration": -1, "lease": {"type": "IDLE", "duration": 1}})).unwrap();
+        assert_eq!((new.grant, new.lease_kind), (Grant::Never, LeaseKind::Timing));
+        let (code, message) = refused(json!({"duration": 0}));
+        assert_eq!(code, Code::LeaseOutOfRange);
+        assert!(message.contains("`duration`") && message.contains("3600000"), "{message}");
+        let (code, message) = refused(json!({"lease": {"duration": 1}}));
+        assert_eq!(code, Code::LeaseOutOfRange);
+        assert!(message.contains("`lease.duration`"), "{message}");
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused_by_name() {
+        for (changes, named) in [
+            (json!({"feature": "DEFAULT"}), "`feature`"),
+            (json!({"lease": {"type": "idle"}}), "`lease.type`"),
+            (json!({"endpoints": [{"service": "SSH"}]}), "`endpoints[0].service`"),
+            (
+                json!({"endpoints": [{"service": "NOTEBOOK", "allowed_access_ips": ["1.1.1.1"]}]}),
+                "`endpoints[0].allowed_access_ips`",
+            ),
+            (json!({"custom_spec": {"cpu": 1}, "flavor": null}), "`custom_spec`"),
+            (json!({"volume": {"category": "EFS", "ownership": "MANAGED"}}), "`volume.category`"),
+            (json!({"volume": {"category": "EVS", "ownership": "DEDICATED"}}), "`volume.ownership`"),
+            (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "read_only": true}}), "`volume.read_only`"),
+            (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "mount_path": "/x"}}), "`volume.mount_path`"),
+        ] {
+            let (code, message) = refused(changes);
+            assert_eq!(code, Code::Unsupported, "{message}");
+            assert!(message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_volume_s_size_is_checked_last_and_names_its_bounds() {
+        for bad in [json!(4), json!(4097), json!(-5), json!(1e30)] {
+            let (code, message) =
+                refused(json!({"volume": {"category": "EVS", "ownership": "MANAGED", "capacity": bad}}));
+            assert_eq!(code, Code::VolumeSizeOutOfRange);
+            assert_eq!(message, "`volume.capacity` must be 5 to 4096 GB");
+        }
+        let volume = json!({"category": "EVS", "ownership": "MANAGED", "capacity": 4});
+        let other = "a".repeat(32);
+        assert_eq!(refused(json!({"volume": volume, "workspace_id": other})).0, Code::UnknownWorkspace);
+    }
+}

@@ -1,0 +1,174 @@
+//! `CreateNotebook`, `ListNotebooks`, `ShowNotebook`, `DeleteNotebook`, `StartNotebook`, `StopNotebook`.
+
+use atelier_core::refusal::Refusal;
+use atelier_core::status::Status;
+use atelier_engine::ListNotebooks;
+use atelier_store::SortKey;
+use atelier_wire as wire;
+use axum::Json;
+use axum::extract::State;
+
+use crate::Api;
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::page::Window;
+use crate::query::Query;
+use crate::shape;
+use crate::v1::{create, lease};
+
+/// Make a notebook and start it. The answer shows it in the status CREATING; ask until it is RUNNING.
+#[utoipa::path(
+    post, path = "/v1/{project_id}/notebooks", operation_id = "CreateNotebook", tag = "notebooks",
+    params(("project_id" = String, Path)),
+    request_body = wire::NotebookCreateRequest,
+    responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn create(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
+    let new = create::parse(&call.body, &api.engine.grants())?;
+    let notebook = api.engine.create(&call.caller, &call.request_id, new).await?;
+    Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
+}
+
+/// Show one notebook.
+#[utoipa::path(
+    get, path = "/v1/{project_id}/notebooks/{id}", operation_id = "ShowNotebook", tag = "notebooks",
+    params(("project_id" = String, Path), ("id" = String, Path, format = "uuid")),
+    responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn show(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
+    let notebook = api.engine.show(&call.caller, call.notebook()?).await?;
+    Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
+}
+
+/// Delete a notebook with its volume, whatever it is doing. The answer shows it in the status DELETING; ask until it is
+/// not found.
+#[utoipa::path(
+    delete, path = "/v1/{project_id}/notebooks/{id}", operation_id = "DeleteNotebook", tag = "notebooks",
+    params(("project_id" = String, Path), ("id" = String, Path, format = "uuid")),
+    responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn delete(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
+    let notebook = api.engine.delete(&call.caller, &call.request_id, call.notebook()?).await?;
+    Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
+}
+
+/// Start a stopped notebook. The answer shows it in the status STARTING.
+#[utoipa::path(
+    post, path = "/v1/{project_id}/notebooks/{id}/start", operation_id = "StartNotebook", tag = "notebooks",
+    params(
+        ("project_id" = String, Path), ("id" = String, Path, format = "uuid"),
+        ("duration" = Option<i64>, Query, description = "milliseconds to run, or -1; absent or 0: as the last time"),
+        ("type" = Option<String>, Query, description = "TIMING"),
+    ),
+    responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn start(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
+    let id = call.notebook()?;
+    let (grant, kind) = lease::parse_start(&call.query, &api.engine.grants())?;
+    let notebook = api.engine.start(&call.caller, &call.request_id, id, grant, kind).await?;
+    Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
+}
+
+/// Stop a running notebook; its volume is kept. The answer shows it in the status STOPPING.
+#[utoipa::path(
+    post, path = "/v1/{project_id}/notebooks/{id}/stop", operation_id = "StopNotebook", tag = "notebooks",
+    params(("project_id" = String, Path), ("id" = String, Path, format = "uuid")),
+    responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn stop(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
+    let notebook = api.engine.stop(&call.caller, &call.request_id, call.notebook()?).await?;
+    Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
+}
+
+/// List the caller's own notebooks.
+#[utoipa::path(
+    get, path = "/v1/{project_id}/notebooks", operation_id = "ListNotebooks", tag = "notebooks",
+    params(
+        ("project_id" = String, Path),
+        ("name" = Option<String>, Query, description = "a part of the name"),
+        ("status" = Option<String>, Query),
+        ("feature" = Option<String>, Query, description = "NOTEBOOK"),
+        ("workspace_id" = Option<String>, Query, description = "0"),
+        ("sort_key" = Option<String>, Query, description = "create_at, update_at or name"),
+        ("sort_dir" = Option<String>, Query, description = "ASC or DESC"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 10 when absent"),
+        ("offset" = Option<u32>, Query, description = "records to skip"),
+    ),
+    responses((status = 200, body = wire::NotebookPage), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::NotebookPage> {
+    let wanted = Wanted::of(&call.query)?;
+    let (data, total) = match wanted.query {
+        None => (Vec::new(), 0),
+        Some(query) => {
+            let page = api.engine.list(&call.caller, query).await?;
+            let data = page.items.iter().map(|n| shape::notebook(n, &api.config.notebooks)).collect();
+            (data, page.total)
+        }
+    };
+    let paging = wanted.window.paging(total);
+    Ok(Json(wire::NotebookPage { current: paging.current, data, pages: paging.pages, size: paging.size, total }))
+}
+
+/// Records on a page when nothing is said.
+const DEFAULT_LIMIT: u32 = 10;
+
+/// Parameters of the contract that this server does not offer.
+pub(crate) const NOT_OFFERED_IN_LIST: [&str; 12] = [
+    "pool_id",
+    "owner",
+    "flavor",
+    "image_id",
+    "id",
+    "billing",
+    "tags",
+    "swr_path",
+    "pool_name",
+    "description",
+    "ip",
+    "username",
+];
+
+const SORT_KEYS: [(&str, SortKey); 5] = [
+    ("create_at", SortKey::CreateAt),
+    ("update_at", SortKey::UpdateAt),
+    ("name", SortKey::Name),
+    ("createTime", SortKey::CreateAt),
+    ("updateTime", SortKey::UpdateAt),
+];
+
+/// What a list was asked for.
+struct Wanted {
+    window: Window,
+    /// `None`: nothing can match.
+    query: Option<ListNotebooks>,
+}
+
+impl Wanted {
+    fn of(query: &Query) -> Result<Self, Refusal> {
+        let window = Window::of(query, Some(DEFAULT_LIMIT))?;
+        let name_contains = query.short_text("name", atelier_core::limits::MAX_NAME_CHARS)?.map(str::to_owned);
+        let status = status(query)?;
+        let feature = query.word("feature", &["NOTEBOOK", "DEFAULT"])?;
+        let sort_key = query.sort_key(&SORT_KEYS)?.unwrap_or(SortKey::CreateAt);
+        let descending = query.descending()?;
+        NOT_OFFERED_IN_LIST.iter().try_for_each(|name| query.refuse(name))?;
+        query.workspace()?;
+        let list = ListNotebooks {
+            name_contains,
+            status,
+            workspace_id: "0".to_owned(),
+            sort_key,
+            descending,
+            offset: window.offset,
+            limit: window.limit.unwrap_or(DEFAULT_LIMIT),
+        };
+        // No notebook here has the feature DEFAULT.
+        Ok(Self { window, query: (feature != Some("DEFAULT")).then_some(list) })
+    }
+}
+
+fn status(query: &Query) -> Result<Option<Status>, Refusal> {
+    let words = Status::ALL.map(Status::as_str);
+    Ok(query.word("status", &words)?.and_then(|word| word.parse().ok()))
+}

@@ -1,0 +1,196 @@
+//! A whole server without a port: store, identity, engine, simulated runtime, API.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atelier_api::{ApiConfig, ApiState, NotebookAddress};
+use atelier_core::flavor::Capacity;
+use atelier_core::id::{NotebookId, ProjectId};
+use atelier_core::status::Status;
+use atelier_core::{Entropy, Timestamp};
+use atelier_engine::time::ManualTime;
+use atelier_engine::{Engine, EngineConfig, Timekeeper};
+use atelier_iam::{FirstStart, Iam, IamConfig, PasswordCost};
+use atelier_runtime::RuntimeError;
+use atelier_runtime::simulated::{Call, Faults, SimulatedRuntime};
+use atelier_store::people::{Grant, GrantTarget, PeopleChange, Project, Role};
+use atelier_store_sqlite::{Sealer, SqliteStore};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use rand::RngCore;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::signer;
+
+/// 2026-01-15 08:30:00 UTC.
+pub const NOON: Timestamp = Timestamp::from_millis(1_768_465_800_000);
+pub const SIGNED_AT: &str = "20260115T083000Z";
+pub const HOST: &str = "127.0.0.1:8080";
+
+struct Dice;
+
+impl Entropy for Dice {
+    fn fill(&self, out: &mut [u8]) {
+        rand::rng().fill_bytes(out);
+    }
+}
+
+/// Holds every start of a notebook server until the test lets it go, so that tests see what is under way.
+pub struct Gate(pub Semaphore);
+
+#[async_trait]
+impl Faults for Gate {
+    async fn before(&self, call: Call, _id: Option<NotebookId>) -> Result<(), RuntimeError> {
+        if call == Call::Initialize {
+            self.0.acquire().await.unwrap().forget();
+        }
+        Ok(())
+    }
+}
+
+pub struct House {
+    pub router: Router,
+    pub engine: Engine,
+    pub iam: Iam,
+    pub time: Arc<ManualTime>,
+    pub first: FirstStart,
+    pub gate: Arc<Gate>,
+    /// A second project of the same user.
+    pub other_project: ProjectId,
+    _folder: tempfile::TempDir,
+}
+
+/// What came back.
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Reply {
+    pub fn code(&self) -> &str {
+        self.body["error_code"].as_str().unwrap_or_default()
+    }
+
+    pub fn message(&self) -> &str {
+        self.body["error_msg"].as_str().unwrap_or_default()
+    }
+}
+
+impl House {
+    pub async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (time, entropy) = (Arc::new(ManualTime::at(NOON)), Arc::new(Dice));
+        let sealer = Sealer::new(&[7; 32], entropy.clone());
+        let store = Arc::new(SqliteStore::open(&folder.path().join("store.db"), sealer).await.unwrap());
+        let cost = PasswordCost { memory_kib: 8, passes: 1, at_once: 1 };
+        let config = IamConfig { password_cost: cost, ..IamConfig::new("local") };
+        let iam = Iam::open(store.clone(), time.clone(), entropy.clone(), config).await.unwrap();
+        let first = iam.bootstrap(|_| Ok(())).await.unwrap().unwrap();
+        let other_project = second_project(&iam, &first).await;
+        let gate = Arc::new(Gate(Semaphore::new(0)));
+        let machine = Capacity { cpu_millis: 64_000, memory_bytes: 256 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
+        let runtime = SimulatedRuntime::open(&folder.path().join("runtime"), machine, gate.clone()).unwrap();
+        let config = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
+        let keeper: Arc<dyn Timekeeper> = time.clone();
+        let engine = Engine::open(config, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
+        let state = ApiState { engine: engine.clone(), iam: Arc::new(iam.clone()), entropy };
+        let router = atelier_api::router(state, config_of_api());
+        Self { router, engine, iam, time, first, gate, other_project, _folder: folder }
+    }
+
+    /// Where the project's operations are.
+    pub fn base(&self) -> String {
+        format!("/v1/{}", self.first.project_id)
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("a JSON body") };
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A call with a token and a body; `Value::Null` sends none.
+    pub async fn call(&self, token: &str, method: &str, target: &str, body: &Value) -> Reply {
+        let content = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(target).header("x-auth-token", token);
+        self.send(request.body(content).unwrap()).await
+    }
+
+    /// A new token, scoped to `scope` as a request says it.
+    pub async fn token(&self, scope: &Value) -> String {
+        let user = json!({
+            "name": self.first.user_name, "password": self.first.password.expose_secret(),
+            "domain": {"name": self.first.domain_name},
+        });
+        let body = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope,
+        }});
+        let reply = self.call("", "POST", "/v3/auth/tokens", &body).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.body);
+        reply.headers["x-subject-token"].to_str().unwrap().to_owned()
+    }
+
+    pub async fn project_token(&self) -> String {
+        self.token(&json!({"project": {"id": self.first.project_id.to_string()}})).await
+    }
+
+    /// A signed request. Each source may fail a few times before it is locked out, so tests choose their own.
+    pub fn signed(&self, method: &str, target: &str, body: &str, source: SocketAddr) -> Request<Body> {
+        let headers = [("host", HOST), ("x-sdk-date", SIGNED_AT)];
+        let key = (self.first.access_key.as_str(), self.first.secret_key.expose_secret());
+        let split = target.split_once('?').unwrap_or((target, ""));
+        let authorization = signer::authorization(key, method, split, &headers, body.as_bytes());
+        let mut request = Request::builder().method(method).uri(target).header("authorization", authorization);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.extension(ConnectInfo(source)).body(Body::from(body.to_owned())).unwrap()
+    }
+
+    /// A notebook's status, once it is this one. Waits for commits, not for time.
+    pub async fn reaches(&self, id: &str, status: Status) {
+        let id: NotebookId = id.parse().unwrap();
+        let mut changes = self.engine.route_changes();
+        while self.engine.route(id).map(|route| route.status) != Some(status) {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    /// Lets one notebook server start.
+    pub fn let_one_start(&self) {
+        self.gate.0.add_permits(1);
+    }
+}
+
+async fn second_project(iam: &Iam, first: &FirstStart) -> ProjectId {
+    let id = ProjectId::generate(&Dice);
+    let target = GrantTarget::Project(id.clone());
+    let project = Project {
+        id: id.clone(),
+        domain_id: first.domain_id.clone(),
+        name: "other".into(),
+        description: String::new(),
+    };
+    let grant = Grant { user_id: first.user_id.clone(), target, role: Role::Member };
+    iam.change_people(vec![PeopleChange::PutProject(project), PeopleChange::Give(grant)]).await.unwrap();
+    id
+}
+
+fn config_of_api() -> ApiConfig {
+    ApiConfig {
+        public_url: "http://127.0.0.1:8080".into(),
+        notebooks: NotebookAddress { scheme: "http".into(), domain: "localhost".into(), port: 8080 },
+        region: "local".into(),
+        hosts: Vec::new(),
+    }
+}

@@ -1,0 +1,13 @@
+//! The API as clients see it: requests go in, answers come out. Behind it are the real engine on a real store, with the
+//! simulated runtime and a clock that the tests own.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod answers;
+mod contract;
+mod credentials;
+mod document;
+mod house;
+mod lists;
+mod refusals;
+mod requests;
+mod signer;
