@@ -1,0 +1,272 @@
+"""Atelier beside its peers, in one run on one machine.
+
+A number alone says what this machine can do today; a ratio of two numbers that were taken in turns, by the same load
+on the same cores, says something about the programs. So every comparison goes round by round, peer and Atelier after
+one another, and the medians of the rounds are compared.
+
+| comparison | the same work | target |
+|---|---|---|
+| ShowLease, bare axum | a JSON document of the same size over keep-alive connections | at least 0.30 of its requests/s |
+| ShowLease, JupyterHub | one authenticated look at one record, through the peer's own front door | as many times as possible |
+| create to first 200, bare `jupyter lab` | from the request (the command line) to the first answer of the API | at most 1.3 of its time |
+"""
+
+import argparse
+import json
+import os
+import platform
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+import requests  # noqa: E402
+from support import children  # noqa: E402
+from support.deadline import wait_until  # noqa: E402
+from support.server import free_port  # noqa: E402
+from support.world import World  # noqa: E402
+
+LOAD = os.environ["BENCH_LOAD"]
+POLL = 0.002
+# The size that has as many CPUs as the bare peer gets on a small machine.
+FLAVOR = "modelarts.vm.cpu.2u"
+
+HUB_CONFIGURATION = """
+c = get_config()
+c.JupyterHub.bind_url = "http://127.0.0.1:{door}"
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub}"
+c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_api}"
+c.ConfigurableHTTPProxy.command = [{proxy!r}]
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allowed_users = {{"bench"}}
+c.JupyterHub.services = [{{"name": "bench-load", "api_token": {token!r}}}]
+c.JupyterHub.load_roles = [{{"name": "bench", "scopes": ["read:users"], "services": ["bench-load"]}}]
+c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
+c.JupyterHub.cookie_secret_file = "{folder}/cookie"
+"""
+
+
+class Hub:
+    """JupyterHub with its own proxy, as its documentation installs it."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="bench-hub-")
+        self.token = secrets.token_hex(16)
+        self.door = free_port()
+        self.process = None
+
+    def __enter__(self):
+        text = HUB_CONFIGURATION.format(
+            door=self.door,
+            hub=free_port(),
+            proxy_api=free_port(),
+            proxy=os.environ["BENCH_PROXY"],
+            token=self.token,
+            folder=self.folder,
+        )
+        configuration = Path(self.folder, "jupyterhub_config.py")
+        configuration.write_text(text, encoding="utf-8")
+        with open(Path(self.folder, "log"), "wb") as log:
+            self.process = subprocess.Popen(
+                [f"{os.environ['BENCH_HUB']}/bin/jupyterhub", "-f", str(configuration), "--log-level=WARN"],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._answers, "JupyterHub answers", 60, 0.2)
+        except AssertionError:
+            print(Path(self.folder, "log").read_text(encoding="utf-8"), file=sys.stderr)
+            self.__exit__()
+            raise
+        return self
+
+    def _answers(self):
+        return get(self.url, {"Authorization": f"token {self.token}"}) == 200
+
+    @property
+    def url(self):
+        """One user's record, through the front door."""
+        return f"http://127.0.0.1:{self.door}/hub/api/users/bench"
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(20)
+        children.end_all({p for p in children.descendants() if self.folder in p.command or "http-proxy" in p.command})
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def get(url, headers):
+    """The status of one answer, or 0 where nobody answers."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(url, headers=headers, timeout=5, allow_redirects=False).status_code
+    except requests.exceptions.RequestException:
+        return 0
+
+
+def load(url, seconds, connections, *headers):
+    """Keeps connections busy; what the load says of it."""
+    command = [LOAD, "load", url, "--seconds", str(seconds), "--connections", str(connections)]
+    for header in headers:
+        command += ["--header", header]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"bench: the load on {url} failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def compare_requests(rounds, seconds, connections):
+    """ShowLease, the bare answer and JupyterHub in turns."""
+    seen = {"bare": [], "atelier": [], "jupyterhub": []}
+    bare = subprocess.Popen([LOAD, "bare"], stdout=subprocess.PIPE, text=True)
+    try:
+        bare_url = bare.stdout.readline().strip()
+        with World("simulated") as world, Hub() as hub:
+            notebook = world.api.create_running()["id"]
+            lease = f"{world.server.url}/v1/{world.api.project}/notebooks/{notebook}/lease"
+            for _ in range(rounds):
+                seen["bare"].append(load(bare_url, seconds, connections))
+                seen["atelier"].append(load(lease, seconds, connections, f"X-Auth-Token: {world.api.token()}"))
+                seen["jupyterhub"].append(load(hub.url, seconds, connections, f"Authorization: token {hub.token}"))
+    finally:
+        bare.kill()
+        bare.wait()
+        bare.stdout.close()
+    return seen
+
+
+def median_rate(measured):
+    """The median of the rounds' requests per second."""
+    return statistics.median(one["requests_per_second"] for one in measured)
+
+
+def start_atelier(world):
+    """Seconds from the request to the first answer of the notebook server, through the gateway."""
+    begun = time.monotonic()
+    made = world.api.create(flavor=FLAVOR)
+    url = f"{world.server.url}/notebook/{made['id']}/api/status"
+    first_answer(url, made["token"])
+    took = time.monotonic() - begun
+    world.api.remove(made["id"])
+    return took
+
+
+def start_bare():
+    """Seconds from the command line to the first answer of the same server without anything around it."""
+    port, token = free_port(), secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="bench-lab-") as home:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [
+                f"{os.environ['BENCH_LAB']}/bin/jupyter",
+                "lab",
+                "--no-browser",
+                "--allow-root",
+                f"--port={port}",
+                f"--IdentityProvider.token={token}",
+                f"--ServerApp.root_dir={home}",
+            ],
+            env={**os.environ, "HOME": home},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            first_answer(f"http://127.0.0.1:{port}/api/status", token)
+            return time.monotonic() - begun
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def first_answer(url, token):
+    """Asks until the answer is 200."""
+    headers = {"Authorization": f"token {token}"}
+    wait_until(lambda: get(url, headers) == 200, f"{url} answers 200", 120, POLL)
+
+
+def compare_starts(rounds):
+    """Starts of both in turns, after one of each that warms the machine's caches."""
+    atelier, bare = [], []
+    with World("local") as world:
+        world.api.remove(world.api.create_running()["id"])
+        start_bare()
+        for _ in range(rounds):
+            bare.append(start_bare())
+            atelier.append(start_atelier(world))
+    return {"atelier": atelier, "bare": bare}
+
+
+def verdict(met):
+    """How a target is shown."""
+    return "met" if met else "MISSED"
+
+
+def show(result):
+    """The table."""
+    print(f"\n{'what':<46} {'atelier':>12} {'peer':>12} {'ratio':>8}  target")
+    for row in result["rows"]:
+        print(
+            f"{row['what']:<46} {row['atelier']:>12} {row['peer']:>12} {row['ratio']:>8.2f}  "
+            f"{row['target']}{': ' + row['verdict'] if row['verdict'] else ''}"
+        )
+
+
+def main():
+    """Measures what is asked for, prints the table, writes the file."""
+    arguments = argparse.ArgumentParser(description="Measures Atelier beside its peers.")
+    arguments.add_argument("--rounds", type=int, default=3, help="rounds of the comparison of requests")
+    arguments.add_argument("--seconds", type=int, default=5, help="seconds of load in a round")
+    arguments.add_argument("--connections", type=int, default=32)
+    arguments.add_argument("--starts", type=int, default=10, help="starts of each, 0 for none")
+    chosen = arguments.parse_args()
+    children.adopt_orphans()
+
+    rows, raw = [], {}
+    raw["requests"] = compare_requests(chosen.rounds, chosen.seconds, chosen.connections)
+    rates = {name: median_rate(rounds) for name, rounds in raw["requests"].items()}
+    for peer, what, target, least in (
+        ("bare", "ShowLease, requests/s; peer: bare axum", "at least 0.30", 0.30),
+        ("jupyterhub", "ShowLease, requests/s; peer: JupyterHub, a user", "", 0),
+    ):
+        ratio = rates["atelier"] / rates[peer]
+        rows.append(row(what, f"{rates['atelier']:.0f}", f"{rates[peer]:.0f}", ratio, target, ratio >= least))
+    if chosen.starts and os.geteuid() == 0:
+        raw["starts"] = compare_starts(chosen.starts)
+        mine, bare = (statistics.median(raw["starts"][name]) for name in ("atelier", "bare"))
+        what = "create to first 200, s; peer: bare jupyter lab"
+        rows.append(row(what, f"{mine:.3f}", f"{bare:.3f}", mine / bare, "at most 1.3", mine / bare <= 1.3))
+    elif chosen.starts:
+        print("bench: starts of notebooks are left out: the local runtime needs root", file=sys.stderr)
+
+    result = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release()}, "rows": rows, "raw": raw}
+    show(result)
+    file = Path(os.environ["CARGO_TARGET_DIR"], "bench", "result.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {file}")
+    return 0 if all(line["verdict"] != "MISSED" for line in rows) else 1
+
+
+def row(what, atelier, peer, ratio, target, met):
+    """One line of the table."""
+    shown = verdict(met) if target else ""
+    return {"what": what, "atelier": atelier, "peer": peer, "ratio": ratio, "target": target, "verdict": shown}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
