@@ -134,3 +134,55 @@ fn finish(mut response: Response, family: Family, id: &str) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    struct Ones;
+
+    impl Entropy for Ones {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0x11);
+        }
+    }
+
+    async fn answer(inner: Router, target: &str) -> (u16, HeaderMap, serde_json::Value) {
+        let door = Door::before(inner, Arc::new(Ones), vec![]);
+        let response = door.oneshot(Request::get(target).body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_too() {
+        async fn boom() {
+            panic!("not for the client");
+        }
+        let router = || Router::new().route("/v1/boom", get(boom)).route("/v3/boom", get(boom));
+        let (status, headers, body) = answer(router(), "/v1/boom").await;
+        assert_eq!((status, body["error_code"].as_str()), (500, Some("ModelArts.0010")));
+        assert_eq!(body["request_id"], "1".repeat(32));
+        assert_eq!(headers["x-request-id"], "1".repeat(32).as_str());
+        assert!(!body.to_string().contains("not for the client"));
+        let (status, _, body) = answer(router(), "/v3/boom").await;
+        assert_eq!((status, body["error"]["title"].as_str()), (500, Some("Internal Server Error")));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_headers_that_a_handler_gave_it() {
+        let refuse = async || {
+            let refused = Refused::from(Refusal::new(Code::Throttled, "slower"));
+            ([(RETRY_AFTER, "7")], refused)
+        };
+        let (status, headers, body) =
+            answer(Router::new().route("/v1/demanager/x", get(refuse)), "/v1/demanager/x").await;
+        assert_eq!((status, &headers[RETRY_AFTER]), (429, &HeaderValue::from_static("7")));
+        assert_eq!((&body["error_message"], &body["error_msg"]), (&"slower".into(), &"slower".into()));
+    }
+}

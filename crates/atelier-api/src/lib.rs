@@ -147,3 +147,19 @@ fn hosts(config: &ApiConfig) -> Vec<String> {
     let own = public.into_iter().chain([config.notebooks.domain.clone()]);
     own.chain(config.hosts.iter().cloned()).map(|host| host.to_ascii_lowercase()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_leave_out_the_scheme_s_own_port() {
+        let id: NotebookId = "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10".parse().unwrap();
+        let url = |scheme: &str, port| {
+            NotebookAddress { scheme: scheme.into(), domain: "nb.example".into(), port }.url_of(id)
+        };
+        assert_eq!(url("http", 8080), format!("http://{id}.nb.example:8080/lab"));
+        assert_eq!(url("http", 443), format!("http://{id}.nb.example:443/lab"));
+        assert_eq!(url("https", 443), format!("https://{id}.nb.example/lab"));
+    }
+}

@@ -163,7 +163,7 @@ mod tests {
         })
     }
 
-    fn with(changes: Value) -> Result<CreateNotebook, Refusal> {
+    fn with(changes: &Value) -> Result<CreateNotebook, Refusal> {
         let mut body = body();
         for (key, value) in changes.as_object().unwrap() {
             body[key] = value.clone();
@@ -171,14 +171,14 @@ mod tests {
         parse(body.to_string().as_bytes(), &GrantRange::CONTRACT)
     }
 
-    fn refused(changes: Value) -> (Code, String) {
+    fn refused(changes: &Value) -> (Code, String) {
         let refusal = with(changes).unwrap_err();
         (refusal.code(), refusal.message().to_owned())
     }
 
     #[test]
     fn the_least_body_gets_the_documented_defaults() {
-        let new = with(json!({})).unwrap();
+        let new = with(&json!({})).unwrap();
         assert_eq!((new.capacity_gib, new.grant, new.lease_kind), (5, Grant::Millis(3_600_000), LeaseKind::Timing));
         assert_eq!((new.description.as_str(), new.workspace_id.as_str()), ("", "0"));
         assert_eq!(new.image_id, atelier_core::image::BUILT_IN);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_spellings_of_other_clients_are_understood() {
-        let new = with(json!({
+        let new = with(&json!({
             "image_id": null, "image": {"id": IMAGE}, "feature": "Notebook",
             "lease": {"type": "timing", "duration": 7_200_000, "enable": true},
             "volume": {"category": "evs", "ownership": "managed", "capacity": 20, "read_only": false,
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn duration_wins_over_a_lease_of_any_kind() {
-        let new = with(json!({"duration": -1, "lease": {"type": "IDLE", "duration": 1}})).unwrap();
+        let new = with(&json!({"duration": -1, "lease": {"type": "IDLE", "duration": 1}})).unwrap();
         assert_eq!((new.grant, new.lease_kind), (Grant::Never, LeaseKind::Timing));
-        let (code, message) = refused(json!({"duration": 0}));
+        let (code, message) = refused(&json!({"duration": 0}));
         assert_eq!(code, Code::LeaseOutOfRange);
         assert!(message.contains("`duration`") && message.contains("3600000"), "{message}");
-        let (code, message) = refused(json!({"lease": {"duration": 1}}));
+        let (code, message) = refused(&json!({"lease": {"duration": 1}}));
         assert_eq!(code, Code::LeaseOutOfRange);
         assert!(message.contains("`lease.duration`"), "{message}");
     }
@@ -226,7 +226,7 @@ mod tests {
             (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "read_only": true}}), "`volume.read_only`"),
             (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "mount_path": "/x"}}), "`volume.mount_path`"),
         ] {
-            let (code, message) = refused(changes);
+            let (code, message) = refused(&changes);
             assert_eq!(code, Code::Unsupported, "{message}");
             assert!(message.contains(named), "{message}");
         }
@@ -236,12 +236,12 @@ mod tests {
     fn the_volume_s_size_is_checked_last_and_names_its_bounds() {
         for bad in [json!(4), json!(4097), json!(-5), json!(1e30)] {
             let (code, message) =
-                refused(json!({"volume": {"category": "EVS", "ownership": "MANAGED", "capacity": bad}}));
+                refused(&json!({"volume": {"category": "EVS", "ownership": "MANAGED", "capacity": bad}}));
             assert_eq!(code, Code::VolumeSizeOutOfRange);
             assert_eq!(message, "`volume.capacity` must be 5 to 4096 GB");
         }
         let volume = json!({"category": "EVS", "ownership": "MANAGED", "capacity": 4});
         let other = "a".repeat(32);
-        assert_eq!(refused(json!({"volume": volume, "workspace_id": other})).0, Code::UnknownWorkspace);
+        assert_eq!(refused(&json!({"volume": volume, "workspace_id": other})).0, Code::UnknownWorkspace);
     }
 }

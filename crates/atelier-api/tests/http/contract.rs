@@ -3,22 +3,22 @@
 use serde_json::Value;
 
 /// The contract, as plain JSON.
-pub fn contract() -> Value {
+pub(crate) fn contract() -> Value {
     let text = include_str!("../../../../contract/devenviron.yaml");
     serde_norway::from_str(text).unwrap()
 }
 
 /// One operation of the contract.
-pub struct Operation {
-    pub id: String,
-    pub method: String,
-    pub path: String,
-    pub fields: Vec<Field>,
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) fields: Vec<Field>,
 }
 
 /// Where a field stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     Path,
     Query,
     Body,
@@ -26,16 +26,16 @@ pub enum Place {
 
 /// One field of a request.
 #[derive(Clone, Debug)]
-pub struct Field {
-    pub place: Place,
+pub(crate) struct Field {
+    pub(crate) place: Place,
     /// `volume.capacity`, `endpoints[].service`.
-    pub path: String,
-    pub required: bool,
-    pub schema: Value,
+    pub(crate) path: String,
+    pub(crate) required: bool,
+    pub(crate) schema: Value,
 }
 
 /// Every operation.
-pub fn operations() -> Vec<Operation> {
+pub(crate) fn operations() -> Vec<Operation> {
     let contract = contract();
     let mut operations = Vec::new();
     for (path, item) in contract["paths"].as_object().unwrap() {

@@ -8,7 +8,7 @@ use crate::contract;
 use crate::house::House;
 
 /// Every operation that is served: method, path, operation.
-pub fn served() -> BTreeSet<(String, String, String)> {
+pub(crate) fn served() -> BTreeSet<(String, String, String)> {
     let document = serde_json::to_value(atelier_api::document()).unwrap();
     let mut served = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {

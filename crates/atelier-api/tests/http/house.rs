@@ -30,9 +30,9 @@ use tower::ServiceExt;
 use crate::signer;
 
 /// 2026-01-15 08:30:00 UTC.
-pub const NOON: Timestamp = Timestamp::from_millis(1_768_465_800_000);
-pub const SIGNED_AT: &str = "20260115T083000Z";
-pub const HOST: &str = "127.0.0.1:8080";
+pub(crate) const NOON: Timestamp = Timestamp::from_millis(1_768_465_800_000);
+pub(crate) const SIGNED_AT: &str = "20260115T083000Z";
+pub(crate) const HOST: &str = "127.0.0.1:8080";
 
 struct Dice;
 
@@ -43,7 +43,7 @@ impl Entropy for Dice {
 }
 
 /// Holds every start of a notebook server until the test lets it go, so that tests see what is under way.
-pub struct Gate(pub Semaphore);
+pub(crate) struct Gate(pub(crate) Semaphore);
 
 #[async_trait]
 impl Faults for Gate {
@@ -55,37 +55,36 @@ impl Faults for Gate {
     }
 }
 
-pub struct House {
-    pub router: Router,
-    pub engine: Engine,
-    pub iam: Iam,
-    pub time: Arc<ManualTime>,
-    pub first: FirstStart,
-    pub gate: Arc<Gate>,
+pub(crate) struct House {
+    pub(crate) router: Router,
+    pub(crate) engine: Engine,
+    pub(crate) time: Arc<ManualTime>,
+    pub(crate) first: FirstStart,
+    pub(crate) gate: Arc<Gate>,
     /// A second project of the same user.
-    pub other_project: ProjectId,
+    pub(crate) other_project: ProjectId,
     _folder: tempfile::TempDir,
 }
 
 /// What came back.
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Reply {
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["error_code"].as_str().unwrap_or_default()
     }
 
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         self.body["error_msg"].as_str().unwrap_or_default()
     }
 }
 
 impl House {
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (time, entropy) = (Arc::new(ManualTime::at(NOON)), Arc::new(Dice));
         let sealer = Sealer::new(&[7; 32], entropy.clone());
@@ -101,17 +100,17 @@ impl House {
         let config = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
         let keeper: Arc<dyn Timekeeper> = time.clone();
         let engine = Engine::open(config, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
-        let state = ApiState { engine: engine.clone(), iam: Arc::new(iam.clone()), entropy };
+        let state = ApiState { engine: engine.clone(), iam: Arc::new(iam), entropy };
         let router = atelier_api::router(state, config_of_api());
-        Self { router, engine, iam, time, first, gate, other_project, _folder: folder }
+        Self { router, engine, time, first, gate, other_project, _folder: folder }
     }
 
     /// Where the project's operations are.
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("/v1/{}", self.first.project_id)
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -120,14 +119,14 @@ impl House {
     }
 
     /// A call with a token and a body; `Value::Null` sends none.
-    pub async fn call(&self, token: &str, method: &str, target: &str, body: &Value) -> Reply {
+    pub(crate) async fn call(&self, token: &str, method: &str, target: &str, body: &Value) -> Reply {
         let content = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let request = Request::builder().method(method).uri(target).header("x-auth-token", token);
         self.send(request.body(content).unwrap()).await
     }
 
     /// A new token, scoped to `scope` as a request says it.
-    pub async fn token(&self, scope: &Value) -> String {
+    pub(crate) async fn token(&self, scope: &Value) -> String {
         let user = json!({
             "name": self.first.user_name, "password": self.first.password.expose_secret(),
             "domain": {"name": self.first.domain_name},
@@ -140,12 +139,12 @@ impl House {
         reply.headers["x-subject-token"].to_str().unwrap().to_owned()
     }
 
-    pub async fn project_token(&self) -> String {
+    pub(crate) async fn project_token(&self) -> String {
         self.token(&json!({"project": {"id": self.first.project_id.to_string()}})).await
     }
 
     /// A signed request. Each source may fail a few times before it is locked out, so tests choose their own.
-    pub fn signed(&self, method: &str, target: &str, body: &str, source: SocketAddr) -> Request<Body> {
+    pub(crate) fn signed(&self, method: &str, target: &str, body: &str, source: SocketAddr) -> Request<Body> {
         let headers = [("host", HOST), ("x-sdk-date", SIGNED_AT)];
         let key = (self.first.access_key.as_str(), self.first.secret_key.expose_secret());
         let split = target.split_once('?').unwrap_or((target, ""));
@@ -158,7 +157,7 @@ impl House {
     }
 
     /// A notebook's status, once it is this one. Waits for commits, not for time.
-    pub async fn reaches(&self, id: &str, status: Status) {
+    pub(crate) async fn reaches(&self, id: &str, status: Status) {
         let id: NotebookId = id.parse().unwrap();
         let mut changes = self.engine.route_changes();
         while self.engine.route(id).map(|route| route.status) != Some(status) {
@@ -167,7 +166,7 @@ impl House {
     }
 
     /// Lets one notebook server start.
-    pub fn let_one_start(&self) {
+    pub(crate) fn let_one_start(&self) {
         self.gate.0.add_permits(1);
     }
 }

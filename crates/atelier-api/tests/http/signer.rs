@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The value of `Authorization`. `path` and `query` must need no encoding, `query` must be sorted, `headers` too.
-pub fn authorization(
+pub(crate) fn authorization(
     (access, secret): (&str, &str),
     method: &str,
     (path, query): (&str, &str),
