@@ -1,1 +1,175 @@
-fn main() {}
+//! The first process of a notebook's container.
+//!
+//! A static program that runs in any image. It reaps what dies, starts the notebook server when it is told to, keeps
+//! the server's output in files of bounded size, and remembers how the server ended. It stays when the server has
+//! ended, so that the container can still be asked why; only a signal or the end of the container ends it.
+//!
+//! It is root in the container with just the rights to become somebody else and to kill; what it starts has none.
+//! One thread, one loop over `poll`: nothing here may block on something that the notebook's user controls.
+
+mod child;
+mod control;
+mod log;
+mod signals;
+mod system;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use atelier_init::protocol::{Answer, Command, Ended, FOLDER, Request, State, VERSION};
+
+use crate::control::{Connection, Control};
+use crate::log::Log;
+use crate::signals::Signals;
+
+/// How long the server may take to end when the init itself is told to end.
+const FAREWELL_MS: u64 = 10_000;
+
+struct Init {
+    signals: Signals,
+    control: Control,
+    log: Log,
+    state: State,
+    /// When the running server is killed, by the monotonic clock.
+    kill_at: Option<u64>,
+    leaving: bool,
+}
+
+fn main() -> ExitCode {
+    match Init::open().and_then(Init::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("init: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Init {
+    fn open() -> io::Result<Self> {
+        system::hide_from_ptrace()?;
+        let folder = Path::new(FOLDER);
+        Ok(Self {
+            signals: Signals::open()?,
+            control: Control::listen(folder)?,
+            log: Log::new(folder),
+            state: State::Empty,
+            kill_at: None,
+            leaving: false,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        while !(self.leaving && self.running().is_none()) {
+            self.wait()?;
+            self.take_signals()?;
+            self.log.pump();
+            for (connection, request) in self.control.requests() {
+                self.serve(connection, request);
+            }
+            self.kill_when_due();
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = vec![self.signals.as_fd()];
+        fds.extend(self.log.source());
+        fds.extend(self.control.sources());
+        let timeout = self.kill_at.map(|at| at.saturating_sub(system::monotonic_ms()));
+        system::wait_readable(&fds, timeout)
+    }
+
+    fn running(&self) -> Option<i32> {
+        match self.state {
+            State::Running { pid } => Some(pid),
+            State::Empty | State::Ended(_) => None,
+        }
+    }
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        if self.signals.told_to_end()? && !self.leaving {
+            self.leaving = true;
+            self.begin_stop(FAREWELL_MS);
+        }
+        while let Some((pid, status)) = system::reap() {
+            if self.running() == Some(pid) {
+                self.server_ended(status);
+            }
+        }
+        Ok(())
+    }
+
+    fn server_ended(&mut self, status: i32) {
+        let ended = Ended { code: system::exit_code(status), status, when: system::wall_clock_ms() };
+        if let Err(e) = log::write_exit(Path::new(FOLDER), &ended) {
+            eprintln!("init: cannot write the exit file: {e}");
+        }
+        if self.kill_at.take().is_some() {
+            system::kill_everything_else();
+        }
+        self.state = State::Ended(ended);
+        let answer = self.answer(None);
+        self.control.tell_watchers(&answer);
+    }
+
+    fn serve(&mut self, connection: Connection, request: Result<Request, String>) {
+        let error = match request.map(|r| r.command) {
+            Err(why) => Some(why),
+            Ok(Command::Status) => None,
+            Ok(Command::Watch) => {
+                self.control.keep_watching(connection);
+                None
+            }
+            Ok(Command::StartServer(server)) => self.start(&server).err(),
+            Ok(Command::Stop { grace_ms }) if self.running().is_some() => {
+                self.begin_stop(grace_ms);
+                return self.control.await_end(connection);
+            }
+            Ok(Command::Stop { .. }) => {
+                system::kill_everything_else();
+                None
+            }
+        };
+        let answer = self.answer(error);
+        self.control.answer(connection, &answer);
+    }
+
+    fn start(&mut self, server: &atelier_init::protocol::StartServer) -> Result<(), String> {
+        if self.running().is_some() {
+            return Err("a notebook server runs already".into());
+        }
+        let started = child::start(server)?;
+        self.log.follow(started.output, server.log);
+        self.state = State::Running { pid: started.pid };
+        let answer = self.answer(None);
+        self.control.tell_watchers(&answer);
+        Ok(())
+    }
+
+    /// Asks the server to end and sets the moment when it is killed. A second call can only bring that moment nearer.
+    fn begin_stop(&mut self, grace_ms: u64) {
+        let Some(pid) = self.running() else { return };
+        let at = system::monotonic_ms().saturating_add(grace_ms);
+        if self.kill_at.is_none() {
+            system::signal(pid, libc::SIGTERM);
+        }
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn kill_when_due(&mut self) {
+        if let (Some(at), Some(pid)) = (self.kill_at, self.running())
+            && system::monotonic_ms() >= at
+        {
+            system::signal(pid, libc::SIGKILL);
+            // Its end arrives as a signal; there is nothing else to wait for.
+            self.kill_at = Some(u64::MAX);
+        }
+    }
+
+    fn answer(&self, error: Option<String>) -> Answer {
+        Answer { version: VERSION, error, state: self.state.clone() }
+    }
+}

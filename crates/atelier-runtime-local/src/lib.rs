@@ -1,1 +1,41 @@
-//! atelier-runtime-local
+//! Notebooks as containers on this machine.
+//!
+//! A notebook is a container with its own user, process, mount, network, IPC and host-name namespaces, on an overlay of
+//! a complete image, within cgroup limits, without any right. Its first process is Atelier's own init; the notebook
+//! server below it listens on a Unix socket and on nothing else. Nothing of ours stays behind a container: no
+//! daemon, no mount in the host's namespace, no state that only memory holds. The server may end and come back; what
+//! runs is found again ([`process`]).
+//!
+//! | step | module |
+//! |---|---|
+//! | storage | [`volume`] |
+//! | compute | [`launch`], within [`cgroup`] limits, in a [`slot`] |
+//! | network | [`network`] |
+//! | initialise | [`control`], [`server`], [`seccomp`] |
+//! | stop, remove | [`sweep`] |
+
+mod cgroup;
+mod config;
+mod control;
+mod file;
+mod host;
+mod launch;
+mod live;
+mod locks;
+mod network;
+mod place;
+mod process;
+mod record;
+mod runtime;
+mod seccomp;
+mod server;
+mod slot;
+mod source;
+mod sweep;
+mod volume;
+
+pub use atelier_init::protocol::LogLimits;
+pub use config::{Launcher, LocalConfig, NetworkConfig};
+pub use launch::launcher_main;
+pub use runtime::LocalRuntime;
+pub use source::{ImageSource, ReadyImage};

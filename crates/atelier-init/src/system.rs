@@ -1,0 +1,96 @@
+//! The system calls that the standard library does not offer.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Descriptors up to here have a fixed meaning in a server; no pipe of ours may be among them.
+const FIRST_FREE_FD: RawFd = 16;
+
+/// The error of the last call as a result.
+pub(crate) fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Nobody but root outside may read this process's memory, environment or descriptors.
+pub(crate) fn hide_from_ptrace() -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
+}
+
+/// Waits until one of the descriptors can be read, or the time is up.
+pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], timeout_ms: Option<u64>) -> io::Result<()> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    let timeout = timeout_ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    // SAFETY: the pointer and the length describe `polled`, which lives across the call.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
+    match check(result) {
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// One process that has ended, and its wait status.
+pub(crate) fn reap() -> Option<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the result.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// The code that a shell would show for this wait status.
+pub(crate) fn exit_code(status: i32) -> i32 {
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+}
+
+/// Sends a signal to a process that has not been reaped yet, so that its number cannot belong to another.
+pub(crate) fn signal(pid: i32, signal: i32) {
+    // SAFETY: takes no pointers. The process being gone is no error here.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Kills every other process in the container.
+pub(crate) fn kill_everything_else() {
+    // SAFETY: takes no pointers. As the first process of a pid namespace, -1 means "all others of the namespace".
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
+fn clock_ms(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result; both clocks used here always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+/// Milliseconds by a clock that only goes forward.
+pub(crate) fn monotonic_ms() -> u64 {
+    u64::try_from(clock_ms(libc::CLOCK_MONOTONIC)).unwrap_or(0)
+}
+
+/// Milliseconds since 1970 UTC.
+pub(crate) fn wall_clock_ms() -> i64 {
+    clock_ms(libc::CLOCK_REALTIME)
+}
+
+/// A pipe whose ends are closed by `exec` and lie above the descriptors that a server is given.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for the two descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: both descriptors were just made and belong to nobody else.
+    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    Ok((lift(&read)?, lift(&write)?))
+}
+
+fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers; the new descriptor belongs to the caller.
+    let lifted = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) })?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(lifted) })
+}
+
+/// Reads that find nothing return at once.
+pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}

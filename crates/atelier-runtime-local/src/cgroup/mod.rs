@@ -1,0 +1,210 @@
+//! Control groups: what limits an instance, and what finds every one of its processes.
+//!
+//! A machine has either one hierarchy (version 2) or several (version 1, often with a version 2 tree without
+//! controllers beside them). [`CgroupTree`] is the difference; everything else here works on the list of folders that
+//! an instance has, one per hierarchy, and needs nobody's record of what was done: cleaning up reads the hierarchies.
+
+mod v1;
+mod v2;
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::file::{absent_is_none, names};
+use crate::process::Handle;
+
+/// The folder below which all of ours are.
+pub(crate) const PARENT: &str = "atelier";
+
+/// What an instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) cpu_millis: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) pids: u32,
+}
+
+/// How a process gets into an instance's cgroups.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Entry {
+    /// Files that take a process id: the hierarchies that the container library does not know of.
+    pub(crate) join: Vec<PathBuf>,
+    /// A file whose first use is slow and makes the next ones fast.
+    pub(crate) warm_up: Option<PathBuf>,
+}
+
+/// The control groups of this machine.
+pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
+    /// The instance's folders exist afterwards, with these limits.
+    fn create(&self, name: &str, limits: &Limits) -> io::Result<()>;
+
+    /// The root folders of every hierarchy.
+    fn roots(&self) -> Vec<&Path>;
+
+    /// How to join.
+    fn entry(&self, name: &str) -> Entry;
+}
+
+/// What this machine has.
+pub(crate) fn detect() -> io::Result<Box<dyn CgroupTree>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if let Some(tree) = v1::Tree::find(&mounts) {
+        return Ok(Box::new(tree));
+    }
+    match v2::Tree::find(&mounts) {
+        Some(tree) => Ok(Box::new(tree)),
+        None => Err(io::Error::new(ErrorKind::Unsupported, "no control groups are mounted")),
+    }
+}
+
+/// One mount, as `/proc/self/mountinfo` tells it.
+struct Mount<'a> {
+    point: &'a Path,
+    kind: &'a str,
+    options: &'a str,
+}
+
+fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
+    mountinfo.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        Some(Mount { point: Path::new(before.split(' ').nth(4)?), kind: after.next()?, options: after.nth(1)? })
+    })
+}
+
+/// The folder of an instance in each hierarchy.
+fn folders(tree: &dyn CgroupTree, name: &str) -> Vec<PathBuf> {
+    tree.roots().into_iter().map(|root| root.join(PARENT).join(name)).collect()
+}
+
+/// The names of all groups that begin with `prefix`.
+pub(crate) fn list(tree: &dyn CgroupTree, prefix: &str) -> io::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for root in tree.roots() {
+        all.extend(names(&root.join(PARENT))?.into_iter().filter(|n| n.starts_with(prefix)));
+    }
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
+/// Nothing of the group is left afterwards: no process, no folder. Blocks, for `limit` at most.
+pub(crate) fn destroy(tree: &dyn CgroupTree, name: &str, limit: Duration) -> io::Result<()> {
+    let until = Instant::now() + limit;
+    let folders = folders(tree, name);
+    for folder in &folders {
+        kill_all(folder, name, until)?;
+    }
+    folders.iter().try_for_each(|folder| remove(folder, until))
+}
+
+/// Kills until the group is empty: what a process forks while it is being killed is found the next time.
+fn kill_all(folder: &Path, name: &str, until: Instant) -> io::Result<()> {
+    loop {
+        let found = members(folder)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let _ = fs::write(folder.join("cgroup.kill"), "1");
+        for pid in found {
+            kill(pid, name, until)?;
+        }
+        if Instant::now() > until {
+            return Err(io::Error::new(ErrorKind::TimedOut, format!("processes in cgroup `{name}` do not end")));
+        }
+    }
+}
+
+fn kill(pid: i32, name: &str, until: Instant) -> io::Result<()> {
+    let Some(handle) = Handle::of(pid)? else { return Ok(()) };
+    // The number may have been given to another process since the group was read; the handle settles which it is.
+    let cgroup = absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup"))).unwrap_or_default();
+    if cgroup.is_some_and(|text| text.lines().any(|l| l.contains(name))) {
+        handle.kill()?;
+        handle.ended_within(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)))?;
+    }
+    Ok(())
+}
+
+/// Every process in the folder and below.
+fn members(folder: &Path) -> io::Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for folder in with_children(folder)? {
+        let text = match fs::read_to_string(folder.join("cgroup.procs")) {
+            // A group that is being removed answers so.
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => None,
+            other => absent_is_none(other)?,
+        };
+        found.extend(text.unwrap_or_default().lines().filter_map(|l| l.parse::<i32>().ok()).filter(|p| *p > 0));
+    }
+    Ok(found)
+}
+
+/// The folder and everything below it, deepest first.
+fn with_children(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut all = vec![folder.to_owned()];
+    let mut at = 0;
+    while let Some(parent) = all.get(at).cloned() {
+        let Some(entries) = absent_is_none(fs::read_dir(&parent))? else { break };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                all.push(entry.path());
+            }
+        }
+        at += 1;
+    }
+    all.reverse();
+    Ok(all)
+}
+
+fn remove(folder: &Path, until: Instant) -> io::Result<()> {
+    for folder in with_children(folder)? {
+        // Page cache that is still charged keeps the kernel's part of a removed group alive.
+        let _ = fs::write(folder.join("memory.force_empty"), "0");
+        loop {
+            match absent_is_none(fs::remove_dir(&folder)) {
+                // The last process is gone, but not yet from the kernel's books.
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => std::thread::yield_now(),
+                other => break other.map(drop)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folders, parents included; says which file could not be written when one cannot.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    fs::write(path, value).map_err(|e| io::Error::new(e.kind(), format!("`{}`: {e}", path.display())))
+}
+
+#[cfg(test)]
+pub(super) const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+#[cfg(test)]
+pub(super) const UNIFIED: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_control_groups() {
+        let tree = detect().unwrap();
+        assert!(!tree.roots().is_empty());
+        destroy(tree.as_ref(), "never-made", Duration::from_secs(1)).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_was_never_made_is_not_listed() {
+        assert_eq!(list(detect().unwrap().as_ref(), "never-made").unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,106 @@
+//! Version 1: a hierarchy per controller, a named one for the service manager, and often a version 2 tree without
+//! controllers, which still knows how to kill.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{CgroupTree, Entry, Limits, PARENT, mounts, write};
+
+/// The period in which a CPU quota counts, in microseconds.
+const PERIOD_US: u64 = 100_000;
+
+/// The hierarchies.
+#[derive(Debug)]
+pub(super) struct Tree {
+    cpu: PathBuf,
+    memory: PathBuf,
+    pids: PathBuf,
+    /// Those without controllers: the container library does not join them.
+    plain: Vec<PathBuf>,
+    roots: Vec<PathBuf>,
+}
+
+impl Tree {
+    /// The hierarchies of a machine; `None` when the three that limit are not all of this version.
+    pub(super) fn find(mountinfo: &str) -> Option<Self> {
+        let all: Vec<_> = mounts(mountinfo).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).collect();
+        let controller = |name: &str| {
+            let of = |m: &&super::Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == name);
+            all.iter().find(of).map(|m| m.point.to_owned())
+        };
+        let plain = all.iter().filter(|m| m.kind == "cgroup2" || m.options.contains("name="));
+        Some(Self {
+            cpu: controller("cpu")?,
+            memory: controller("memory")?,
+            pids: controller("pids")?,
+            plain: plain.map(|m| m.point.to_owned()).collect(),
+            roots: all.iter().map(|m| m.point.to_owned()).collect(),
+        })
+    }
+}
+
+impl CgroupTree for Tree {
+    fn create(&self, name: &str, limits: &Limits) -> io::Result<()> {
+        let folder = |root: &Path| -> io::Result<PathBuf> {
+            let folder = root.join(PARENT).join(name);
+            fs::create_dir_all(&folder)?;
+            Ok(folder)
+        };
+        self.plain.iter().try_for_each(|root| folder(root).map(drop))?;
+        let cpu = folder(&self.cpu)?;
+        write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
+        write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
+        let memory = folder(&self.memory)?;
+        write(&memory.join("memory.limit_in_bytes"), &limits.memory_bytes.to_string())?;
+        let with_swap = memory.join("memory.memsw.limit_in_bytes");
+        if with_swap.exists() {
+            write(&with_swap, &limits.memory_bytes.to_string())?;
+        }
+        write(&folder(&self.pids)?.join("pids.max"), &limits.pids.to_string())
+    }
+
+    fn roots(&self) -> Vec<&Path> {
+        // The one that can kill everything at once comes first.
+        let mut roots: Vec<_> = self.roots.iter().map(PathBuf::as_path).collect();
+        roots.sort_by_key(|r| !self.plain.iter().any(|p| p == r));
+        roots
+    }
+
+    fn entry(&self, name: &str) -> Entry {
+        let file = |root: &PathBuf| root.join(PARENT).join(name).join("cgroup.procs");
+        Entry {
+            join: self.plain.iter().map(file).collect(),
+            warm_up: Some(self.pids.join(PARENT).join("cgroup.procs")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{HYBRID, UNIFIED};
+    use super::*;
+
+    #[test]
+    fn a_hybrid_machine_has_controllers_and_plain_hierarchies() {
+        let tree = Tree::find(HYBRID).unwrap();
+        assert_eq!(tree.cpu, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(tree.roots().len(), 5);
+        let join = tree.entry("x").join;
+        assert_eq!(join[0], Path::new("/sys/fs/cgroup/systemd/atelier/x/cgroup.procs"));
+        assert_eq!(join[1], Path::new("/sys/fs/cgroup/unified/atelier/x/cgroup.procs"));
+        assert!(Tree::find(UNIFIED).is_none());
+    }
+
+    #[test]
+    fn limits_become_the_files_of_version_1() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let tree = Tree { cpu: at("cpu"), memory: at("memory"), pids: at("pids"), plain: vec![], roots: vec![] };
+        tree.create("x", &Limits { cpu_millis: 500, memory_bytes: 1 << 29, pids: 77 }).unwrap();
+        let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
+        assert_eq!(read("cpu/atelier/x/cpu.cfs_quota_us"), "50000");
+        assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
+        assert_eq!(read("pids/atelier/x/pids.max"), "77");
+    }
+}

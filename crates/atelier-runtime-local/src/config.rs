@@ -1,0 +1,80 @@
+//! What the local runtime is told by the configuration.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use atelier_init::protocol::LogLimits;
+
+/// The local runtime's configuration.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    /// The data folder. Closed to everyone but root, because ids on disk are not shifted.
+    pub data_dir: PathBuf,
+    /// Where sockets and mount points live; shared by all data folders of the machine. Keep it short: the path of a
+    /// Unix socket has at most 107 bytes.
+    pub run_dir: PathBuf,
+    /// How to run the launcher.
+    pub launcher: Launcher,
+    /// The first host uid given to notebooks; each of them gets 65,536 from here on.
+    pub uid_base: u32,
+    /// How many processes and threads a notebook may have.
+    pub pids: u32,
+    /// What every notebook finds in its environment: proxy and package-index settings.
+    pub environment: Vec<(String, String)>,
+    /// The certificates that notebooks trust, when the image's own are not enough.
+    pub ca_bundle: Option<PathBuf>,
+    /// What notebooks may reach.
+    pub network: NetworkConfig,
+    /// How much of a notebook server's log is kept.
+    pub log: LogLimits,
+}
+
+impl LocalConfig {
+    /// The defaults for a data folder.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            run_dir: PathBuf::from("/run/atelier"),
+            launcher: Launcher::default(),
+            uid_base: 1_000_000,
+            pids: 4096,
+            environment: Vec::new(),
+            ca_bundle: None,
+            network: NetworkConfig::default(),
+            log: LogLimits { file_bytes: 8 << 20, files: 2 },
+        }
+    }
+}
+
+/// A program that calls [`launcher_main`](crate::launcher_main).
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+impl Default for Launcher {
+    /// The running program, also when its file has been replaced since, with the hidden subcommand.
+    fn default() -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), args: vec!["launch-instance".into()] }
+    }
+}
+
+/// What notebooks may reach.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// Whether they reach anything at all outside of themselves.
+    pub egress: bool,
+    /// Further IPv4 networks that are closed to them, such as `192.168.0.0/16`.
+    pub closed: Vec<String>,
+    /// The name servers they use; when empty, the machine's own upstream servers.
+    pub name_servers: Vec<Ipv4Addr>,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { egress: true, closed: Vec::new(), name_servers: Vec::new() }
+    }
+}

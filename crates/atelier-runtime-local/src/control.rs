@@ -1,0 +1,99 @@
+//! Talking to a container's init.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use atelier_init::protocol::{Answer, Command, MAX_LINE, Request};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// How long the init may take for an answer that needs no waiting.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// Opens what a path names below a folder, without following a link anywhere on the way.
+pub(crate) fn open_below(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(folder, path, flags, Mode::empty(), below)?)
+}
+
+/// Opens a folder by its path.
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Connects to a Unix socket below a folder, and to nothing else: what the name leads to is opened first, looked at,
+/// and then connected to as the very thing that was looked at.
+pub(crate) async fn connect_below(folder: &OwnedFd, path: &Path) -> io::Result<UnixStream> {
+    let socket = open_below(folder, path)?;
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode);
+    if !kind.is_socket() {
+        return Err(io::Error::new(ErrorKind::NotFound, "not a socket"));
+    }
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+}
+
+/// A connection to an init.
+pub(crate) struct Init(BufReader<UnixStream>);
+
+impl Init {
+    /// Connects through the instance's shared folder.
+    pub(crate) async fn connect(shared: &Path) -> io::Result<Self> {
+        let folder = open_folder(shared)?;
+        let stream = connect_below(&folder, Path::new(atelier_init::protocol::CONTROL_SOCKET)).await?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Asks for something that is answered at once.
+    pub(crate) async fn ask(&mut self, command: Command) -> io::Result<Answer> {
+        self.ask_within(command, PROMPT).await
+    }
+
+    pub(crate) async fn ask_within(&mut self, command: Command, limit: Duration) -> io::Result<Answer> {
+        let talk = async {
+            let mut line = serde_json::to_vec(&Request::new(command))?;
+            line.push(b'\n');
+            self.0.write_all(&line).await?;
+            // It may have held a secret.
+            line.fill(0);
+            self.next().await
+        };
+        tokio::time::timeout(limit, talk).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?
+    }
+
+    /// The next answer, whenever it comes.
+    pub(crate) async fn next(&mut self) -> io::Result<Answer> {
+        let mut line = Vec::new();
+        let mut limited = (&mut self.0).take(MAX_LINE as u64);
+        if limited.read_until(b'\n', &mut line).await? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tokio::net::UnixListener;
+
+    #[tokio::test]
+    async fn only_a_real_socket_below_the_folder_is_connected_to() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let _other = UnixListener::bind(outside.path().join("s")).unwrap();
+        let _own = UnixListener::bind(folder.path().join("own")).unwrap();
+        symlink(outside.path().join("s"), folder.path().join("link")).unwrap();
+        symlink(outside.path(), folder.path().join("away")).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let at = open_folder(folder.path()).unwrap();
+        assert!(connect_below(&at, Path::new("own")).await.is_ok());
+        for trap in ["link", "away/s", "file", "none", "../s"] {
+            assert!(connect_below(&at, Path::new(trap)).await.is_err(), "{trap} was followed");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Files and folders, written so that a crash leaves either the old or the new.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+/// The folder exists afterwards, with exactly these permissions.
+pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// The folder exists afterwards, with this owner and these permissions.
+pub(crate) fn owned_folder(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
+    folder(path, mode)?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))
+}
+
+/// Writes a file for good: the new content is on disk, under its name, when this returns.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_folder_of(path)
+}
+
+/// The names in a file's folder are on disk when this returns.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The file's content, or `None` when there is no such file.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    absent_is_none(fs::read(path))
+}
+
+/// The file is gone afterwards.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    absent_is_none(fs::remove_file(path)).map(drop)
+}
+
+/// Not being there is no error.
+pub(crate) fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The names in a folder; none when there is no such folder.
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let Some(entries) = absent_is_none(fs::read_dir(folder))? else { return Ok(Vec::new()) };
+    entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
+}

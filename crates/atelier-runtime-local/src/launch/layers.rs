@@ -1,0 +1,137 @@
+//! The container's root: the image's layers below, the instance's own layer on top, the volume and Atelier's folder
+//! in their places.
+//!
+//! Ids on disk are never shifted: root is 0 and ma-user 1000 in every layer. The shift happens in idmapped mounts, so
+//! that the range can be another one at each start and a layer can be saved as it is.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rustix::mount::{MountFlags, mount};
+
+use super::namespaces::Spaces;
+use super::{LaunchSpec, mounts};
+use crate::file::{folder, owned_folder};
+use crate::server::{GID, UID};
+use crate::volume;
+
+/// Where the volume is, from the root.
+const WORK: &str = "home/ma-user/work";
+/// Where Atelier's folder is, from the root.
+const OURS: &str = "run/atelier";
+/// The folder of the launcher's mount points, in the run folder.
+const POINTS: &str = "m";
+
+/// Where the container's root is.
+pub(super) fn root(spec: &LaunchSpec) -> PathBuf {
+    spec.run.join("root")
+}
+
+/// Makes the folders and mounts everything.
+pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()> {
+    let user = spaces.user.as_fd();
+    let root = root(spec);
+    own_layer(&spec.layer).context("own layer")?;
+    shared_folder(&spec.run.join("run")).context("run folder")?;
+    folder(&root, 0o755)?;
+    folder(&spec.run.join(POINTS), 0o700)?;
+    overlay(spec, user, &root).context("overlay")?;
+    work(spec, user, &root).context("volume")?;
+    ours(spec, user, &root).context("run folder")
+}
+
+/// The instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
+/// lead a mount elsewhere.
+fn own_layer(layer: &Path) -> std::io::Result<()> {
+    folder(layer, 0o700)?;
+    folder(&layer.join("wk"), 0o700)?;
+    let up = layer.join("up");
+    for point in ["", "home", "proc", "sys", "dev", "run", OURS, "etc"] {
+        folder(&up.join(point), 0o755)?;
+    }
+    folder(&up.join("tmp"), 0o1777)?;
+    let home = up.join("home/ma-user");
+    owned_folder(&home, 0o755, UID, GID)?;
+    owned_folder(&home.join("work"), 0o755, UID, GID)
+}
+
+/// What both sides see: closed to ma-user except for reading, so that only root, on either side, writes here.
+fn shared_folder(run: &Path) -> std::io::Result<()> {
+    for name in ["", "bin", "log", "nb"] {
+        folder(&run.join(name), 0o755)?;
+    }
+    fs::write(run.join("bin/init"), "")
+}
+
+/// Mounts the overlay. It must be done with the file-system ids of the container's root: what the kernel makes in the
+/// upper layer's mount for somebody whose ids it does not know is refused, and the root would silently be read-only.
+fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!spec.lowers.is_empty(), "the image has no layers");
+    let points = spec.run.join(POINTS);
+    let names: Vec<String> = (0..spec.lowers.len()).map(|n| n.to_string()).collect();
+    let read_only = mounts::Attributes { read_only: true, ..Default::default() };
+    for (name, lower) in names.iter().zip(&spec.lowers) {
+        let point = points.join(name);
+        folder(&point, 0o755)?;
+        mounts::put(lower, &point, user, read_only)?;
+    }
+    let own = points.join("u");
+    folder(&own, 0o755)?;
+    mounts::put(&spec.layer, &own, user, mounts::Attributes::default())?;
+    // Relative names: the mount's options can be read inside and must not tell paths of this machine.
+    std::env::set_current_dir(&points)?;
+    let options = format!("lowerdir={},upperdir=u/up,workdir=u/wk", names.join(":"));
+    let options = std::ffi::CString::new(options)?;
+    let mounted = as_files_of(spec.uid_base, || {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("overlay", root, "overlay", flags, Some(options.as_c_str()))
+    })?;
+    mounted.context("mount")?;
+    std::env::set_current_dir("/")?;
+    names.iter().map(String::as_str).chain(["u"]).try_for_each(|name| mounts::forget(&points.join(name)))
+}
+
+/// Does something with the file-system ids of `id`, and with all rights: changing the ids takes some of them away.
+fn as_files_of<T>(id: u32, work: impl FnOnce() -> T) -> anyhow::Result<T> {
+    set_file_ids(id);
+    let rights = raise_rights();
+    let result = rights.map(|()| work());
+    set_file_ids(0);
+    raise_rights().context("rights")?;
+    result.context("rights")
+}
+
+fn set_file_ids(id: u32) {
+    // SAFETY: no pointers. They return the former id and cannot tell an error; the caller's work would fail then.
+    unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+    }
+}
+
+/// Makes every permitted capability effective.
+fn raise_rights() -> std::io::Result<()> {
+    use rustix::thread::{capabilities, set_capabilities};
+    let mut sets = capabilities(None)?;
+    sets.effective = sets.permitted;
+    Ok(set_capabilities(None, sets)?)
+}
+
+fn work(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
+    let point = spec.run.join(POINTS).join("v");
+    folder(&point, 0o755)?;
+    volume::mount(&spec.volume, &point)?;
+    mounts::put(&point, &root.join(WORK), user, mounts::Attributes::default())?;
+    mounts::forget(&point)
+}
+
+fn ours(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
+    let target = root.join(OURS);
+    let no_exec = mounts::Attributes { no_exec: true, ..Default::default() };
+    mounts::put(&spec.run.join("run"), &target, user, no_exec)?;
+    mounts::put(&spec.log, &target.join("log"), user, no_exec)?;
+    let read_only = mounts::Attributes { read_only: true, ..Default::default() };
+    mounts::put(&spec.init, &target.join("bin/init"), user, read_only)
+}

@@ -1,0 +1,169 @@
+//! Making a container.
+//!
+//! It is never made in the server's own process: the container library forks with `clone3` and allocates in the child,
+//! which hangs when another thread holds the allocator's lock, and it changes the working directory of its process. So
+//! the server runs its own program again, as a *launcher*: one thread, one container, one answer. All mounts are made
+//! in the launcher's private mount namespace, so that the kernel undoes them when the last process of the container
+//! ends; there is nothing to unmount and nothing that can be forgotten.
+//!
+//! [`launch`] is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
+//! are called: [`namespaces`], [`layers`] (with [`mounts`]), [`volume`](crate::volume), [`container`].
+
+mod container;
+mod layers;
+mod mounts;
+mod namespaces;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use atelier_runtime::RuntimeError;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use crate::cgroup::Entry;
+use crate::config::Launcher;
+
+/// A launcher that takes longer is ended.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// What a launcher is told. Holds no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LaunchSpec {
+    /// The container's name for the library.
+    pub(crate) name: String,
+    pub(crate) hostname: String,
+    /// Its cgroup's name.
+    pub(crate) cgroup: String,
+    pub(crate) entry: Entry,
+    pub(crate) uid_base: u32,
+    /// The image, topmost layer first.
+    pub(crate) lowers: Vec<PathBuf>,
+    /// The folder with the instance's own layer: `up` and `wk`.
+    pub(crate) layer: PathBuf,
+    pub(crate) volume: PathBuf,
+    pub(crate) log: PathBuf,
+    /// The instance's run folder.
+    pub(crate) run: PathBuf,
+    /// The init on this machine.
+    pub(crate) init: PathBuf,
+    /// The size of `/dev/shm`.
+    pub(crate) shared_memory: u64,
+    /// Files in the shared folder that are laid over files of the image, by their paths in the container.
+    pub(crate) files: Vec<(String, String)>,
+}
+
+/// What a launcher answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Outcome {
+    Launched { pid: i32 },
+    Failed { why: String, permanent: bool },
+}
+
+/// A failure that trying again cannot help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Permanent(String);
+
+/// Makes the container; returns the process id of its init. When the future is dropped, the launcher is killed; what
+/// it has made until then is found by its cgroup and its folders.
+pub(crate) async fn launch(launcher: &Launcher, spec: &LaunchSpec) -> Result<i32, RuntimeError> {
+    let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
+    let mut running = Running(spawn(launcher).map_err(transient)?);
+    let talk = running.talk(spec);
+    let (out, err) = match tokio::time::timeout(LIMIT, talk).await {
+        Ok(said) => said.map_err(transient)?,
+        Err(_) => return Err(RuntimeError::Transient(format!("the launcher took more than {LIMIT:?}"))),
+    };
+    match serde_json::from_slice(&out) {
+        Ok(Outcome::Launched { pid }) => Ok(pid),
+        Ok(Outcome::Failed { why, permanent: true }) => Err(RuntimeError::Permanent(why)),
+        Ok(Outcome::Failed { why, permanent: false }) => Err(RuntimeError::Transient(why)),
+        Err(_) => {
+            let said = String::from_utf8_lossy(&err);
+            Err(RuntimeError::Transient(format!("the launcher ended without an answer: {}", said.trim())))
+        }
+    }
+}
+
+fn spawn(launcher: &Launcher) -> std::io::Result<Child> {
+    Command::new(&launcher.program)
+        .args(&launcher.args)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// A running launcher; its whole process group is killed when this is dropped before it has ended.
+struct Running(Child);
+
+impl Running {
+    async fn talk(&mut self, spec: &LaunchSpec) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut stdin = self.0.stdin.take();
+        let (mut stdout, mut stderr) = (self.0.stdout.take(), self.0.stderr.take());
+        let text = serde_json::to_vec(spec)?;
+        let write = async {
+            if let Some(stdin) = stdin.as_mut() {
+                stdin.write_all(&text).await?;
+            }
+            drop(stdin);
+            Ok(0)
+        };
+        let read_out = async { if let Some(s) = stdout.as_mut() { s.read_to_end(&mut out).await } else { Ok(0) } };
+        let read_err = async { if let Some(s) = stderr.as_mut() { s.read_to_end(&mut err).await } else { Ok(0) } };
+        tokio::try_join!(write, read_out, read_err)?;
+        self.0.wait().await?;
+        Ok((out, err))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The id is known until the child has been waited for, so it cannot belong to another group.
+        if let Some(group) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The launcher: reads a spec from the standard input, makes the container, writes one line and ends.
+///
+/// To be called by the program that [`LocalConfig::launcher`](crate::LocalConfig) names, before it starts any thread.
+pub fn launcher_main() -> ExitCode {
+    let outcome = match read_spec().and_then(|spec| make(&spec)) {
+        Ok(pid) => Outcome::Launched { pid },
+        Err(e) => Outcome::Failed {
+            permanent: e.chain().any(<dyn std::error::Error>::is::<Permanent>),
+            why: format!("{e:#}"),
+        },
+    };
+    let answer = serde_json::to_vec(&outcome).unwrap_or_default();
+    match std::io::stdout().write_all(&answer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn read_spec() -> anyhow::Result<LaunchSpec> {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text)?;
+    serde_json::from_slice(&text).context("the launcher's spec cannot be read")
+}
+
+fn make(spec: &LaunchSpec) -> anyhow::Result<i32> {
+    let warm_up = spec.entry.warm_up.as_deref().map(namespaces::use_once).transpose()?;
+    let spaces = namespaces::make(spec.uid_base).context("user namespace")?;
+    mounts::leave_the_hosts()?;
+    layers::assemble(spec, &spaces)?;
+    warm_up.map(namespaces::Forked::wait).transpose()?;
+    container::create(spec, &spaces)
+}

@@ -1,0 +1,134 @@
+//! The user and network namespaces, made by hand.
+//!
+//! The network namespace has to be made *inside* the user namespace, or the container could not own it, and its
+//! loopback has to be raised there. The container library can do neither, so both are made here, by a child that the
+//! launcher forks; the launcher keeps them by descriptor. (The launcher has one thread: a forked child may do anything.)
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::slot::UIDS;
+
+/// The namespaces of a container to be.
+pub(crate) struct Spaces {
+    pub(crate) user: File,
+    pub(crate) network: File,
+}
+
+/// A forked child.
+pub(crate) struct Forked(i32);
+
+impl Forked {
+    /// Waits for its end; an error unless it ended well.
+    pub(crate) fn wait(self) -> anyhow::Result<()> {
+        let mut status = 0;
+        // SAFETY: the child is ours, and `status` a valid place for the result.
+        while unsafe { libc::waitpid(self.0, &raw mut status, 0) } < 0 {
+            let error = io::Error::last_os_error();
+            anyhow::ensure!(error.kind() == io::ErrorKind::Interrupted, "waitpid: {error}");
+        }
+        anyhow::ensure!(status == 0, "a forked child ended with status {status}");
+        Ok(())
+    }
+}
+
+/// Forks a child that does `work` and ends with the launcher at the latest.
+fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
+    // SAFETY: the launcher has one thread, so the child may do whatever the launcher may.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: no pointers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+            let code = match work() {
+                Ok(()) => 0,
+                Err(e) => {
+                    eprintln!("launcher's child: {e}");
+                    1
+                }
+            };
+            // SAFETY: ends the child without running what belongs to the launcher.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok(Forked(pid)),
+    }
+}
+
+/// Uses a `cgroup.procs` file once, beside other work: the first use waits for the kernel, the next ones are free.
+pub(crate) fn use_once(procs: &Path) -> io::Result<Forked> {
+    let procs: PathBuf = procs.to_owned();
+    fork(move || fs::write(procs, "0"))
+}
+
+/// Makes both namespaces, with the ids from `uid_base` on.
+pub(crate) fn make(uid_base: u32) -> anyhow::Result<Spaces> {
+    let (mut from_child, mut to_parent) = pipe()?;
+    let (mut from_parent, mut to_child) = pipe()?;
+    let child = fork(|| enter(&mut from_parent, &mut to_parent))?;
+    // Only the child may hold this end, so that its death is seen as the end of what it says.
+    drop(to_parent);
+    hear(&mut from_child).context("the child made no user namespace")?;
+    let proc = PathBuf::from(format!("/proc/{}", child.0));
+    let map = format!("0 {uid_base} {UIDS}");
+    fs::write(proc.join("uid_map"), &map).context("uid_map")?;
+    fs::write(proc.join("gid_map"), &map).context("gid_map")?;
+    say(&mut to_child)?;
+    hear(&mut from_child).context("the child made no network namespace")?;
+    let spaces = Spaces { user: File::open(proc.join("ns/user"))?, network: File::open(proc.join("ns/net"))? };
+    say(&mut to_child)?;
+    child.wait()?;
+    Ok(spaces)
+}
+
+/// In the child: enters a new user namespace, and in it, once its ids are mapped, a new network namespace.
+fn enter(from_parent: &mut File, to_parent: &mut File) -> io::Result<()> {
+    unshare(libc::CLONE_NEWUSER)?;
+    say(to_parent)?;
+    hear(from_parent)?;
+    // No further user namespaces inside, whatever a filter lets pass.
+    fs::write("/proc/sys/user/max_user_namespaces", "0")?;
+    unshare(libc::CLONE_NEWNET)?;
+    raise_loopback()?;
+    say(to_parent)?;
+    hear(from_parent)
+}
+
+pub(super) fn unshare(namespaces: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    if unsafe { libc::unshare(namespaces) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((read.into(), write.into()))
+}
+
+fn say(to: &mut File) -> io::Result<()> {
+    to.write_all(b"!")
+}
+
+fn hear(from: &mut File) -> io::Result<()> {
+    from.read_exact(&mut [0])
+}
+
+/// `IFF_UP` and `IFF_RUNNING` in the width of the request's field.
+const UP_AND_RUNNING: libc::c_short = 0x41;
+const _: () = assert!(UP_AND_RUNNING as i32 == libc::IFF_UP | libc::IFF_RUNNING);
+
+fn raise_loopback() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: all-zero bytes are a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = UP_AND_RUNNING;
+    // SAFETY: the request names an interface and carries flags, as this call expects; it lives across the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

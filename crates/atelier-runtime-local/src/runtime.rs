@@ -1,0 +1,371 @@
+//! The runtime: the calls of the contract, each under its notebook's lock.
+//!
+//! A call may be dropped at any point. What it had running is then killed (launchers and programs die with their
+//! futures), and what it had made is found by the next call for the same notebook, because everything has its fixed
+//! place and name.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use atelier_core::flavor::Capacity;
+use atelier_core::id::{ImageId, NotebookId};
+use atelier_init::protocol::{Answer, Command, State};
+use atelier_runtime::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent};
+use tokio::time::sleep;
+
+use crate::cgroup::{self, CgroupTree, Limits};
+use crate::config::LocalConfig;
+use crate::control::Init;
+use crate::launch::{LaunchSpec, launch};
+use crate::live::{Live, LiveOnes};
+use crate::locks::Locks;
+use crate::network::{self, Network, Seat};
+use crate::place::{Place, Places};
+use crate::process::{Handle, Process};
+use crate::record::Record;
+use crate::server::{self, Readiness};
+use crate::slot::{self, Slots};
+use crate::source::{ImageSource, ReadyImage};
+use crate::{file, host, sweep, volume};
+
+/// How long a notebook server may take to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long an init may take to listen.
+const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a notebook server may take to its first answer.
+const SERVER_LIMIT: Duration = Duration::from_secs(110);
+
+/// Notebooks as containers on this machine.
+pub struct LocalRuntime {
+    config: LocalConfig,
+    places: Places,
+    slots: Slots,
+    tree: Arc<dyn CgroupTree>,
+    network: Network,
+    images: Arc<dyn ImageSource>,
+    init: PathBuf,
+    live: LiveOnes,
+    locks: Locks,
+}
+
+fn transient(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
+    let what = what.to_owned();
+    move |e| RuntimeError::Transient(format!("{what}: {e}"))
+}
+
+impl LocalRuntime {
+    /// Opens the runtime on a data folder and adopts the containers that run already.
+    pub fn open(config: LocalConfig, images: Arc<dyn ImageSource>) -> Result<Arc<Self>, RuntimeError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(RuntimeError::Permanent("the local runtime needs root".into()));
+        }
+        let places = Places::open(&config.data_dir, &config.run_dir).map_err(transient("the run folder"))?;
+        let runtime = Self {
+            slots: Slots::open(&config.run_dir, config.uid_base).map_err(transient("the slots"))?,
+            tree: cgroup::detect().map_err(transient("control groups"))?.into(),
+            network: Network::new(config.network.clone()),
+            init: host::install_init(places.run()).map_err(transient("the init"))?,
+            live: LiveOnes::default(),
+            locks: Locks::default(),
+            images,
+            places,
+            config,
+        };
+        for id in runtime.known().map_err(transient("the notebooks"))? {
+            runtime.adopt(id)?;
+        }
+        Ok(Arc::new(runtime))
+    }
+
+    /// Everything of which there is a folder or a cgroup.
+    fn known(&self) -> io::Result<Vec<NotebookId>> {
+        let prefix = format!("{}-", self.places.mark());
+        let groups = cgroup::list(&*self.tree, &prefix)?;
+        let mut names = file::names(self.places.notebooks())?;
+        names.extend(file::names(self.places.run())?);
+        names.extend(groups.iter().filter_map(|g| g.strip_prefix(&prefix)).map(str::to_owned));
+        let mut ids: Vec<NotebookId> = names.iter().filter_map(|n| n.parse().ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The notebook's container, when it runs.
+    fn adopt(&self, id: NotebookId) -> Result<Option<Arc<Live>>, RuntimeError> {
+        if let Some(live) = self.live.get(id) {
+            let lives = live.first.lives().map_err(transient("the container"))?;
+            return Ok(lives.then_some(live));
+        }
+        let place = self.places.of(id);
+        let record = Record::load(&place.state()).map_err(transient("the record"))?;
+        let Some(process) = record.and_then(|r| r.first) else { return Ok(None) };
+        let first = process.open(&place.cgroup).map_err(transient("the container"))?;
+        Ok(first.map(|first| self.live.add(id, process.pid, first, place.shared())))
+    }
+
+    fn present(&self, id: NotebookId) -> Result<Arc<Live>, RuntimeError> {
+        self.adopt(id)?.ok_or(RuntimeError::Absent)
+    }
+
+    fn record(place: &Place) -> Result<Record, RuntimeError> {
+        Record::load(&place.state()).map_err(transient("the record"))?.ok_or(RuntimeError::Absent)
+    }
+
+    /// Makes the container; nothing of the notebook runs when this is called.
+    async fn create(&self, spec: &InstanceSpec, place: &Place) -> Result<(), RuntimeError> {
+        let image = self.images.ensure(spec.image, &Silent).await?;
+        if !place.volume().exists() {
+            return Err(RuntimeError::Permanent("the volume is not there".into()));
+        }
+        let mut record = self.begin(place, &image).map_err(transient("the instance's folders"))?;
+        let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes, pids: self.config.pids };
+        self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
+        let pid = launch(&self.config.launcher, &self.launch_spec(spec, place, &record, image)).await?;
+        let first = Handle::of(pid).map_err(transient("the container"))?;
+        let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
+        record.first = Some(Process::of(pid).map_err(transient("the container"))?);
+        record.save(&place.state()).map_err(transient("the record"))?;
+        let live = self.live.add(spec.notebook, pid, first, place.shared());
+        self.state(&live, place).await.map(drop)
+    }
+
+    /// Reserves what the instance needs and writes it down.
+    fn begin(&self, place: &Place, image: &ReadyImage) -> io::Result<Record> {
+        let slot = self.slots.claim(&place.kept)?;
+        let base = self.slots.uid_base(slot);
+        let address = slot::address(slot);
+        let record = Record::new(slot, base, address, image.server.clone(), image.environment.clone());
+        record.save(&place.state())?;
+        // The log and the exit file are written by the container's root, whose id on disk is 0.
+        file::folder(&place.log_folder(), 0o755)?;
+        let etc = place.shared().join("etc");
+        file::folder(&place.run, 0o711)?;
+        file::folder(&place.shared(), 0o755)?;
+        file::folder(&etc, 0o755)?;
+        file::replace(&etc.join("resolv.conf"), self.network.resolv_conf().as_bytes(), 0o644)?;
+        file::replace(&etc.join("hostname"), format!("{}\n", host::NAME).as_bytes(), 0o644)?;
+        file::replace(&etc.join("hosts"), host::hosts(address).as_bytes(), 0o644)?;
+        if let Some(bundle) = &self.config.ca_bundle {
+            file::replace(&etc.join("ca-bundle.crt"), &std::fs::read(bundle)?, 0o644)?;
+        }
+        Ok(record)
+    }
+
+    fn launch_spec(&self, spec: &InstanceSpec, place: &Place, record: &Record, image: ReadyImage) -> LaunchSpec {
+        let over = |name: &str| (format!("etc/{name}"), format!("/etc/{name}"));
+        LaunchSpec {
+            name: spec.notebook.to_string(),
+            hostname: host::NAME.into(),
+            cgroup: place.cgroup.clone(),
+            entry: self.tree.entry(&place.cgroup),
+            uid_base: record.uid_base,
+            lowers: image.layers,
+            layer: place.layer(),
+            volume: place.volume(),
+            log: place.log_folder(),
+            run: place.run.clone(),
+            init: self.init.clone(),
+            shared_memory: spec.memory_bytes / 2,
+            files: ["resolv.conf", "hostname", "hosts"].map(over).into(),
+        }
+    }
+
+    /// What the init says; waits until it listens.
+    async fn state(&self, live: &Live, place: &Place) -> Result<State, RuntimeError> {
+        let until = Instant::now() + INIT_LIMIT;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let answer = async { Init::connect(&place.shared()).await?.ask(Command::Status).await }.await;
+            match answer {
+                Ok(answer) => return Ok(answer.state),
+                Err(_) if !live.first.lives().map_err(transient("the container"))? => {
+                    return Err(RuntimeError::Transient("the container ended at once".into()));
+                }
+                Err(e) if Instant::now() > until => return Err(transient("the init does not answer")(e)),
+                Err(_) => sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    async fn tell(place: &Place, command: Command, limit: Duration) -> Result<Answer, RuntimeError> {
+        let talk = async { Init::connect(&place.shared()).await?.ask_within(command, limit).await };
+        talk.await.map_err(transient("the init does not answer"))
+    }
+
+    async fn start_server(&self, spec: &InstanceSpec, place: &Place) -> Result<(), RuntimeError> {
+        let plan = server::plan(&self.config, &Self::record(place)?, &spec.upstream_secret)?;
+        let command = Command::StartServer(Box::new(plan));
+        match Self::tell(place, command, Duration::from_secs(10)).await?.error {
+            None => Ok(()),
+            Some(why) => Err(RuntimeError::Permanent(format!("the notebook server could not be started: {why}"))),
+        }
+    }
+
+    /// Waits for the first answer; ends early when the server does.
+    async fn await_ready(&self, spec: &InstanceSpec, place: &Place, live: &Live) -> Result<Readiness, RuntimeError> {
+        let until = Instant::now() + SERVER_LIMIT;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match server::ask(live.pid, &live.first, &spec.upstream_secret).await {
+                Readiness::NotYet => {}
+                answered => return Ok(answered),
+            }
+            if let State::Ended(ended) = self.state(live, place).await? {
+                return Err(RuntimeError::Permanent(format!("{} before it answered", ended.reason())));
+            }
+            if Instant::now() > until {
+                return Err(RuntimeError::Transient("the notebook server does not answer".into()));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(40));
+        }
+    }
+
+    /// Ends everything that runs and removes everything that does not outlive a stop.
+    async fn clear(&self, place: &Place) -> Result<(), RuntimeError> {
+        let live = self.adopt(place.id)?;
+        if let Some(live) = &live
+            && live.first.lives().unwrap_or(false)
+        {
+            let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
+            let asked = Self::tell(place, Command::Stop { grace_ms }, GRACE + Duration::from_secs(2)).await;
+            if let Err(e) = asked {
+                tracing::debug!(notebook = %place.id, "notebook {} is stopped by force: {e}", place.id);
+            }
+        }
+        self.live.forget(place.id);
+        sweep::instance(place, &self.tree, &self.slots, live.map(|l| Arc::clone(&l.first))).await
+    }
+}
+
+#[async_trait]
+impl Runtime for LocalRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Local
+    }
+
+    async fn capacity(&self) -> Result<Capacity, RuntimeError> {
+        host::capacity().map_err(transient("the machine's size"))
+    }
+
+    async fn memory_available(&self) -> Result<u64, RuntimeError> {
+        host::memory("MemAvailable").map_err(transient("the machine's memory"))
+    }
+
+    async fn image_size(&self, image: ImageId) -> Result<Option<u64>, RuntimeError> {
+        Ok(self.images.size(image).await)
+    }
+
+    async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError> {
+        self.images.ensure(image, reporter).await.map(drop)
+    }
+
+    async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
+        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await
+    }
+
+    async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.remove(id).await
+    }
+
+    async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        if let Some(live) = self.adopt(spec.notebook)? {
+            return self.state(&live, &place).await.map(drop);
+        }
+        self.clear(&place).await?;
+        self.create(spec, &place).await
+    }
+
+    async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        let live = self.present(spec.notebook)?;
+        let mut record = Self::record(&place)?;
+        if record.networked && network::is_attached(record.slot) {
+            return Ok(());
+        }
+        let seat = Seat { slot: record.slot, address: record.address, pid: live.pid };
+        let namespaces = live.first.duplicate().map_err(transient("the container"))?;
+        self.network.attach(seat, namespaces).await?;
+        record.networked = true;
+        record.save(&place.state()).map_err(transient("the record"))
+    }
+
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        let live = self.present(spec.notebook)?;
+        if !matches!(self.state(&live, &place).await?, State::Running { .. }) {
+            self.start_server(spec, &place).await?;
+        }
+        if self.await_ready(spec, &place, &live).await? == Readiness::Ready {
+            return Ok(());
+        }
+        // It runs from an earlier attempt, with another secret.
+        Self::tell(&place, Command::Stop { grace_ms: 2000 }, GRACE).await?;
+        self.start_server(spec, &place).await?;
+        match self.await_ready(spec, &place, &live).await? {
+            Readiness::Ready => Ok(()),
+            _ => Err(RuntimeError::Permanent("the notebook server does not accept its own secret".into())),
+        }
+    }
+
+    async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(id).await;
+        self.clear(&self.places.of(id)).await
+    }
+
+    async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(id).await;
+        let place = self.places.of(id);
+        self.clear(&place).await?;
+        sweep::folder(&place.kept).await
+    }
+
+    async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
+        let Some(live) = self.adopt(id)? else { return Ok(Observed::Absent) };
+        let state = match self.state(&live, &self.places.of(id)).await {
+            Ok(state) => state,
+            // It ended while it was being asked.
+            Err(_) if !live.first.lives().map_err(transient("the container"))? => return Ok(Observed::Absent),
+            Err(e) => return Err(e),
+        };
+        Ok(match state {
+            State::Empty => Observed::Idle { ended: None },
+            State::Ended(ended) => Observed::Idle { ended: Some(ended.reason()) },
+            State::Running { .. } => Observed::Serving,
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
+        self.known().map_err(transient("the notebooks"))
+    }
+
+    async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
+        let live = self.present(id)?;
+        match server::connect(live.pid, &live.first).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Err(RuntimeError::Absent)
+            }
+            Err(e) => Err(transient("the notebook server")(e)),
+        }
+    }
+
+    fn log_file(&self, id: NotebookId) -> Option<PathBuf> {
+        Some(self.places.of(id).log_file())
+    }
+
+    async fn changed(&self) {
+        self.live.changed().await;
+    }
+}

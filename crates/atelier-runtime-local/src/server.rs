@@ -1,0 +1,173 @@
+//! The notebook server in its container: how it is started, found and asked.
+//!
+//! It listens on a Unix socket in a folder of its own, a tiny file system that only ma-user writes. The host reaches
+//! it through the root of the container's first process. Whatever ma-user puts there, only a socket below that very
+//! folder is ever connected to.
+//!
+//! Its secret reaches it through a pipe that can be read once (see the init's protocol): it is in no argument, no
+//! environment and no file, so that kernels and terminals do not inherit it.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use atelier_init::protocol::{SECRET_FD, StartServer};
+use atelier_runtime::RuntimeError;
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::UnixStream;
+
+use crate::config::LocalConfig;
+use crate::control::{connect_below, open_folder};
+use crate::process::Handle;
+use crate::record::Record;
+use crate::seccomp;
+
+/// ma-user.
+pub(crate) const UID: u32 = 1000;
+/// Its group, `users`.
+pub(crate) const GID: u32 = 100;
+/// Where the server's socket is, in the container.
+pub(crate) const SOCKET_FOLDER: &str = "/run/atelier/nb";
+const SOCKET: &str = "server.sock";
+const HOME: &str = "/home/ma-user";
+const WORK: &str = "/home/ma-user/work";
+/// Where the machine's certificates are, in the container.
+pub(crate) const CA_BUNDLE: &str = "/run/atelier/etc/ca-bundle.crt";
+/// Every program has its own way to be told of certificates.
+const CA_VARIABLES: [&str; 6] =
+    ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"];
+/// How much earlier than the init the server and its kernels are killed when memory runs out.
+const OOM_SCORE: u16 = 500;
+
+/// How the server is started.
+pub(crate) fn plan(config: &LocalConfig, record: &Record, secret: &SecretString) -> Result<StartServer, RuntimeError> {
+    let filters = seccomp::filters();
+    Ok(StartServer {
+        argv: record.server.iter().cloned().chain(options()).collect(),
+        env: environment(config, &record.environment),
+        cwd: WORK.into(),
+        uid: UID,
+        gid: GID,
+        secret: Some(secret.expose_secret().to_owned()),
+        filters: filters.map_err(|e| RuntimeError::Permanent(format!("no seccomp filter for this machine: {e}")))?,
+        oom_score_adj: OOM_SCORE,
+        log: config.log,
+    })
+}
+
+fn options() -> impl Iterator<Item = String> {
+    [
+        "--no-browser".into(),
+        format!("--ServerApp.sock={SOCKET_FOLDER}/{SOCKET}"),
+        "--ServerApp.sock_mode=0600".into(),
+        "--ServerApp.base_url=/".into(),
+        format!("--ServerApp.root_dir={WORK}"),
+        // The gateway is the only way in; it has checked where a request comes from.
+        "--ServerApp.allow_remote_access=True".into(),
+        "--ServerApp.use_redirect_file=False".into(),
+        "--ServerApp.quit_button=False".into(),
+        "--ServerApp.websocket_ping_interval=30000".into(),
+        "--ServerApp.password_required=False".into(),
+        "--LabApp.extension_manager=readonly".into(),
+    ]
+    .into_iter()
+}
+
+/// Later entries win: the basics, then the image's, then the configuration's.
+fn environment(config: &LocalConfig, image: &[(String, String)]) -> Vec<(String, String)> {
+    let mut all: std::collections::BTreeMap<String, String> = [
+        ("HOME", HOME),
+        ("USER", "ma-user"),
+        ("LOGNAME", "ma-user"),
+        ("SHELL", "/bin/bash"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("JUPYTER_CONFIG_DIR", "/home/ma-user/.jupyter"),
+        ("JUPYTER_DATA_DIR", "/home/ma-user/.local/share/jupyter"),
+        ("JUPYTER_RUNTIME_DIR", "/home/ma-user/.local/share/jupyter/runtime"),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .collect();
+    all.extend(image.iter().cloned());
+    if config.ca_bundle.is_some() {
+        all.extend(CA_VARIABLES.map(|name| (name.to_owned(), CA_BUNDLE.to_owned())));
+    }
+    all.extend(config.environment.iter().cloned());
+    // Names where the secret can be read once, which the server has done before it starts anything.
+    all.insert("JUPYTER_TOKEN_FILE".into(), format!("/proc/self/fd/{SECRET_FD}"));
+    all.into_iter().collect()
+}
+
+/// Connects to the server of a container by its first process.
+pub(crate) async fn connect(pid: i32, first: &Handle) -> io::Result<UnixStream> {
+    let root = open_folder(Path::new(&format!("/proc/{pid}/root")))?;
+    // The process lives after its root was opened, so the number meant it then.
+    if !first.lives()? {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let socket = Path::new(SOCKET_FOLDER).join(SOCKET);
+    let below = socket.strip_prefix("/").unwrap_or(&socket);
+    connect_below(&root, below).await
+}
+
+/// What the server says to a first question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It does not answer yet.
+    NotYet,
+    /// It answers.
+    Ready,
+    /// It answers, but has another secret.
+    OtherSecret,
+}
+
+/// Asks once.
+pub(crate) async fn ask(pid: i32, first: &Handle, secret: &SecretString) -> Readiness {
+    let limit = Duration::from_secs(5);
+    match tokio::time::timeout(limit, status(pid, first, secret)).await {
+        Ok(Ok(StatusCode::OK)) => Readiness::Ready,
+        Ok(Ok(StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)) => Readiness::OtherSecret,
+        _ => Readiness::NotYet,
+    }
+}
+
+async fn status(pid: i32, first: &Handle, secret: &SecretString) -> io::Result<StatusCode> {
+    let stream = connect(pid, first).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let request = Request::get("/api/status")
+        .header(header::HOST, "localhost")
+        .header(header::AUTHORIZATION, format!("token {}", secret.expose_secret()))
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    tokio::select! {
+        answer = sender.send_request(request) => Ok(answer.map_err(io::Error::other)?.status()),
+        _ = connection => Err(ErrorKind::ConnectionReset.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_secret_is_in_no_argument_and_no_variable() {
+        let mut config = LocalConfig::new("/data".into());
+        config.environment.push(("PIP_INDEX_URL".into(), "https://index".into()));
+        let image = vec![("LANG".to_owned(), "de_DE.UTF-8".to_owned())];
+        let record = Record::new(0, 1_000_000, Ipv4Addr::LOCALHOST, vec!["/python".into()], image);
+        let plan = plan(&config, &record, &"s3cret-s3cret".to_owned().into()).unwrap();
+        assert!(plan.argv.iter().chain(plan.env.iter().map(|(_, v)| v)).all(|t| !t.contains("s3cret")));
+        assert_eq!(plan.secret.as_deref(), Some("s3cret-s3cret"));
+        let value = |name: &str| plan.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+        assert_eq!(value("LANG"), Some("de_DE.UTF-8"));
+        assert_eq!(value("PIP_INDEX_URL"), Some("https://index"));
+        assert_eq!(value("SSL_CERT_FILE"), None);
+    }
+}

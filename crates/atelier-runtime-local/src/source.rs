@@ -1,0 +1,30 @@
+//! Where images come from, as far as a container is concerned.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use atelier_core::id::ImageId;
+use atelier_runtime::{Reporter, RuntimeError};
+
+/// An image that containers can be made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyImage {
+    /// Its unpacked layers, topmost first: folders with unshifted ids that do not change any more.
+    pub layers: Vec<PathBuf>,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The beginning of its notebook server's command line; an absolute path first.
+    pub server: Vec<String>,
+    /// What its programs want in their environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A store of images.
+#[async_trait]
+pub trait ImageSource: Send + Sync {
+    /// The image; it is built or fetched first where it must be, which takes long. Many callers may wait for one.
+    async fn ensure(&self, image: ImageId, reporter: &dyn Reporter) -> Result<ReadyImage, RuntimeError>;
+
+    /// The size of an image in bytes, when it is there already. Never builds or fetches.
+    async fn size(&self, image: ImageId) -> Option<u64>;
+}

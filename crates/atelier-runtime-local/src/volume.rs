@@ -1,0 +1,152 @@
+//! Volumes: an XFS image file on a loop device.
+//!
+//! The capacity is real: who writes more gets ENOSPC. XFS, because it grows while mounted without rights that root
+//! lacks on many hosted machines. The file is sparse, so a volume takes the space that was written to it. It is made
+//! under another name and renamed when it is whole, so that a file of the right name always is a whole volume.
+//!
+//! A loop device holds its file until the last mount of it is gone. Attaching one image twice destroys it, so nothing
+//! is attached before [`is_attached`] says no.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use atelier_runtime::RuntimeError;
+use rustix::mount::{MountFlags, mount as mount_at};
+use tokio::process::Command;
+
+use crate::file;
+use crate::server::{GID, UID};
+
+/// Why a volume cannot be made.
+fn failed(what: &str, error: &io::Error) -> RuntimeError {
+    RuntimeError::Transient(format!("the volume could not be made: {what}: {error}"))
+}
+
+/// The volume exists afterwards. One that is there is left as it is. When the future is dropped, nothing is left that
+/// could be taken for a volume.
+pub(crate) async fn ensure(image: &Path, bytes: u64) -> Result<(), RuntimeError> {
+    if image.exists() {
+        return Ok(());
+    }
+    let fresh = image.with_extension("new");
+    let made = File::create(&fresh).and_then(|f| f.set_len(bytes));
+    made.map_err(|e| failed("image file", &e))?;
+    format(&fresh).await?;
+    let kept = File::open(&fresh).and_then(|f| f.sync_all()).and_then(|()| fs::rename(&fresh, image));
+    kept.and_then(|()| file::sync_folder_of(image)).map_err(|e| failed("image file", &e))
+}
+
+async fn format(image: &Path) -> Result<(), RuntimeError> {
+    let mut mkfs = Command::new("mkfs.xfs");
+    mkfs.args(["-K", "-q", "-f"]).arg(image).stdin(Stdio::null()).kill_on_drop(true);
+    match mkfs.output().await {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(RuntimeError::Permanent(format!("the volume could not be made: mkfs.xfs: {said}")))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(RuntimeError::Permanent("`mkfs.xfs` is not there: install xfsprogs".into()))
+        }
+        Err(e) => Err(failed("mkfs.xfs", &e)),
+    }
+}
+
+/// Whether a loop device has this image.
+pub(crate) fn is_attached(image: &Path) -> io::Result<bool> {
+    let name = image.as_os_str().as_encoded_bytes();
+    for device in file::names(Path::new("/sys/block"))?.iter().filter(|n| n.starts_with("loop")) {
+        let backing = Path::new("/sys/block").join(device).join("loop/backing_file");
+        let Some(held) = file::read(&backing).unwrap_or_default() else { continue };
+        let held = held.strip_suffix(b"\n").unwrap_or(&held);
+        if held == name || held.strip_suffix(b" (deleted)") == Some(name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Mounts the volume. The device frees itself when the last mount is gone, also when this process is killed now.
+pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!is_attached(image)?, "the volume is still attached");
+    let (path, device) = attach(image).context("loop device")?;
+    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
+    drop(device);
+    let of_root = fs::metadata(point)?;
+    if std::os::unix::fs::MetadataExt::uid(&of_root) == 0 {
+        std::os::unix::fs::chown(point, Some(UID), Some(GID))?;
+    }
+    Ok(())
+}
+
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_NAME_SIZE: usize = 64;
+
+/// `struct loop_info64`.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; LO_NAME_SIZE],
+    crypt_name: [u8; LO_NAME_SIZE],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+fn attach(image: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+    let control = File::options().read(true).write(true).open("/dev/loop-control")?;
+    let file = File::options().read(true).write(true).open(image)?;
+    loop {
+        // SAFETY: no pointers.
+        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let device = File::options().read(true).write(true).open(&path)?;
+        match configure(&device, &file) {
+            Ok(()) => return Ok((path, device.into())),
+            // Somebody else was faster.
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn configure(device: &File, file: &File) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid configuration.
+    let mut config: LoopConfig = unsafe { std::mem::zeroed() };
+    config.fd = file.as_raw_fd().unsigned_abs();
+    config.info.flags = LO_FLAGS_AUTOCLEAR;
+    // SAFETY: the structure has the kernel's layout and lives across the call; both descriptors are open.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The sizes that the kernel expects.
+const _: () = {
+    assert!(size_of::<LoopInfo>() == 232);
+    assert!(size_of::<LoopConfig>() == 304);
+};

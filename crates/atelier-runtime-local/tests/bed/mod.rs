@@ -1,0 +1,183 @@
+//! Where the tests run notebooks: a data folder of their own on this machine, and what it looked like before.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by several test programs")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use atelier_core::id::ImageId;
+use atelier_runtime::contract::Bed;
+use atelier_runtime::{Reporter, Runtime, RuntimeError};
+use atelier_runtime_local::{ImageSource, Launcher, LocalConfig, LocalRuntime, ReadyImage};
+use tempfile::TempDir;
+
+/// The folder of an unpacked image with a notebook server in `/opt/atelier/server`.
+const ROOT_VARIABLE: &str = "ATELIER_TEST_ROOT";
+
+/// An image that is there already.
+pub struct Unpacked(PathBuf);
+
+#[async_trait]
+impl ImageSource for Unpacked {
+    async fn ensure(&self, _: ImageId, _: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
+        Ok(ReadyImage {
+            layers: vec![self.0.clone()],
+            size_bytes: 1,
+            server: ["/opt/atelier/server/bin/python", "-m", "jupyterlab"].map(str::to_owned).into(),
+            environment: vec![("PATH".into(), "/opt/atelier/server/bin:/usr/local/bin:/usr/bin:/bin".into())],
+        })
+    }
+
+    async fn size(&self, _: ImageId) -> Option<u64> {
+        Some(1)
+    }
+}
+
+/// This machine, with a data folder for one test.
+pub struct Machine {
+    pub data: TempDir,
+    pub config: LocalConfig,
+    root: PathBuf,
+    before: BTreeSet<String>,
+}
+
+impl Machine {
+    /// `None` where containers cannot be made; says why.
+    pub fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return None;
+        }
+        let Some(root) = std::env::var_os(ROOT_VARIABLE) else {
+            eprintln!("skipped: needs an unpacked image in {ROOT_VARIABLE}");
+            return None;
+        };
+        let data = TempDir::new().unwrap();
+        let mut config = LocalConfig::new(data.path().to_owned());
+        config.launcher = Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: Vec::new() };
+        config.environment = std::env::vars()
+            .filter(|(k, _)| k.starts_with("PIP_INDEX") || k.to_lowercase().ends_with("_proxy"))
+            .collect();
+        config.ca_bundle = Some("/etc/ssl/certs/ca-certificates.crt".into()).filter(|p: &PathBuf| p.exists());
+        let before = everything(data.path());
+        Some(Self { data, config, root: root.into(), before })
+    }
+
+    pub fn runtime(&self) -> Arc<LocalRuntime> {
+        LocalRuntime::open(self.config.clone(), Arc::new(Unpacked(self.root.clone()))).unwrap()
+    }
+
+    /// Fails when anything is there that was not there before.
+    pub fn is_clean(&self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let left: Vec<_> = everything(self.data.path()).difference(&self.before).cloned().collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "left behind: {left:#?}");
+            // The kernel takes network namespaces down in its own time and tells nobody.
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Machine {
+    /// Whatever the test did: nothing of it stays.
+    fn drop(&mut self) {
+        let Ok(names) = fs::read_dir(self.data.path().join("notebooks")) else { return };
+        let ids: Vec<_> = names.flatten().filter_map(|n| n.file_name().to_str()?.parse().ok()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let (config, root) = (self.config.clone(), self.root.clone());
+        let cleaned = std::thread::spawn(move || {
+            let executor = tokio::runtime::Runtime::new().unwrap();
+            executor.block_on(async move {
+                let runtime = LocalRuntime::open(config, Arc::new(Unpacked(root))).unwrap();
+                for id in ids {
+                    runtime.remove(id).await.unwrap();
+                }
+            });
+        });
+        drop(cleaned.join());
+    }
+}
+
+#[async_trait]
+impl Bed for Machine {
+    async fn open(&self) -> Arc<dyn Runtime> {
+        self.runtime()
+    }
+}
+
+/// The name under which this data folder's things appear everywhere: see the crate's places.
+pub fn mark(data: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    use std::os::unix::ffi::OsStrExt;
+    let data = data.canonicalize().unwrap();
+    let digest = Sha256::digest(data.as_os_str().as_bytes());
+    digest[..4].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Everything of this data folder that the machine shows: processes, mounts, loop devices, cgroups, interfaces, slots,
+/// sockets and folders.
+fn everything(data: &Path) -> BTreeSet<String> {
+    let mark = mark(data);
+    let data_text = data.to_str().unwrap();
+    let names = |folder: &str| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect()
+    };
+    let mut all = BTreeSet::new();
+    let mut note = |kind: &str, what: String| {
+        all.insert(format!("{kind} {what}"));
+    };
+    for process in names("/proc").iter().filter(|p| p.join("cgroup").exists()) {
+        let cgroup = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        if cgroup.contains(&mark) {
+            note("process", process.display().to_string());
+        }
+    }
+    for line in fs::read_to_string("/proc/self/mounts").unwrap().lines() {
+        if line.contains(&mark) || line.contains(data_text) {
+            note("mount", line.to_owned());
+        }
+    }
+    for device in names("/sys/block") {
+        let backing = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+        if backing.contains(data_text) {
+            note("loop", backing);
+        }
+    }
+    for hierarchy in names("/sys/fs/cgroup") {
+        for group in names(hierarchy.join("atelier").to_str().unwrap()) {
+            if group.to_str().unwrap().contains(&mark) {
+                note("cgroup", group.display().to_string());
+            }
+        }
+    }
+    for slot in names("/run/atelier/slots") {
+        if fs::read_to_string(&slot).unwrap_or_default().contains(data_text) {
+            let number = slot.file_name().unwrap().to_str().unwrap().to_owned();
+            note("slot", slot.display().to_string());
+            if Path::new("/sys/class/net").join(format!("atl{number}")).exists() {
+                note("interface", number);
+            }
+        }
+    }
+    for socket in fs::read_to_string("/proc/net/unix").unwrap().lines() {
+        if socket.contains(&mark) {
+            note("socket", socket.rsplit(' ').next().unwrap().to_owned());
+        }
+    }
+    for folder in names(&format!("/run/atelier/{mark}")).iter().chain(&names(data.join("notebooks").to_str().unwrap()))
+    {
+        if folder.is_dir() {
+            note("folder", folder.display().to_string());
+        }
+    }
+    all
+}
