@@ -29,8 +29,6 @@ mod service;
 mod signature;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 mod text;
 mod tokens;
 

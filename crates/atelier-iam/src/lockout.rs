@@ -157,15 +157,16 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_a_fresh_lock_survives_a_flood() {
         let lockout = Lockout::default();
+        let end = at(i64::try_from(MOST).unwrap());
         lockout.bad("OLD", HERE, at(0));
         for _ in 0..TRIES {
-            lockout.bad("AK", HERE, at(MOST as i64));
+            lockout.bad("AK", HERE, end);
         }
         for n in 0..i64::try_from(MOST).unwrap() - 1 {
             lockout.bad(&format!("KEY{n}"), HERE, at(1 + n));
         }
         assert_eq!(lockout.records().len(), MOST);
-        assert!(lockout.is_locked("AK", HERE, at(MOST as i64)));
+        assert!(lockout.is_locked("AK", HERE, end));
         assert!(!lockout.records().contains_key(&suspect("OLD", HERE)));
     }
 }

@@ -133,7 +133,8 @@ fn check_signed_headers(list: &str) -> Result<(), AuthRefusal> {
 
 /// `YYYYMMDDTHHMMSSZ`, and nothing that merely resembles it.
 fn moment(text: &str) -> Option<Timestamp> {
-    if text.len() != 16 {
+    let digit = |(nth, byte): (usize, u8)| byte.is_ascii_digit() || nth == 8 || nth == 15;
+    if text.len() != 16 || !text.bytes().enumerate().all(digit) {
         return None;
     }
     let time = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
@@ -146,5 +147,129 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
         Ok(mac) => mac.chain_update(message).finalize().into_bytes().into(),
         // Keys of every length are accepted; were that to change, nothing must verify.
         Err(_) => [0; 32],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const SECRET: &str = "SkExampleSecretKey0000000000000000000000A";
+    const NOTEBOOKS: &str = "/v1/0f1e2d3c4b5a69788796a5b4c3d2e1f0/notebooks";
+    const FOUR: &str = "content-type;host;x-project-id;x-sdk-date";
+
+    fn headers(content_type: &'static str, more: &[(&'static str, &'static str)]) -> HeaderMap {
+        let usual = [
+            ("content-type", content_type),
+            ("host", "modelarts.eu-de.example.com"),
+            ("x-project-id", "0f1e2d3c4b5a69788796a5b4c3d2e1f0"),
+            ("x-sdk-date", "20260115T083000Z"),
+        ];
+        let all = usual.iter().chain(more);
+        all.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    /// The hash of the canonical form, and the signature.
+    fn signed(
+        (method, path, query): (&str, &str, &str),
+        headers: &HeaderMap,
+        body: &[u8],
+        signed_headers: &str,
+    ) -> (String, String) {
+        let from = std::net::Ipv4Addr::LOCALHOST.into();
+        let request = IncomingRequest { method, path, query, headers, body, from };
+        let canonical = canonical_request(&request, signed_headers).unwrap();
+        let string_to_sign = Scheme::Access.string_to_sign("20260115T083000Z", &canonical);
+        (hex(&sha256(&canonical)), Scheme::Access.sign(&SECRET.into(), &string_to_sign))
+    }
+
+    fn pair(hash: &str, signature: &str) -> (String, String) {
+        (hash.to_owned(), signature.to_owned())
+    }
+
+    #[test]
+    fn vector_1_a_query_out_of_order() {
+        let query = "workspace_id=0&limit=10&offset=0&name=my%20nb%2F1&sort_dir=DESC";
+        assert_eq!(
+            signed(("GET", NOTEBOOKS, query), &headers("application/json", &[]), b"", FOUR),
+            pair(
+                "6494a0016f3354c242f202ac67fdd2398d385e6d0a2db058e99ff8bcf7121929",
+                "6754a80307ea260b14f61be56584d56e2effba0379601c9c25f6072f17d23952"
+            )
+        );
+    }
+
+    #[test]
+    fn vector_2_a_body() {
+        let body = br#"{"name": "nb", "flavor": "modelarts.vm.cpu.2u"}"#;
+        assert_eq!(
+            signed(("POST", NOTEBOOKS, ""), &headers("application/json;charset=utf-8", &[]), body, FOUR),
+            pair(
+                "444e3e6a88979c944ed18b37c6e15d5c892d50620dc2dbf5c57a332a99319394",
+                "c324d30165ddc16acd4b84828cf21906fbd865d27fdd263a04a4d9825876997e"
+            )
+        );
+    }
+
+    #[test]
+    fn vector_3_a_security_token() {
+        let path = format!("{NOTEBOOKS}/f9937afa-4451-42db-a76b-72d624749f66/lease");
+        let headers = headers("application/json", &[("x-security-token", "SECURITYTOKENEXAMPLE")]);
+        let body = br#"{"duration": 3600000, "type": "timing"}"#;
+        let names = format!("{FOUR};x-security-token");
+        assert_eq!(
+            signed(("PATCH", &path, "duration=3600000"), &headers, body, &names),
+            pair(
+                "511a9dcbac1a8fec2c6f906290c89f91516c396abeb1c625a195eb151dbc7b72",
+                "f8e9f459d46474d6b6347ea6cdcf66382a094047bbab16a5161e0e89c8e31224"
+            )
+        );
+    }
+
+    #[test]
+    fn vector_4_two_headers_only() {
+        let mut headers = headers("unsigned", &[]);
+        headers.insert("host", HeaderValue::from_static("iam.eu-de.example.com"));
+        assert_eq!(
+            signed(("GET", "/v3/projects", "name=eu-de"), &headers, b"", "host;x-sdk-date"),
+            pair(
+                "ffa2e1e92512671b908fd5faa12f8c985465adc06164e1fc32ccfdb471cdbc32",
+                "ddcd714d4cfc05e4d1ba7222b16175608b60635100f65111206188a75035fcb5"
+            )
+        );
+    }
+
+    #[test]
+    fn times_have_one_spelling() {
+        assert_eq!(moment("19700102T000001Z"), Some(Timestamp::from_millis(86_401_000)));
+        for other in
+            ["1970-01-02T00:00Z", "19700102T000001", "19700102t000001z", "19701302T000001Z", "", "197001 2T000001Z"]
+        {
+            assert_eq!(moment(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn other_algorithms_and_older_forms_are_refused() {
+        for keyword in ["SDK-HMAC-SM3", "SDK-ECDSA-P256-SHA256", "SDK-SM2-SM3", "V11-HMAC-SHA256", "Basic"] {
+            let refusal = scheme_of(&format!("{keyword} Access=A")).unwrap_err();
+            assert_eq!(refusal.code().http_status(), 401, "{keyword}");
+        }
+        assert_eq!(field("Credential=A/20260115///sdk_request, SignedHeaders=host", "Access="), None);
+    }
+
+    #[test]
+    fn a_header_that_says_a_thing_twice_is_malformed() {
+        assert_eq!(field("Access=A, SignedHeaders=x, Access=B", "Access="), None);
+        assert!(check_signed_headers("host;x-sdk-date;Host").is_err());
+        assert!(check_signed_headers("host;x-sdk-date").is_ok());
+        assert!(check_signed_headers("host").is_err());
+        assert!(check_signed_headers("x-sdk-date").is_err());
+        let many: Vec<_> = (0..63).map(|n| format!("x-{n}")).chain(["host".into(), "x-sdk-date".into()]).collect();
+        assert!(check_signed_headers(&many.join(";")).is_err());
+        assert!(check_signed_headers(&many[1..].join(";")).is_ok());
     }
 }

@@ -95,3 +95,83 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use atelier_store::people::GrantTarget;
+
+    use super::*;
+    use crate::identity::{Proof, Scope};
+
+    fn known(n: u64) -> Known {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        let hash = TokenHash(bytes);
+        let (user_id, domain_id): (UserId, atelier_core::id::DomainId) =
+            (format!("{:032x}", n % 2).parse().unwrap(), "d".repeat(32).parse().unwrap());
+        let at = Timestamp::from_millis(0);
+        let expires_at = Timestamp::from_millis(i64::try_from(n).unwrap());
+        let identity = Identity {
+            user_id: user_id.clone(),
+            user_name: String::new(),
+            domain_id: domain_id.clone(),
+            domain_name: String::new(),
+            scope: Scope::Domain,
+            roles: Vec::new(),
+            proof: Proof::Token { hash, methods: Vec::new(), issued_at: at, expires_at },
+        };
+        let scope = GrantTarget::Domain(domain_id);
+        let token = Token { hash, user_id, scope, methods: Vec::new(), issued_at: at, expires_at };
+        Known { token: Arc::new(token), identity: Arc::new(identity), version: 0 }
+    }
+
+    fn is_known(tokens: &Tokens, n: u64) -> bool {
+        tokens.get(&known(n).token.hash).0.is_some()
+    }
+
+    #[test]
+    fn a_look_up_that_began_before_a_revocation_puts_nothing_back() {
+        let tokens = Tokens::default();
+        let (_, epoch) = tokens.get(&known(1).token.hash);
+        tokens.revoked(&known(1).token.hash);
+        tokens.put(epoch, known(1));
+        assert!(!is_known(&tokens, 1));
+        let (_, epoch) = tokens.get(&known(1).token.hash);
+        tokens.put(epoch, known(1));
+        assert!(is_known(&tokens, 1));
+    }
+
+    #[test]
+    fn the_tokens_of_one_user_go_together() {
+        let tokens = Tokens::default();
+        for n in 0..4 {
+            tokens.put(0, known(n));
+        }
+        tokens.revoked_of(&known(1).token.user_id);
+        assert!(is_known(&tokens, 0) && is_known(&tokens, 2));
+        assert!(!is_known(&tokens, 1) && !is_known(&tokens, 3));
+        tokens.put(0, known(1));
+        assert!(!is_known(&tokens, 1), "a look-up from before");
+    }
+
+    #[test]
+    fn expired_tokens_are_forgotten_at_their_moment() {
+        let tokens = Tokens::default();
+        for n in 9..12 {
+            tokens.put(0, known(n));
+        }
+        tokens.forget_expired_by(Timestamp::from_millis(10));
+        assert!(!is_known(&tokens, 9) && !is_known(&tokens, 10) && is_known(&tokens, 11));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_token_is_always_in() {
+        let tokens = Tokens::default();
+        for n in 0..=MOST as u64 {
+            tokens.put(0, known(n));
+        }
+        assert!(tokens.read().known.len() <= MOST);
+        assert!(tokens.read().known.len() > MOST / 2);
+        assert!(is_known(&tokens, MOST as u64));
+    }
+}

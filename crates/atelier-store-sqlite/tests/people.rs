@@ -1,5 +1,7 @@
 //! People on `SQLite`: the contract, and what the file may not show.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -3,7 +3,7 @@
 //! Each function takes an empty store and panics where the contract is broken. An engine runs [`all`] with a way to
 //! make empty stores.
 
-#![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "these are tests")]
+#![expect(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 use std::future::Future;
 
