@@ -10,8 +10,11 @@
 //!   master key is proven when the file is opened.
 //! * **Only this version's schema.** Migrations are embedded and numbered; a file of a newer version is refused.
 //!
+//! * **A notebook is shown as it was last committed**, mostly without asking `SQLite` ([`recent`]). So no code but
+//!   [`commit`](atelier_store::NotebookStore::commit) may write to `notebooks`.
+//!
 //! The file belongs to one process at a time. That is for whoever owns the data folder to ensure, by a lock on it; a
-//! second process would do no harm to the file, but its writes would meet this one's at `SQLite`'s lock.
+//! second process would do no harm to the file, but this one would not see its changes.
 //!
 //! The file is not checked for damage at every start: that reads all of it. `SQLite` notices a damaged page when it
 //! reads it, and every value that is read back is checked on its way.
@@ -50,6 +53,7 @@ mod operations;
 mod pages;
 mod people;
 mod readers;
+mod recent;
 mod schema;
 mod sealer;
 mod store;
@@ -65,6 +69,7 @@ use tokio::sync::MutexGuard;
 
 pub use master_key::MasterKeyError;
 use readers::Readers;
+use recent::Recent;
 pub use sealer::Sealer;
 use writer::{Work, Writer};
 
@@ -76,6 +81,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
+    recent: Recent,
     sealer: Sealer,
 }
 
@@ -89,7 +95,7 @@ impl SqliteStore {
         schema::migrate(&mut connection).await?;
         schema::prove_key(&mut connection, &sealer).await?;
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
-        Ok(Self { writer: Writer::start(connection, options), readers, sealer })
+        Ok(Self { writer: Writer::start(connection, options), readers, recent: Recent::new(), sealer })
     }
 
     /// Runs `work` in a transaction of its own; it is on disk when this answers `Ok`, and undone when `work` errs.

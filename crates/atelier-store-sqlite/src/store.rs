@@ -8,23 +8,36 @@ use atelier_core::id::{EventId, NotebookId, OperationId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
-use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, StoreError};
+use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, StoreError};
 
 use crate::columns::{named, number, uuid};
 use crate::commit::Prepared;
 use crate::operations::Which;
+use crate::recent::Found;
 use crate::{SqliteStore, events, failed, notebooks, operations, pages};
 
 #[async_trait]
 impl NotebookStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let id = commit.notebook.as_ref().map(written_id);
         let prepared = Prepared::new(commit, self.sealer())?;
-        self.write(move |connection| Box::pin(async move { prepared.run(connection).await })).await
+        let change = id.map(|id| self.recent.change(id));
+        let work = self.write(move |connection| {
+            // The change goes along with the answer, and so ends after the transaction, not here.
+            Box::pin(async move { Ok((prepared.run(connection).await?, change)) })
+        });
+        work.await.map(|(committed, _change)| committed)
     }
 
     async fn notebook(&self, id: NotebookId) -> Result<Option<Notebook>, StoreError> {
-        let row = notebooks::select(&mut *self.reader().await, id).await?;
-        row.map(|row| row.unseal(self.sealer())).transpose()
+        let ticket = match self.recent.find(id) {
+            Found::Here(notebook) => return Ok(Some(Notebook::clone(&notebook))),
+            Found::Ask(ticket) => ticket,
+        };
+        let Some(row) = notebooks::select(&mut *self.reader().await, id).await? else { return Ok(None) };
+        let notebook = row.unseal(self.sealer())?;
+        self.recent.keep(&ticket, &notebook);
+        Ok(Some(notebook))
     }
 
     async fn notebooks(&self, query: &NotebookQuery) -> Result<NotebookPage, StoreError> {
@@ -92,4 +105,11 @@ impl NotebookStore for SqliteStore {
 
 fn notebook_id(bytes: &[u8]) -> Result<NotebookId, StoreError> {
     uuid("id", bytes).map(NotebookId::from_uuid)
+}
+
+fn written_id(write: &NotebookWrite) -> NotebookId {
+    match write {
+        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.id,
+        NotebookWrite::Remove(id, _) => *id,
+    }
 }

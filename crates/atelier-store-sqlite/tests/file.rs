@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use atelier_core::clock::Timestamp;
 use atelier_core::flavor::Flavor;
@@ -15,7 +16,7 @@ use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::{NewNotebook, Notebook, Owner};
 use atelier_core::volume::Volume;
-use atelier_store::{Commit, Committed, Condition, NotebookStore, NotebookWrite, StoreError};
+use atelier_store::{Commit, Committed, Condition, NotebookQuery, NotebookStore, NotebookWrite, SortKey, StoreError};
 use atelier_store_sqlite::SqliteStore;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, SqliteConnection};
@@ -222,4 +223,73 @@ async fn many_threads_end_exactly_at_the_quota() {
         }
     }
     assert_eq!((written, store.notebook_ids().await.unwrap().len()), (5, 5));
+}
+
+/// While one task changes a notebook again and again, no reader is shown less than what was answered before it asked,
+/// nor less than what it saw itself, in a list or alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_shown_an_older_notebook() {
+    const CHANGES: u64 = 200;
+    let (store, _folder) = empty_store().await;
+    let (store, answered) = (Arc::new(store), Arc::new(AtomicU64::new(0)));
+    let mut notebook = notebook(&ProjectId::generate(&Random), &owner(), "nb");
+    store.commit(insertion(notebook.clone())).await.unwrap();
+    let readers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(follow(store.clone(), answered.clone(), notebook.clone(), CHANGES))).collect();
+    while notebook.generation < CHANGES {
+        let commit = Commit { notebook: Some(NotebookWrite::Update(Box::new(notebook.clone()))), ..Commit::default() };
+        notebook.generation += 1;
+        assert_eq!(store.commit(commit).await.unwrap(), Committed::Written(notebook.generation));
+        answered.store(notebook.generation, Ordering::SeqCst);
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+async fn follow(store: Arc<SqliteStore>, answered: Arc<AtomicU64>, notebook: Notebook, last: u64) {
+    let query = NotebookQuery {
+        project_id: notebook.project_id,
+        user_id: None,
+        name_contains: None,
+        status: None,
+        workspace_id: None,
+        sort_key: SortKey::Name,
+        descending: false,
+        offset: 0,
+        limit: 1,
+    };
+    let mut seen = 0;
+    while seen < last {
+        seen = seen.max(answered.load(Ordering::SeqCst));
+        for _ in 0..3 {
+            let shown = store.notebook(notebook.id).await.unwrap().unwrap().generation;
+            assert!(shown >= seen, "shown {shown} after {seen}");
+            seen = shown;
+        }
+        let listed = store.notebooks(&query).await.unwrap().items[0].generation;
+        assert!(listed >= seen, "listed {listed} after {seen}");
+        seen = listed;
+    }
+}
+
+/// A caller who goes away does not stop the write, nor leave an old notebook to be shown.
+#[tokio::test]
+async fn a_write_whose_caller_went_away_is_shown() {
+    let (store, _folder) = empty_store().await;
+    let mut notebook = notebook(&ProjectId::generate(&Random), &owner(), "before");
+    store.commit(insertion(notebook.clone())).await.unwrap();
+    assert_eq!(name_of(&store, notebook.id).await.unwrap(), "before");
+    notebook.name = "after".into();
+    let commit = Commit { notebook: Some(NotebookWrite::Update(Box::new(notebook.clone()))), ..Commit::default() };
+    tokio::select! {
+        biased;
+        _ = store.commit(commit) => panic!("the writer has not run yet"),
+        () = async {} => {}
+    }
+    // Before or after: what counts is that this read is not what is shown from then on.
+    let _ = name_of(&store, notebook.id).await;
+    // The next write is queued behind it, so both are done when it answers.
+    store.check().await.unwrap();
+    assert_eq!(name_of(&store, notebook.id).await.unwrap(), "after");
 }
