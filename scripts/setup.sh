@@ -18,6 +18,7 @@ need() { # need PACKAGE QUESTION…
 
 static_libc() { test -n "$(find /usr/lib /lib -maxdepth 2 -name libc.a -print -quit 2>/dev/null)"; }
 ca_certificates() { test -s /etc/ssl/certs/ca-certificates.crt; }
+static_busybox() { command_is_there busybox && ! ldd "$(command -v busybox)"; }
 python_venv() { python3 -c 'import ensurepip, venv'; }
 
 for group in "$@"; do
@@ -45,6 +46,7 @@ for group in "$@"; do
         virtual-machine)
             need qemu-system-x86 command_is_there qemu-system-x86_64
             need cpio command_is_there cpio
+            need busybox-static static_busybox
             ;;
         *)
             say "\`$group\` is not a group; the groups are build, run, test, bench, virtual-machine"
