@@ -17,6 +17,8 @@ pub struct LocalConfig {
     pub launcher: Launcher,
     /// The first host uid given to notebooks; each of them gets 65,536 from here on.
     pub uid_base: u32,
+    /// How much a notebook may change in its image, in GiB: what it installs and everything outside of its volume.
+    pub layer_gib: u32,
     /// How many processes and threads a notebook may have.
     pub pids: u32,
     /// What every notebook finds in its environment: proxy and package-index settings.
@@ -37,6 +39,7 @@ impl LocalConfig {
             run_dir: PathBuf::from("/run/atelier"),
             launcher: Launcher::default(),
             uid_base: 1_000_000,
+            layer_gib: 20,
             pids: 4096,
             environment: Vec::new(),
             ca_bundle: None,

@@ -19,6 +19,7 @@ mod config;
 mod control;
 mod file;
 mod host;
+pub mod image;
 mod launch;
 mod live;
 mod locks;

@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/notebooks/<id>/            0700
 //!     volume.img                    the volume
-//!     layer/up, layer/wk            what the instance changed in its image; gone after a stop
+//!     layer.img                     what the instance changed in its image; gone after a stop
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
@@ -97,7 +97,7 @@ impl Place {
     }
 
     pub(crate) fn layer(&self) -> PathBuf {
-        self.kept.join("layer")
+        self.kept.join("layer.img")
     }
 
     pub(crate) fn log_folder(&self) -> PathBuf {

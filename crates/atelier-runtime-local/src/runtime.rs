@@ -120,6 +120,7 @@ impl LocalRuntime {
         if !place.volume().exists() {
             return Err(RuntimeError::Permanent("the volume is not there".into()));
         }
+        volume::ensure(&place.layer(), u64::from(self.config.layer_gib) << 30).await?;
         let mut record = self.begin(place, &image).map_err(transient("the instance's folders"))?;
         let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes, pids: self.config.pids };
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;

@@ -71,7 +71,6 @@ fn options() -> impl Iterator<Item = String> {
         "--ServerApp.use_redirect_file=False".into(),
         "--ServerApp.quit_button=False".into(),
         "--ServerApp.websocket_ping_interval=30000".into(),
-        "--ServerApp.password_required=False".into(),
         "--LabApp.extension_manager=readonly".into(),
     ]
     .into_iter()

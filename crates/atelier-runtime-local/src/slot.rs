@@ -58,6 +58,11 @@ impl Slots {
         Ok(slot)
     }
 
+    /// The slot that the notebook with this folder holds.
+    pub(crate) fn of(&self, notebook: &Path) -> io::Result<Option<u32>> {
+        Ok(self.held(&self.taken()?, notebook))
+    }
+
     /// The notebook with this folder holds none afterwards.
     pub(crate) fn release(&self, notebook: &Path) -> io::Result<()> {
         let _lock = self.lock()?;

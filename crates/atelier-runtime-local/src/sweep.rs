@@ -17,7 +17,6 @@ use crate::file;
 use crate::network;
 use crate::place::Place;
 use crate::process::Handle;
-use crate::record::Record;
 use crate::slot::Slots;
 use crate::volume;
 
@@ -36,14 +35,14 @@ pub(crate) async fn instance(
     slots: &Slots,
     first: Option<Arc<Handle>>,
 ) -> Result<(), RuntimeError> {
-    let record = Record::load(&place.state()).unwrap_or_default();
     processes(place, tree, first).await?;
-    if let Some(record) = record {
-        network::detach(record.slot).await?;
+    if let Some(slot) = slots.of(&place.kept).map_err(failed("the slot"))? {
+        network::detach(slot).await?;
     }
     detached(&place.volume()).await?;
+    detached(&place.layer()).await?;
+    file::remove(&place.layer()).map_err(failed("the layer"))?;
     folder(&place.run).await?;
-    folder(&place.layer()).await?;
     file::remove(&place.state()).map_err(failed("the record"))?;
     slots.release(&place.kept).map_err(failed("the slot"))
 }
@@ -74,8 +73,8 @@ async fn detached(image: &Path) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// The folder is gone afterwards. By `rm`, because what a tenant has made may be nested deeper than a recursion of
-/// ours could follow, and because it does not cross into another file system.
+/// The folder is gone afterwards. By `rm`, because it does not cross into another file system, should one be mounted
+/// there against all expectation.
 pub(crate) async fn folder(path: &Path) -> Result<(), RuntimeError> {
     if !path.exists() {
         return Ok(());

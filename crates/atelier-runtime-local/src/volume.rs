@@ -1,4 +1,4 @@
-//! Volumes: an XFS image file on a loop device.
+//! Volumes, and the layers of running instances: an XFS image file on a loop device.
 //!
 //! The capacity is real: who writes more gets ENOSPC. XFS, because it grows while mounted without rights that root
 //! lacks on many hosted machines. The file is sparse, so a volume takes the space that was written to it. It is made
@@ -19,7 +19,6 @@ use rustix::mount::{MountFlags, mount as mount_at};
 use tokio::process::Command;
 
 use crate::file;
-use crate::server::{GID, UID};
 
 /// Why a volume cannot be made.
 fn failed(what: &str, error: &io::Error) -> RuntimeError {
@@ -76,10 +75,6 @@ pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
     let (path, device) = attach(image).context("loop device")?;
     mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
     drop(device);
-    let of_root = fs::metadata(point)?;
-    if std::os::unix::fs::MetadataExt::uid(&of_root) == 0 {
-        std::os::unix::fs::chown(point, Some(UID), Some(GID))?;
-    }
     Ok(())
 }
 

@@ -3,9 +3,14 @@
 //!
 //! Ids on disk are never shifted: root is 0 and ma-user 1000 in every layer. The shift happens in idmapped mounts, so
 //! that the range can be another one at each start and a layer can be saved as it is.
+//!
+//! The instance's own layer is a file system of its own and of bounded size: what a notebook writes outside of its
+//! volume must not fill the machine's disk. It stays reachable from the host, while the container runs, below
+//! Atelier's folder in the container's root, in a folder that is closed to ma-user.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -21,6 +26,8 @@ use crate::volume;
 const WORK: &str = "home/ma-user/work";
 /// Where Atelier's folder is, from the root.
 const OURS: &str = "run/atelier";
+/// Where its own layer is, below Atelier's folder.
+const LAYER: &str = "layer";
 /// The folder of the launcher's mount points, in the run folder.
 const POINTS: &str = "m";
 
@@ -33,16 +40,23 @@ pub(super) fn root(spec: &LaunchSpec) -> PathBuf {
 pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()> {
     let user = spaces.user.as_fd();
     let root = root(spec);
-    own_layer(&spec.layer).context("own layer")?;
     shared_folder(&spec.run.join("run")).context("run folder")?;
     folder(&root, 0o755)?;
     folder(&spec.run.join(POINTS), 0o700)?;
+    let layer = own_layer_point(spec);
+    folder(&layer, 0o755)?;
+    volume::mount(&spec.layer, &layer).and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
     work(spec, user, &root).context("volume")?;
-    ours(spec, user, &root).context("run folder")
+    ours(spec, user, &root).context("run folder")?;
+    mounts::forget(&layer)
 }
 
-/// The instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
+fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
+    spec.run.join(POINTS).join("l")
+}
+
+/// The folders of the instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
 /// lead a mount elsewhere.
 fn own_layer(layer: &Path) -> std::io::Result<()> {
     folder(layer, 0o700)?;
@@ -59,7 +73,7 @@ fn own_layer(layer: &Path) -> std::io::Result<()> {
 
 /// What both sides see: closed to ma-user except for reading, so that only root, on either side, writes here.
 fn shared_folder(run: &Path) -> std::io::Result<()> {
-    for name in ["", "bin", "log", "nb"] {
+    for name in ["", "bin", "log", "nb", LAYER] {
         folder(&run.join(name), 0o755)?;
     }
     fs::write(run.join("bin/init"), "")
@@ -79,7 +93,7 @@ fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Resu
     }
     let own = points.join("u");
     folder(&own, 0o755)?;
-    mounts::put(&spec.layer, &own, user, mounts::Attributes::default())?;
+    mounts::put(&own_layer_point(spec), &own, user, mounts::Attributes::default())?;
     // Relative names: the mount's options can be read inside and must not tell paths of this machine.
     std::env::set_current_dir(&points)?;
     let options = format!("lowerdir={},upperdir=u/up,workdir=u/wk", names.join(":"));
@@ -123,6 +137,9 @@ fn work(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<
     let point = spec.run.join(POINTS).join("v");
     folder(&point, 0o755)?;
     volume::mount(&spec.volume, &point)?;
+    if fs::metadata(&point)?.uid() == 0 {
+        chown(&point, Some(UID), Some(GID))?;
+    }
     mounts::put(&point, &root.join(WORK), user, mounts::Attributes::default())?;
     mounts::forget(&point)
 }
@@ -132,6 +149,7 @@ fn ours(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<
     let no_exec = mounts::Attributes { no_exec: true, ..Default::default() };
     mounts::put(&spec.run.join("run"), &target, user, no_exec)?;
     mounts::put(&spec.log, &target.join("log"), user, no_exec)?;
+    mounts::put(&own_layer_point(spec), &target.join(LAYER), user, no_exec)?;
     let read_only = mounts::Attributes { read_only: true, ..Default::default() };
     mounts::put(&spec.init, &target.join("bin/init"), user, read_only)
 }

@@ -43,7 +43,7 @@ pub(crate) struct LaunchSpec {
     pub(crate) uid_base: u32,
     /// The image, topmost layer first.
     pub(crate) lowers: Vec<PathBuf>,
-    /// The folder with the instance's own layer: `up` and `wk`.
+    /// The image file of the instance's own layer.
     pub(crate) layer: PathBuf,
     pub(crate) volume: PathBuf,
     pub(crate) log: PathBuf,

@@ -1,5 +1,7 @@
 //! Where the tests run notebooks: a data folder of their own on this machine, and what it looked like before.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by several test programs")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "shared by several test programs")]
+
+pub mod kernel;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +59,9 @@ impl Machine {
         };
         let data = TempDir::new().unwrap();
         let mut config = LocalConfig::new(data.path().to_owned());
-        config.launcher = Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: Vec::new() };
+        // The argument means nothing to the launcher; the tests find it by that.
+        config.launcher =
+            Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: vec![mark(data.path())] };
         config.environment = std::env::vars()
             .filter(|(k, _)| k.starts_with("PIP_INDEX") || k.to_lowercase().ends_with("_proxy"))
             .collect();
@@ -88,11 +92,9 @@ impl Machine {
 impl Drop for Machine {
     /// Whatever the test did: nothing of it stays.
     fn drop(&mut self) {
-        let Ok(names) = fs::read_dir(self.data.path().join("notebooks")) else { return };
+        let run = self.config.run_dir.join(mark(self.data.path()));
+        let names = fs::read_dir(self.data.path().join("notebooks")).into_iter().flatten();
         let ids: Vec<_> = names.flatten().filter_map(|n| n.file_name().to_str()?.parse().ok()).collect();
-        if ids.is_empty() {
-            return;
-        }
         let (config, root) = (self.config.clone(), self.root.clone());
         let cleaned = std::thread::spawn(move || {
             let executor = tokio::runtime::Runtime::new().unwrap();
@@ -103,8 +105,20 @@ impl Drop for Machine {
                 }
             });
         });
-        drop(cleaned.join());
+        let _ = cleaned.join();
+        let _ = fs::remove_dir_all(run);
     }
+}
+
+/// The launcher that works for this data folder, if there is one.
+pub fn launcher(data: &Path) -> Option<rustix::process::Pid> {
+    let mark = mark(data);
+    fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments);
+        let pid = process.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw)?;
+        (arguments.contains("atelier-launch") && arguments.contains(&mark)).then_some(pid)
+    })
 }
 
 #[async_trait]

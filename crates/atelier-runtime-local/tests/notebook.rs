@@ -1,0 +1,327 @@
+//! What a notebook on this machine is: its limits, its rights, what it keeps and what it loses.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod bed;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use atelier_runtime::contract::{Upto, ask, bring, new_spec};
+use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
+use bed::Machine;
+use bed::kernel::Kernel;
+
+/// The processes in a notebook's cgroup.
+fn processes(machine: &Machine, spec: &InstanceSpec) -> Vec<PathBuf> {
+    let name = format!("{}-{}", bed::mark(machine.data.path()), spec.notebook);
+    let in_it = |p: &PathBuf| fs::read_to_string(p.join("cgroup")).is_ok_and(|text| text.contains(&name));
+    fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).filter(in_it).collect()
+}
+
+/// Those of them whose command line contains `part`.
+fn running(machine: &Machine, spec: &InstanceSpec, part: &str) -> Vec<PathBuf> {
+    let says = |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap_or_default()).contains(part);
+    processes(machine, spec).into_iter().filter(says).collect()
+}
+
+fn kill(process: &Path) {
+    let pid = process.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_leaves_its_work_and_a_stop_leaves_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let spec = new_spec();
+    let mut at = Instant::now();
+    let mut took = |what: &str| {
+        println!("{what}: {:?}", at.elapsed());
+        at = Instant::now();
+    };
+    runtime.prepare_image(spec.image, &Silent).await.unwrap();
+    runtime.prepare_storage(&spec).await.unwrap();
+    took("storage");
+    runtime.prepare_compute(&spec).await.unwrap();
+    took("compute");
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Idle { ended: None });
+    runtime.configure_network(&spec).await.unwrap();
+    took("network");
+    runtime.initialize(&spec).await.unwrap();
+    took("initialize");
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    took("ask");
+    runtime.stop(spec.notebook).await.unwrap();
+    took("stop");
+    let kept = machine.data.path().join("notebooks").join(spec.notebook.to_string());
+    let mut names: Vec<_> = fs::read_dir(&kept).unwrap().flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["log", "volume.img"]);
+    runtime.remove(spec.notebook).await.unwrap();
+    took("remove");
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_set_and_nobody_has_rights() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
+
+    let name = format!("{}-{}", bed::mark(machine.data.path()), spec.notebook);
+    let read = |controller: &str, file: &str| {
+        let v1 = Path::new("/sys/fs/cgroup").join(controller).join("atelier").join(&name).join(file);
+        fs::read_to_string(v1).ok().map(|t| t.trim().to_owned())
+    };
+    if Path::new("/sys/fs/cgroup/memory").exists() {
+        assert_eq!(read("memory", "memory.limit_in_bytes").unwrap(), (512_u64 << 20).to_string());
+        assert_eq!(read("cpu", "cpu.cfs_quota_us").unwrap(), "50000");
+        assert_eq!(read("pids", "pids.max").unwrap(), "4096");
+    } else {
+        assert_eq!(read("", "memory.max").unwrap(), (512_u64 << 20).to_string());
+        assert_eq!(read("", "cpu.max").unwrap(), "50000 100000");
+        assert_eq!(read("", "pids.max").unwrap(), "4096");
+    }
+
+    for part in ["jupyterlab", "ipykernel_launcher", "sleep"] {
+        let found = running(&machine, &spec, part);
+        assert_eq!(found.len(), 1, "{part}: {found:?}");
+        let status = fs::read_to_string(found[0].join("status")).unwrap();
+        for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert!(status.contains(&format!("{capabilities}:\t0000000000000000\n")), "{part}: {status}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{part}: {status}");
+        let environment = fs::read(found[0].join("environ")).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains("contract-test-secret"), "{part}");
+        let arguments = fs::read(found[0].join("cmdline")).unwrap();
+        assert!(!String::from_utf8_lossy(&arguments).contains("contract-test-secret"), "{part}");
+    }
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_in_a_notebook_is_kept_in() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let (spec, neighbour) = (new_spec(), new_spec());
+    bring(&*runtime, &neighbour, Upto::Network).await;
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+
+    let refused = kernel
+        .run(
+            "
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*args):
+    ctypes.set_errno(0)
+    return errno.errorcode.get(ctypes.get_errno()) if libc.syscall(*args) == -1 else 'done'
+print('unshare', call(272, 0x10000000))
+print('mount', call(165, b'tmpfs', b'/mnt', b'tmpfs', 0, 0))
+print('clone3', call(435, 0, 0))
+print('x32', call(0x40000000 + 39))
+print('later', call(5000))
+print('keyctl', call(250, 0))
+for path in ['/etc/x', '/run/atelier/x', '/run/atelier/layer/up', '/run/atelier/control/init.sock', '/proc/1/environ']:
+    try:
+        open(path, 'w' if path.endswith('x') else 'r'); print(path, 'done')
+    except OSError as e:
+        print(path, errno.errorcode[e.errno])
+try:
+    os.kill(1, 9); print('kill', 'done')
+except OSError as e:
+    print('kill', errno.errorcode[e.errno])
+",
+        )
+        .await;
+    let expected = "unshare EPERM\nmount EPERM\nclone3 ENOSYS\nx32 EPERM\nlater ENOSYS\nkeyctl EPERM\n/etc/x EACCES\n\
+        /run/atelier/x EACCES\n/run/atelier/layer/up EACCES\n/run/atelier/control/init.sock EACCES\n\
+        /proc/1/environ EACCES\nkill EPERM\n";
+    assert_eq!(refused, expected);
+
+    // A service on every address of this machine: from here it answers, from the notebook it does not.
+    let service = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = service.local_addr().unwrap().port();
+    let own = own_address();
+    std::net::TcpStream::connect((own, port)).unwrap();
+    let record = machine.data.path().join("notebooks").join(neighbour.notebook.to_string()).join("state.json");
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let other = record["address"].as_str().unwrap().to_owned();
+    let code = format!(
+        "
+import socket
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), timeout=0.7).close(); return 'reached'
+    except OSError as e:
+        return 'refused' if isinstance(e, ConnectionRefusedError) else 'silence'
+print(reach('{own}', {port}), reach('{other}', 80), reach('169.254.1.1', {port}), reach('169.254.169.254', 80))
+print(reach('127.0.0.1', {port}))
+"
+    );
+    assert_eq!(kernel.run(&code).await, "silence silence silence silence\nrefused\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.remove(neighbour.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+/// An address of this machine that is not its loopback.
+fn own_address() -> std::net::IpAddr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.200:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_volume_is_as_large_as_it_says_and_is_all_that_survives() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    let full = kernel
+        .run(
+            "
+import errno, os
+open('/home/ma-user/work/kept', 'w').write('kept')
+open('/home/ma-user/lost', 'w').write('lost')
+def fill(path, gib):
+    at = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        os.posix_fallocate(at, 0, int(gib * 2**30)); return 'fits'
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    finally:
+        os.close(at); os.unlink(path)
+print(fill('/home/ma-user/work/most', 4.8), fill('/home/ma-user/work/more', 5), fill('/home/ma-user/more', 21))
+",
+        )
+        .await;
+    assert_eq!(full, "fits ENOSPC ENOSPC\n");
+    runtime.stop(spec.notebook).await.unwrap();
+
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    let left =
+        kernel.run("import os; print(os.listdir('/home/ma-user/work'), os.path.exists('/home/ma-user/lost'))").await;
+    assert_eq!(left, "['kept'] False\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notebook_lives_on_without_its_server_process() {
+    let Some(machine) = Machine::new() else { return };
+    let spec = new_spec();
+    let first = machine.runtime();
+    bring(&*first, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*first, &spec).await;
+    kernel.run("kept = 'in memory'").await;
+    let before = running(&machine, &spec, "jupyterlab");
+    drop(first);
+
+    let second = machine.runtime();
+    bring(&*second, &spec, Upto::Serving).await;
+    assert_eq!(running(&machine, &spec, "jupyterlab"), before);
+    assert_eq!(kernel.run("print(kept)").await, "in memory\n");
+    second.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_secret_restarts_the_server_and_locks_the_old_one_out() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let mut spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let old = spec.clone();
+    spec.upstream_secret = "another-secret".to_owned().into();
+    runtime.initialize(&spec).await.unwrap();
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    assert_eq!(ask(&*runtime, &old).await, "HTTP/1.1 403 Forbidden");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_server_or_of_its_container_is_noticed() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    kill(&running(&machine, &spec, "jupyterlab")[0]);
+    loop {
+        runtime.changed().await;
+        match runtime.observe(spec.notebook).await.unwrap() {
+            Observed::Serving => {}
+            Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
+            Observed::Absent => panic!("the container is gone"),
+        }
+    }
+    runtime.initialize(&spec).await.unwrap();
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    kill(&running(&machine, &spec, "atelier/bin/init")[0]);
+    while runtime.observe(spec.notebook).await.unwrap() != Observed::Absent {
+        runtime.changed().await;
+    }
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launcher_killed_at_any_moment_leaves_nothing_that_a_removal_does_not_find() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let mut killed = 0;
+    for moment in 0..20_u64 {
+        let spec = new_spec();
+        bring(&*runtime, &spec, Upto::Storage).await;
+        let making = tokio::spawn({
+            let (runtime, spec) = (runtime.clone(), spec.clone());
+            async move { runtime.prepare_compute(&spec).await }
+        });
+        while bed::launcher(machine.data.path()).is_none() && !making.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        // Spreads the kills over the life of a launcher; which of them hits what does not matter.
+        tokio::time::sleep(std::time::Duration::from_millis(3 * moment)).await;
+        if let Some(launcher) = bed::launcher(machine.data.path()) {
+            let _ = rustix::process::kill_process(launcher, rustix::process::Signal::KILL);
+        }
+        killed += u32::from(making.await.unwrap().is_err());
+        runtime.remove(spec.notebook).await.unwrap();
+        assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+        machine.is_clean();
+    }
+    println!("{killed} of 20 launchers were killed in their work");
+    assert!(killed > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_can_be_fetched() {
+    let Some(machine) = Machine::new() else { return };
+    let runtime = machine.runtime();
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    let said = kernel
+        .run(
+            "
+import subprocess, sys
+done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--no-deps', '-d', '/tmp/six', 'six'],
+                      capture_output=True, text=True)
+print(done.returncode, done.stdout, done.stderr)
+",
+        )
+        .await;
+    assert!(said.starts_with('0'), "{said}");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
