@@ -60,7 +60,8 @@ create index notebooks_by_update_at on notebooks (project_id, user_id, update_at
 create index notebooks_by_name on notebooks (project_id, user_id, name, id);
 -- Holds everything that the sum over what is held, and the list of all ids, need.
 create index notebooks_by_status on notebooks (status, id, flavor_cpu_millis, flavor_memory_mib);
-create index notebooks_lease_ends on notebooks (lease_end_at, id) where status = 'RUNNING' and lease_end_at is not null;
+create index notebooks_lease_ends on notebooks (status, lease_end_at, id)
+    where status = 'RUNNING' and lease_end_at is not null;
 
 -- No foreign key to notebooks: an operation and an event outlive their notebook.
 create table operations (

@@ -4,13 +4,13 @@
 //!
 //! * **An answer means it is on disk.** The file is in WAL mode with `synchronous = FULL`, so a commit returns after
 //!   the log was forced out.
-//! * **One writer.** All writes of the process go through one connection, owned by one task ([`writer`]); writes that
-//!   wait together share one commit and so one wait for the disk. [`readers`] never wait for it, nor it for them.
+//! * **One writer.** All writes of the process go through one connection, owned by one task (`writer`); writes that
+//!   wait together share one commit and so one wait for the disk. `readers` never wait for it, nor it for them.
 //! * **Secrets are sealed** ([`Sealer`]) before they reach `SQLite`; the file, its log and any copy hold ciphertext. The
 //!   master key is proven when the file is opened.
 //! * **Only this version's schema.** Migrations are embedded and numbered; a file of a newer version is refused.
 //!
-//! * **A notebook is shown as it was last committed**, mostly without asking `SQLite` ([`recent`]). So no code but
+//! * **A notebook is shown as it was last committed**, mostly without asking `SQLite` (`recent`). So no code but
 //!   [`commit`](atelier_store::NotebookStore::commit) may write to `notebooks`.
 //!
 //! The file belongs to one process at a time. That is for whoever owns the data folder to ensure, by a lock on it; a
@@ -22,7 +22,7 @@
 //! # Adding to it
 //!
 //! A kind of row gets a module of its own, with its statements and their conversion. Writing is
-//! [`SqliteStore::write`] with a job, reading is `&mut *store.reader().await`:
+//! `SqliteStore::write` with a job, reading is `&mut *store.reader().await`:
 //!
 //! ```ignore
 //! let name = name.to_owned();

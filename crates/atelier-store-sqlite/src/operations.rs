@@ -89,7 +89,7 @@ async fn select_steps(
         "select operation_steps.* from operation_steps join operations on operations.id = operation_id where ",
     );
     which.filter(&mut sql);
-    sql.push(" order by operation_id, position");
+    sql.push(" order by operations.seq, position");
     let mut steps: HashMap<Vec<u8>, Vec<StepRecord>> = HashMap::new();
     for row in sql.build().fetch_all(connection).await.map_err(failed)? {
         let step = StepRow::from_row(&row).map_err(failed)?;

@@ -171,19 +171,24 @@ async fn a_newer_schema_is_refused_by_its_version() {
     assert!(error.to_string().contains("newer version of the program"), "{error}");
 }
 
-/// Whoever can write to the file cannot make one notebook's token open another.
+/// Whoever can write to the file cannot make one notebook's token open another, nor one secret stand for the other.
 #[tokio::test]
-async fn a_secret_moved_to_another_row_does_not_open() {
+async fn a_secret_moved_to_another_row_or_column_does_not_open() {
     let (store, folder) = empty_store().await;
-    let ids = fill(&store, &["victim", "thief"]).await;
+    let ids = fill(&store, &["victim", "confused", "thief"]).await;
     let mut connection = raw(folder.path()).await;
-    let moved = "update notebooks set token_sealed = (select token_sealed from notebooks where name = 'thief')
+    let row = "update notebooks set token_sealed = (select token_sealed from notebooks where name = 'thief')
         where name = 'victim'";
-    assert_eq!(sqlx::query(moved).execute(&mut connection).await.unwrap().rows_affected(), 1);
-    let error = store.notebook(ids[0]).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Unreadable(text) if text.contains("token_sealed")), "{error}");
-    assert!(!error.to_string().contains(TOKEN));
-    assert_eq!(name_of(&store, ids[1]).await.unwrap(), "thief");
+    let column = "update notebooks set upstream_secret_sealed = token_sealed where name = 'confused'";
+    for moved in [row, column] {
+        assert_eq!(sqlx::query(moved).execute(&mut connection).await.unwrap().rows_affected(), 1);
+    }
+    for (id, named) in [(ids[0], "notebooks.token_sealed"), (ids[1], "notebooks.upstream_secret_sealed")] {
+        let error = store.notebook(id).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unreadable(text) if text.contains(named)), "{error}");
+        assert!(!error.to_string().contains(TOKEN));
+    }
+    assert_eq!(name_of(&store, ids[2]).await.unwrap(), "thief");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! promise is broken. [`notebook_store_contract!`](crate::notebook_store_contract) makes a test of each:
 //!
 //! ```ignore
-//! async fn empty_store() -> (MyStore, Guard) { … } // the guard removes what the store leaves behind
+//! async fn empty_store() -> (MyStore, Guard) { /* the guard removes what is left */ }
 //!
 //! atelier_store::notebook_store_contract!(empty_store);
 //! ```
