@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use atelier_core::id::ImageId;
+use atelier_core::image::BUILT_IN;
 use atelier_runtime::{Reporter, RuntimeError};
+
+use crate::image::{ImageError, ImageStore, RootImage};
 
 /// An image that containers can be made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,4 +30,38 @@ pub trait ImageSource: Send + Sync {
 
     /// The size of an image in bytes, when it is there already. Never builds or fetches.
     async fn size(&self, image: ImageId) -> Option<u64>;
+}
+
+#[async_trait]
+impl ImageSource for ImageStore {
+    async fn ensure(&self, image: ImageId, reporter: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
+        if image != BUILT_IN {
+            return Err(RuntimeError::Permanent(format!("there is no image `{image}` here")));
+        }
+        Ok(self.ensure_built_in(reporter).await?.into())
+    }
+
+    async fn size(&self, image: ImageId) -> Option<u64> {
+        self.built_in().filter(|_| image == BUILT_IN).map(|root| root.size_bytes)
+    }
+}
+
+impl From<RootImage> for ReadyImage {
+    fn from(root: RootImage) -> Self {
+        Self {
+            layers: root.layers,
+            size_bytes: root.size_bytes,
+            server: root.server_argv_prefix,
+            environment: root.environment,
+        }
+    }
+}
+
+impl From<ImageError> for RuntimeError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Io { .. } => Self::Transient(error.to_string()),
+            _ => Self::Permanent(error.to_string()),
+        }
+    }
 }

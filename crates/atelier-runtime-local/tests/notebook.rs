@@ -33,8 +33,9 @@ fn kill(process: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn every_step_leaves_its_work_and_a_stop_leaves_nothing() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
     let mut at = Instant::now();
@@ -66,8 +67,9 @@ async fn every_step_leaves_its_work_and_a_stop_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn limits_are_set_and_nobody_has_rights() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
@@ -107,8 +109,9 @@ async fn limits_are_set_and_nobody_has_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn code_in_a_notebook_is_kept_in() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let (spec, neighbour) = (new_spec(), new_spec());
     bring(&*runtime, &neighbour, Upto::Network).await;
@@ -180,8 +183,9 @@ fn own_address() -> std::net::IpAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn the_volume_is_as_large_as_it_says_and_is_all_that_survives() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
@@ -217,8 +221,9 @@ print(fill('/home/ma-user/work/most', 4.8), fill('/home/ma-user/work/more', 5), 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_notebook_lives_on_without_its_server_process() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let spec = new_spec();
     let first = machine.runtime();
     bring(&*first, &spec, Upto::Serving).await;
@@ -236,8 +241,9 @@ async fn a_notebook_lives_on_without_its_server_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn another_secret_restarts_the_server_and_locks_the_old_one_out() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let mut spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
@@ -251,8 +257,9 @@ async fn another_secret_restarts_the_server_and_locks_the_old_one_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn the_end_of_a_server_or_of_its_container_is_noticed() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
@@ -276,8 +283,9 @@ async fn the_end_of_a_server_or_of_its_container_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_launcher_killed_at_any_moment_leaves_nothing_that_a_removal_does_not_find() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let mut killed = 0;
     for moment in 0..20_u64 {
@@ -305,8 +313,9 @@ async fn a_launcher_killed_at_any_moment_leaves_nothing_that_a_removal_does_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_package_can_be_fetched() {
-    let Some(machine) = Machine::new() else { return };
+    let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;

@@ -10,68 +10,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atelier_core::id::ImageId;
+use atelier_runtime::Runtime;
 use atelier_runtime::contract::Bed;
-use atelier_runtime::{Reporter, Runtime, RuntimeError};
-use atelier_runtime_local::{ImageSource, Launcher, LocalConfig, LocalRuntime, ReadyImage};
+use atelier_runtime_local::image::{ImageConfig, ImageStore};
+use atelier_runtime_local::{Launcher, LocalConfig, LocalRuntime};
 use tempfile::TempDir;
-
-/// The folder of an unpacked image with a notebook server in `/opt/atelier/server`.
-const ROOT_VARIABLE: &str = "ATELIER_TEST_ROOT";
-
-/// An image that is there already.
-pub struct Unpacked(PathBuf);
-
-#[async_trait]
-impl ImageSource for Unpacked {
-    async fn ensure(&self, _: ImageId, _: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
-        Ok(ReadyImage {
-            layers: vec![self.0.clone()],
-            size_bytes: 1,
-            server: ["/opt/atelier/server/bin/python", "-m", "jupyterlab"].map(str::to_owned).into(),
-            environment: vec![("PATH".into(), "/opt/atelier/server/bin:/usr/local/bin:/usr/bin:/bin".into())],
-        })
-    }
-
-    async fn size(&self, _: ImageId) -> Option<u64> {
-        Some(1)
-    }
-}
 
 /// This machine, with a data folder for one test.
 pub struct Machine {
     pub data: TempDir,
     pub config: LocalConfig,
-    root: PathBuf,
     before: BTreeSet<String>,
 }
 
 impl Machine {
-    /// `None` where containers cannot be made; says why.
-    pub fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return None;
-        }
-        let Some(root) = std::env::var_os(ROOT_VARIABLE) else {
-            eprintln!("skipped: needs an unpacked image in {ROOT_VARIABLE}");
-            return None;
-        };
+    /// A data folder where containers can be made. Tests that call this are left out, and counted so, where the build
+    /// did not run as root.
+    pub fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "needs root");
         let data = TempDir::new().unwrap();
         let mut config = LocalConfig::new(data.path().to_owned());
         // The argument means nothing to the launcher; the tests find it by that.
         config.launcher =
             Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: vec![mark(data.path())] };
-        config.environment = std::env::vars()
-            .filter(|(k, _)| k.starts_with("PIP_INDEX") || k.to_lowercase().ends_with("_proxy"))
-            .collect();
-        config.ca_bundle = Some("/etc/ssl/certs/ca-certificates.crt".into()).filter(|p: &PathBuf| p.exists());
         let before = everything(data.path());
-        Some(Self { data, config, root: root.into(), before })
+        Self { data, config, before }
     }
 
     pub fn runtime(&self) -> Arc<LocalRuntime> {
-        LocalRuntime::open(self.config.clone(), Arc::new(Unpacked(self.root.clone()))).unwrap()
+        open(self.config.clone())
     }
 
     /// Fails when anything is there that was not there before.
@@ -95,11 +62,11 @@ impl Drop for Machine {
         let run = self.config.run_dir.join(mark(self.data.path()));
         let names = fs::read_dir(self.data.path().join("notebooks")).into_iter().flatten();
         let ids: Vec<_> = names.flatten().filter_map(|n| n.file_name().to_str()?.parse().ok()).collect();
-        let (config, root) = (self.config.clone(), self.root.clone());
+        let config = self.config.clone();
         let cleaned = std::thread::spawn(move || {
             let executor = tokio::runtime::Runtime::new().unwrap();
             executor.block_on(async move {
-                let runtime = LocalRuntime::open(config, Arc::new(Unpacked(root))).unwrap();
+                let runtime = open(config);
                 for id in ids {
                     runtime.remove(id).await.unwrap();
                 }
@@ -108,6 +75,11 @@ impl Drop for Machine {
         let _ = cleaned.join();
         let _ = fs::remove_dir_all(run);
     }
+}
+
+/// The runtime, with the built-in image: built now if nobody did before on this machine.
+fn open(config: LocalConfig) -> Arc<LocalRuntime> {
+    LocalRuntime::open(config, Arc::new(ImageStore::open(ImageConfig::detect()))).unwrap()
 }
 
 /// The launcher that works for this data folder, if there is one.
