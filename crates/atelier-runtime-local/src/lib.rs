@@ -4,15 +4,16 @@
 //! a complete image, within cgroup limits, without any right. Its first process is Atelier's own init; the notebook
 //! server below it listens on a Unix socket and on nothing else. Nothing of ours stays behind a container: no
 //! daemon, no mount in the host's namespace, no state that only memory holds. The server may end and come back; what
-//! runs is found again ([`process`]).
+//! runs is found again (`process`).
 //!
 //! | step | module |
 //! |---|---|
-//! | storage | [`volume`] |
-//! | compute | [`launch`], within [`cgroup`] limits, in a [`slot`] |
-//! | network | [`network`] |
-//! | initialise | [`control`], [`server`], [`seccomp`] |
-//! | stop, remove | [`sweep`] |
+//! | image | [`image`], asked through [`ImageSource`] |
+//! | storage | `volume` |
+//! | compute | `launch`, within `cgroup` limits, in a `slot` |
+//! | network | `network` |
+//! | initialise | `control`, `server`, `seccomp` |
+//! | stop, remove | `sweep` |
 
 mod cgroup;
 mod config;

@@ -46,13 +46,12 @@ impl Slots {
     pub(crate) fn claim(&self, notebook: &Path) -> io::Result<u32> {
         let _lock = self.lock()?;
         let mut taken = self.taken()?;
-        if let Some(held) = self.held(&taken, notebook) {
-            return Ok(held);
-        }
+        let held = self.held(&taken, notebook);
         let boot_id = boot_id()?;
         taken.retain(|slot| self.in_use(*slot, &boot_id));
-        let free = (0..self.slots()).find(|slot| taken.binary_search(slot).is_err());
-        let slot = free.ok_or_else(|| io::Error::other("no slot is free"))?;
+        let free = || (0..self.slots()).find(|slot| taken.binary_search(slot).is_err());
+        let slot = held.or_else(free).ok_or_else(|| io::Error::other("no slot is free"))?;
+        // Also for one that it holds: it may have been claimed before this boot.
         let holder = Holder { notebook: notebook.to_owned(), boot_id };
         file::replace(&self.path(slot), &serde_json::to_vec(&holder)?, 0o600)?;
         Ok(slot)

@@ -6,8 +6,8 @@
 //! in the launcher's private mount namespace, so that the kernel undoes them when the last process of the container
 //! ends; there is nothing to unmount and nothing that can be forgotten.
 //!
-//! [`launch`] is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
-//! are called: [`namespaces`], [`layers`] (with [`mounts`]), [`volume`](crate::volume), [`container`].
+//! `launch` is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
+//! are called: `namespaces`, `layers` (with `mounts`), `volume`, `container`.
 
 mod container;
 mod layers;
