@@ -33,7 +33,7 @@ if [ -z "$kernel" ]; then
 fi
 
 program="$(cargo test --locked -p atelier-runtime-local --lib --no-run --message-format=json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)"
+    grep -o '"executable":"[^"]*"' | tail -n 1 | cut -d '"' -f 4)"
 
 root="$work/root"
 mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc}

@@ -4,6 +4,8 @@
 //! controllers beside them). [`CgroupTree`] is the difference; everything else here works on the list of folders that
 //! an instance has, one per hierarchy, and needs nobody's record of what was done: cleaning up reads the hierarchies.
 
+#[cfg(test)]
+mod enforced;
 mod v1;
 mod v2;
 

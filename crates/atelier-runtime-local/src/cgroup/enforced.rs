@@ -1,0 +1,102 @@
+//! That the limits limit: real processes in real groups, by whichever version this machine has.
+//!
+//! Few machines have both versions. The project runs these tests a second time in a virtual machine that has only
+//! version 2, and says so by `ATELIER_EXPECT_CGROUPS=2`. They use nothing but a shell, which is all that is there.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A group with limits of its own, gone when the test ends.
+struct Group {
+    tree: Box<dyn CgroupTree>,
+    name: String,
+}
+
+impl Group {
+    fn new(name: &str, limits: &Limits) -> Self {
+        let group = Self { tree: detect().unwrap(), name: format!("enforced-{}-{name}", std::process::id()) };
+        group.tree.create(&group.name, limits).unwrap();
+        group
+    }
+
+    /// Runs a script whose shell has entered the group before its first line.
+    fn run(&self, script: &str) -> Child {
+        let mut text = String::new();
+        for folder in self.folders() {
+            text += &format!("echo $$ > {}/cgroup.procs || exit 99\n", folder.display());
+        }
+        Command::new("sh").args(["-c", &(text + script)]).stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Its folders, in the hierarchies that limit something or that kill.
+    fn folders(&self) -> Vec<PathBuf> {
+        folders(self.tree.as_ref(), &self.name).into_iter().filter(|folder| folder.exists()).collect()
+    }
+
+    /// What all hierarchies together say of the CPU.
+    fn cpu_stat(&self) -> String {
+        self.folders().iter().filter_map(|folder| fs::read_to_string(folder.join("cpu.stat")).ok()).collect()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        destroy(self.tree.as_ref(), &self.name, LIMIT).unwrap();
+    }
+}
+
+const ROOMY: Limits = Limits { cpu_millis: 1000, memory_bytes: 256 << 20, pids: 100 };
+
+#[test]
+fn the_version_is_the_expected_one() {
+    let tree = detect().unwrap();
+    let unified = tree.roots().iter().all(|root| root.join("cgroup.controllers").exists());
+    if let Ok(expected) = std::env::var("ATELIER_EXPECT_CGROUPS") {
+        assert_eq!(unified, expected == "2", "{tree:?}");
+    }
+    assert!(!tree.roots().is_empty());
+}
+
+#[test]
+fn who_takes_more_memory_is_killed() {
+    let group = Group::new("memory", &Limits { memory_bytes: 32 << 20, ..ROOMY });
+    let script = "x=$(head -c 150000000 /dev/zero | tr '\\0' x); echo ${#x} > /dev/null";
+    let ended = group.run(script).wait().unwrap();
+    assert_eq!(ended.signal(), Some(libc::SIGKILL), "{ended}");
+}
+
+#[test]
+fn who_forks_more_is_refused_and_all_of_them_end_together() {
+    let group = Group::new("pids", &Limits { pids: 6, ..ROOMY });
+    let ended = group.run("for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done").wait().unwrap();
+    assert!(!ended.success(), "ten processes where six are allowed");
+    let running = members(&group.folders()[0]).unwrap();
+    assert!(!running.is_empty());
+    destroy(group.tree.as_ref(), &group.name, LIMIT).unwrap();
+    assert_eq!(group.folders(), Vec::<PathBuf>::new());
+    for pid in running {
+        // One that nobody has reaped yet is dead all the same.
+        let handle = Handle::of(pid).unwrap();
+        assert!(handle.is_none_or(|handle| !handle.lives().unwrap()), "process {pid} lives on");
+    }
+}
+
+#[test]
+fn who_computes_more_has_to_wait() {
+    let group = Group::new("cpu", &Limits { cpu_millis: 100, ..ROOMY });
+    let mut child = group.run("while :; do :; done");
+    let until = Instant::now() + LIMIT;
+    let throttled =
+        || group.cpu_stat().lines().any(|line| line.strip_prefix("nr_throttled ").is_some_and(|n| n != "0"));
+    while !throttled() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    let seen = throttled();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(seen, "{}", group.cpu_stat());
+}
