@@ -25,11 +25,9 @@ impl Group {
 
     /// Runs a script whose shell has entered the group before its first line.
     fn run(&self, script: &str) -> Child {
-        let mut text = String::new();
-        for folder in self.folders() {
-            text += &format!("echo $$ > {}/cgroup.procs || exit 99\n", folder.display());
-        }
-        Command::new("sh").args(["-c", &(text + script)]).stdin(Stdio::null()).spawn().unwrap()
+        let enter = |folder: PathBuf| format!("echo $$ > {}/cgroup.procs || exit 99\n", folder.display());
+        let entered: Vec<_> = self.folders().into_iter().map(enter).collect();
+        Command::new("sh").args(["-c", &(entered.concat() + script)]).stdin(Stdio::null()).spawn().unwrap()
     }
 
     /// Its folders, in the hierarchies that limit something or that kill.
