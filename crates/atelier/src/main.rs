@@ -1,1 +1,99 @@
-fn main() {}
+//! `atelier`: the one program. It assembles; what it assembles lives in the other crates.
+//!
+//! As a server (`serve`, `up`, and for a moment `down`) it puts store, identity, runtime, engine, gateway and API
+//! behind one door ([`serve`]). As a command line it is a client of its own API like any other ([`client`],
+//! [`commands`]): it knows nothing that a program elsewhere could not know.
+//!
+//! Nothing here ends the process: exit codes are returned, so that every destructor runs.
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod folder;
+mod logging;
+mod nearest;
+mod places;
+mod printer;
+mod progress;
+mod serve;
+mod tables;
+mod times;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Arguments, Command};
+use crate::commands::{Context, catalogue, configuration, hello, login, notebook, serve as server};
+use crate::failure::Failure;
+use crate::places::Surroundings;
+use crate::printer::Printer;
+
+/// How the program is started by itself, to make a container.
+const LAUNCH: &str = "launch-instance";
+
+fn main() -> ExitCode {
+    // Before any thread exists: the launcher forks, and a fork takes one thread only.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == LAUNCH) {
+        return atelier_runtime_local::launcher_main();
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to stdout, mistakes to stderr; a reader that went away wants neither.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let printer = Printer::new(arguments.global);
+    let context = Context { printer, surroundings: Surroundings::of_this_process() };
+    match run(&context, arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            printer.error(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    atelier_engine::failpoint::set_up();
+    match command {
+        Command::Completion { shell } => completion(context, shell),
+        Command::Config(command) => configuration::run(context, command),
+        Command::Serve(_) | Command::Up(_) | Command::Down(_) => {
+            within(tokio::runtime::Builder::new_multi_thread(), context, command)
+        }
+        _ => within(tokio::runtime::Builder::new_current_thread(), context, command),
+    }
+}
+
+fn within(mut builder: tokio::runtime::Builder, context: &Context, command: Command) -> Result<(), Failure> {
+    let runtime = builder.enable_all().build().map_err(|e| Failure::new(format!("no threads can be started: {e}")))?;
+    runtime.block_on(dispatch(context, command))
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(settings) => server::run(context, &settings).await,
+        Command::Up(settings) => hello::up(context, &settings).await,
+        Command::Down(settings) => hello::down(context, &settings).await,
+        Command::Notebook(command) => notebook::run(context, command).await,
+        Command::Image(command) => catalogue::image(context, command).await,
+        Command::Flavor(command) => catalogue::flavor(context, command).await,
+        Command::Login(args) => login::login(context, args).await,
+        Command::Token(connection) => login::token(context, connection).await,
+        Command::Completion { shell } => completion(context, shell),
+        Command::Config(command) => configuration::run(context, command),
+    }
+}
+
+fn completion(context: &Context, shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "atelier", &mut script);
+    context.printer.bytes(&script)
+}

@@ -1,0 +1,325 @@
+//! The command line's grammar, apart from what the commands do: help, completion and parsing come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Development environments on your own machine: real JupyterLab servers behind the ModelArts DevEnviron API.
+#[derive(Debug, Parser)]
+#[command(name = "atelier", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Global {
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// How results are printed on stdout
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs: the API's own records
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(Settings),
+    /// Run the server, if none runs, and bring up the notebook `hello`
+    Up(Settings),
+    /// Stop the notebook `hello`; works with and without a server
+    Down(Settings),
+    /// Create, list, start, stop, delete, open notebooks
+    #[command(subcommand, visible_alias = "nb")]
+    Notebook(NotebookCommand),
+    /// List images, and make the built-in one
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// List the sizes that notebooks come in
+    #[command(subcommand)]
+    Flavor(FlavorCommand),
+    /// Log in to a server and remember it
+    Login(Login),
+    /// Print a token for the API
+    Token(Connection),
+    /// Print a completion script
+    Completion {
+        /// For this shell
+        shell: clap_complete::Shell,
+    },
+    /// Show or check the configuration of the server
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What the server is told on the command line; everything else is in the file or the environment.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Settings {
+    /// The configuration file [default: atelier.toml in the data folder, if there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept [default: /var/lib/atelier as root, else $XDG_DATA_HOME/atelier]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// The address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// What makes the notebooks: `local`, or `simulated`, which runs nothing [default: local]
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<String>,
+}
+
+/// How the server is found: flags, then the environment, then `atelier login`, then admin.json of the data folder.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// The server's address
+    #[arg(long, env = "ATELIER_ENDPOINT", value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// A token; other users of this machine can see it here, but not in ATELIER_TOKEN
+    #[arg(long, env = "ATELIER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// The user; ATELIER_PASSWORD holds the password
+    #[arg(long, env = "ATELIER_USER", value_name = "NAME")]
+    pub user: Option<String>,
+    /// The user's domain [default: atelier]
+    #[arg(long, env = "ATELIER_DOMAIN", value_name = "NAME")]
+    pub domain: Option<String>,
+    /// The project [default: the only one]
+    #[arg(long, env = "ATELIER_PROJECT", value_name = "NAME")]
+    pub project: Option<String>,
+    /// The data folder whose admin.json is used
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Read the password from the first line of stdin, without asking
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// Whether to wait until the notebook rests.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Waiting {
+    /// Wait until it is done (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+    /// Return as soon as the server has accepted
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotebookCommand {
+    /// Create a notebook and start it
+    Create(Create),
+    /// List your notebooks
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show one notebook
+    Show(One),
+    /// Start a stopped notebook
+    Start(Start),
+    /// Stop a running notebook; its volume stays
+    Stop(Stop),
+    /// Delete notebooks with their volumes
+    #[command(visible_alias = "rm")]
+    Delete(Delete),
+    /// Set the time until a notebook stops by itself
+    Renew(Renew),
+    /// Print the address that opens a notebook, its token included
+    Open(Open),
+    /// Print the log of a notebook's server
+    Logs(Logs),
+    /// Print what happened to a notebook, when and why
+    Events(One),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Its name
+    pub name: String,
+    /// Its size; see `atelier flavor list` [default: the largest that the machine can hold, up to 2 vCPU]
+    #[arg(long, value_name = "FLAVOR")]
+    pub flavor: Option<String>,
+    /// Its image, by id or name [default: the built-in one]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The size of its volume in GiB
+    #[arg(long, default_value_t = 5, value_name = "GIB")]
+    pub volume: u32,
+    /// The time until it stops by itself, such as `90m` or `4h`, or `never` [default: the server's, 1h]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, allow_hyphen_values = true)]
+    pub duration: Option<i64>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Only those in this status, such as RUNNING
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// Its name or id
+    pub notebook: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Its name or id
+    pub notebook: String,
+    /// The time until it stops by itself, such as `90m` or `4h`, or `never` [default: the last one]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, allow_hyphen_values = true)]
+    pub duration: Option<i64>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Its name or id
+    pub notebook: String,
+    #[command(flatten)]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Their names or ids
+    #[arg(required = true)]
+    pub notebooks: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// Its name or id
+    pub notebook: String,
+    /// The time from now until it stops by itself, such as `90m` or `4h`, or `never`
+    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, default_value = "1h", allow_hyphen_values = true)]
+    pub duration: i64,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// Its name or id
+    pub notebook: String,
+    /// Open it in the browser, too
+    #[arg(long)]
+    pub browser: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Its name or id
+    pub notebook: String,
+    /// Go on printing what is added, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images that notebooks can be made from
+    #[command(visible_alias = "ls")]
+    List(Connection),
+    /// Make the built-in image now; a failed making is tried again
+    Build(Connection),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FlavorCommand {
+    /// List the sizes that notebooks come in
+    #[command(visible_alias = "ls")]
+    List(Connection),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the commented file with every key and its default
+    Default,
+    /// Check file, environment and flags, and report every mistake
+    Check(Settings),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_of_wait_and_no_wait_counts() {
+        let waits = |flags: &[&str]| {
+            let line = ["atelier", "notebook", "stop", "x"].iter().chain(flags);
+            let Command::Notebook(NotebookCommand::Stop(stop)) = Arguments::parse_from(line).command else {
+                panic!("not a stop")
+            };
+            !stop.waiting.no_wait || stop.waiting.wait
+        };
+        assert!(waits(&[]) && waits(&["--wait"]) && waits(&["--no-wait", "--wait"]));
+        assert!(!waits(&["--no-wait"]));
+    }
+
+    #[test]
+    fn never_and_minus_one_are_the_same_grant() {
+        for word in ["never", "-1"] {
+            let line = ["atelier", "notebook", "renew", "x", "--duration", word];
+            let Command::Notebook(NotebookCommand::Renew(renew)) = Arguments::parse_from(line).command else {
+                panic!("not a renewal")
+            };
+            assert_eq!(renew.duration, -1);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `atelier notebook delete`: asks before it destroys a volume.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use atelier_wire::Notebook;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{Context, lookup, record, wait};
+use crate::args::Delete;
+use crate::client::Client;
+use crate::failure::Failure;
+
+/// Deletes the named notebooks, one after the other, after all of them were found.
+pub(crate) async fn run(context: &Context, args: Delete) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let mut found: Vec<Notebook> = Vec::new();
+    for text in &args.notebooks {
+        let notebook: Notebook = record(&lookup::notebook(&client, text).await?)?;
+        if found.iter().all(|other| other.id != notebook.id) {
+            found.push(notebook);
+        }
+    }
+    if !args.yes && !confirmed(&found)? {
+        context.printer.say("nothing was deleted");
+        return Ok(());
+    }
+    let mut answers = Vec::new();
+    for notebook in &found {
+        answers.push(client.call(Method::DELETE, &format!("/notebooks/{}", notebook.id), None).await?);
+    }
+    if !args.waiting.no_wait {
+        for notebook in &found {
+            wait::until_gone(&client, context.printer, notebook).await?;
+        }
+    }
+    let word = if args.waiting.no_wait { "deleting" } else { "deleted" };
+    let lines = || found.iter().map(|notebook| format!("{word} `{}`\n", notebook.name)).collect();
+    context.printer.result(&Value::from(answers), lines)
+}
+
+fn confirmed(notebooks: &[Notebook]) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(format!("refusing to {} without being asked on a terminal", question(notebooks)))
+            .hint("--yes deletes without asking"));
+    }
+    let mut err = std::io::stderr().lock();
+    write!(err, "{}? What is on it cannot be had back. [y/N] ", capitalised(&question(notebooks)))?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn question(notebooks: &[Notebook]) -> String {
+    let gib: u32 = notebooks.iter().filter_map(|notebook| notebook.volume.as_ref()).map(|volume| volume.capacity).sum();
+    let names: Vec<_> = notebooks.iter().map(|notebook| format!("`{}`", notebook.name)).collect();
+    let volume = if notebooks.len() == 1 { "volume" } else { "volumes" };
+    format!("delete {} with the {volume} of {gib} GiB", names.join(", "))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,91 @@
+//! `atelier login` and `atelier token`.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use super::Context;
+use crate::args::{Connection, Login};
+use crate::client::Client;
+use crate::client::target::{Clues, LOGIN_FILE, Password};
+use crate::client::tokens::{earn, remembered, write_remembered};
+use crate::client::transport::Transport;
+use crate::failure::Failure;
+use crate::times;
+
+/// Logs in and remembers the token, not the password.
+pub(crate) async fn login(context: &Context, args: Login) -> Result<(), Failure> {
+    let clues = Clues::gather(&args.connection, &context.surroundings)?;
+    let endpoint = clues.endpoint();
+    let transport = Transport::to(&endpoint)?;
+    let user_name = match args.connection.user.clone() {
+        Some(name) => name,
+        None => asked(&format!("User at {endpoint}: "))?,
+    };
+    let password = match (&clues.password, args.password_stdin) {
+        (_, true) => SecretString::from(line_of_stdin()?),
+        (Some(password), false) => password.clone(),
+        (None, false) => asked_secret(&format!("Password of {user_name}: "))?,
+    };
+    let project_name = args.connection.project.clone();
+    let password = Password { user_name, domain_name: clues.domain(), password, project_name };
+    let token = earn(&transport, &password).await?;
+    let path = context.surroundings.config_dir().join(LOGIN_FILE);
+    write_remembered(&path, &remembered(&endpoint, &password, &token))
+        .map_err(|e| Failure::new(format!("{} cannot be written: {e}", path.display())))?;
+    let until = times::point(token.expires_at);
+    context.printer.say(&format!("logged in to {endpoint} as {} until {until}", password.user_name));
+    Ok(())
+}
+
+/// Prints a token.
+pub(crate) async fn token(context: &Context, connection: Connection) -> Result<(), Failure> {
+    let client = Client::connect(&connection, &context.surroundings).await?;
+    let token = client.token().await?;
+    let text = token.text.expose_secret();
+    let record = json!({
+        "endpoint": client.endpoint(),
+        "project_id": token.project_id,
+        "token": text,
+        "expires_at": token.expires_at,
+    });
+    context.printer.result(&record, || text.to_owned())
+}
+
+fn asked(question: &str) -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("no user was named").hint("name one with --user or ATELIER_USER"));
+    }
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question}")?;
+    err.flush()?;
+    line_of_stdin()
+}
+
+fn line_of_stdin() -> Result<String, Failure> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|e| Failure::new(format!("stdin cannot be read: {e}")))?;
+    let line = line.trim_end_matches(['\r', '\n']).to_owned();
+    if line.is_empty() { Err(Failure::new("nothing was entered")) } else { Ok(line) }
+}
+
+/// Asks without showing what is typed.
+fn asked_secret(question: &str) -> Result<SecretString, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::new("no password was given")
+            .hint("put it into ATELIER_PASSWORD, or write it to stdin with --password-stdin"));
+    }
+    let refused = |e: rustix::io::Errno| Failure::new(format!("the terminal refuses to be asked: {e}"));
+    let usual = tcgetattr(&stdin).map_err(refused)?;
+    let mut silent = usual.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    write!(std::io::stderr().lock(), "{question}")?;
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(refused)?;
+    let line = line_of_stdin();
+    tcsetattr(&stdin, OptionalActions::Flush, &usual).map_err(refused)?;
+    writeln!(std::io::stderr().lock())?;
+    line.map(SecretString::from)
+}

@@ -1,0 +1,226 @@
+//! `atelier notebook …`: create, list, show, start, stop, renew, events.
+
+use atelier_core::{Clock, SystemClock};
+use atelier_wire::{
+    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, NotebookFlavorPage, NotebookPage, VolumeReq,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Context, delete, encoded, logs, lookup, open, record, wait};
+use crate::args::{Create, List, NotebookCommand, One, Renew, Start, Stop};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::{tables, times};
+
+/// Runs one of the commands.
+pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(), Failure> {
+    match command {
+        NotebookCommand::Create(args) => create(context, args).await,
+        NotebookCommand::List(args) => list(context, args).await,
+        NotebookCommand::Show(args) => show(context, args).await,
+        NotebookCommand::Start(args) => start(context, args).await,
+        NotebookCommand::Stop(args) => stop(context, args).await,
+        NotebookCommand::Delete(args) => delete::run(context, args).await,
+        NotebookCommand::Renew(args) => renew(context, args).await,
+        NotebookCommand::Open(args) => open::run(context, args).await,
+        NotebookCommand::Logs(args) => logs::run(context, args).await,
+        NotebookCommand::Events(args) => events(context, args).await,
+    }
+}
+
+async fn create(context: &Context, args: Create) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let wish = Wish {
+        name: args.name,
+        description: args.description,
+        flavor: args.flavor,
+        image: args.image,
+        volume_gib: args.volume,
+        duration: args.duration,
+    };
+    let mut notebook = make(&client, wish).await?;
+    if !args.waiting.no_wait {
+        notebook = wait::until_running(&client, context.printer, notebook).await?;
+    }
+    report(context, &notebook)
+}
+
+/// What a new notebook should be.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its flavor; one that fits when it is not named.
+    pub flavor: Option<String>,
+    /// Its image, by id or name; the built-in one when it is not named.
+    pub image: Option<String>,
+    /// The size of its volume.
+    pub volume_gib: u32,
+    /// Milliseconds to run, −1 for ever.
+    pub duration: Option<i64>,
+}
+
+/// Asks the server for a new notebook; its record, on its way.
+pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> {
+    let flavor = match wish.flavor {
+        Some(flavor) => flavor,
+        None => fitting_flavor(client).await?,
+    };
+    let image_id = match &wish.image {
+        Some(image) => lookup::image(client, image).await?,
+        None => atelier_core::image::BUILT_IN.to_string(),
+    };
+    let volume = VolumeReq { category: "EVS".into(), ownership: "MANAGED".into(), capacity: Some(wish.volume_gib) };
+    let request = NotebookCreateRequest {
+        name: wish.name,
+        description: wish.description,
+        flavor,
+        image_id,
+        volume,
+        duration: wish.duration,
+        ..NotebookCreateRequest::default()
+    };
+    let body = serde_json::to_value(request).map_err(|e| Failure::new(e.to_string()))?;
+    client.call(Method::POST, "/notebooks", Some(&body)).await.map_err(|failure| match failure.code.as_deref() {
+        Some("ModelArts.6323" | "ModelArts.6716") => failure.hint("`atelier flavor list` shows what is available"),
+        Some("ModelArts.0113") => failure.hint("`atelier notebook delete NAME` makes room"),
+        _ => failure,
+    })
+}
+
+async fn fitting_flavor(client: &Client) -> Result<String, Failure> {
+    let answer = client.get("/notebooks/flavors").await?;
+    let flavors = record::<NotebookFlavorPage>(&answer)?.data;
+    let none = || Failure::new("no flavor is available now").hint("stop a notebook to make room");
+    choose_flavor(&flavors).ok_or_else(none)
+}
+
+/// The largest flavor that is available, up to two CPUs; failing that, the smallest.
+fn choose_flavor(flavors: &[NotebookFlavor]) -> Option<String> {
+    let available = || flavors.iter().filter(|flavor| !flavor.sold_out);
+    let usual = available().filter(|flavor| flavor.vcpus <= 2).max_by_key(|flavor| (flavor.vcpus, flavor.memory));
+    usual.or_else(|| available().min_by_key(|flavor| flavor.memory)).map(|flavor| flavor.id.clone())
+}
+
+fn report(context: &Context, notebook: &Value) -> Result<(), Failure> {
+    let shown: Notebook = record(notebook)?;
+    context.printer.result(notebook, || tables::notebook(&shown, SystemClock.now()))
+}
+
+async fn list(context: &Context, args: List) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let filter = |name: &str, value: Option<String>| value.map(|text| format!("&{name}={}", encoded(&text)));
+    let filters = [filter("name", args.name), filter("status", args.status)];
+    let filters: String = filters.into_iter().flatten().collect();
+    let mut notebooks = Vec::new();
+    loop {
+        let path = format!("/notebooks?limit=1000&offset={}{filters}", notebooks.len());
+        let answer = client.get(&path).await?;
+        let page = answer["data"].as_array().cloned().unwrap_or_default();
+        let whole = page.len() < 1000;
+        notebooks.extend(page);
+        if whole {
+            break;
+        }
+    }
+    let shown = record::<NotebookPage>(&json!({
+        "current": 0, "pages": 1, "size": 0, "total": notebooks.len(), "data": notebooks,
+    }))?;
+    context.printer.result(&notebooks.into(), || tables::notebooks(&shown.data, SystemClock.now()))
+}
+
+async fn show(context: &Context, args: One) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    report(context, &lookup::notebook(&client, &args.notebook).await?)
+}
+
+async fn start(context: &Context, args: Start) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
+    let mut notebook = ask_start(&client, &found.id, args.duration).await?;
+    if !args.waiting.no_wait {
+        notebook = wait::until_running(&client, context.printer, notebook).await?;
+    }
+    report(context, &notebook)
+}
+
+/// Asks the server to start a notebook; its record, on its way.
+pub(crate) async fn ask_start(client: &Client, id: &str, duration: Option<i64>) -> Result<Value, Failure> {
+    let query = duration.map(|ms| format!("?duration={ms}")).unwrap_or_default();
+    client.call(Method::POST, &format!("/notebooks/{id}/start{query}"), None).await
+}
+
+async fn stop(context: &Context, args: Stop) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
+    let mut notebook = client.call(Method::POST, &format!("/notebooks/{}/stop", found.id), None).await?;
+    if !args.waiting.no_wait {
+        notebook = wait::until_stopped(&client, context.printer, notebook).await?;
+    }
+    report(context, &notebook)
+}
+
+async fn renew(context: &Context, args: Renew) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
+    let wish = LeaseReq { duration: Some(args.duration), ..LeaseReq::default() };
+    let body = serde_json::to_value(wish).map_err(|e| Failure::new(e.to_string()))?;
+    let answer = client.call(Method::PATCH, &format!("/notebooks/{}/lease", found.id), Some(&body)).await;
+    let answer = answer.map_err(|failure| match failure.code.as_deref() {
+        Some("ModelArts.6327") => failure.hint(format!("start it first: atelier notebook start {}", found.name)),
+        _ => failure,
+    })?;
+    let lease: Lease = record(&answer)?;
+    let now = SystemClock.now();
+    context.printer.result(&answer, || format!("`{}` stops by itself: {}", found.name, times::lease(&lease, now)))
+}
+
+async fn events(context: &Context, args: One) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
+    let answer = client.own(Method::GET, &format!("/notebooks/{}/events", found.id)).await?;
+    let lines = || {
+        let event = |event: &Value| {
+            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+            let at = times::point(event["at"].as_i64().unwrap_or_default());
+            format!("{at}  {:<20}  {}: {}\n", text("what"), text("actor"), text("why"))
+        };
+        answer["events"].as_array().into_iter().flatten().map(event).collect()
+    };
+    context.printer.result(&answer["events"], lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flavor(id: &str, vcpus: u32, memory: u64, sold_out: bool) -> NotebookFlavor {
+        serde_json::from_value(json!({
+            "id": id, "name": id, "description": "", "arch": "x86_64", "category": "CPU", "feature": "NOTEBOOK",
+            "vcpus": vcpus, "memory": memory, "free": false, "sold_out": sold_out, "storages": ["EVS"],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_largest_available_flavor_of_up_to_two_cpus_is_taken() {
+        let mut offered = vec![
+            flavor("two", 2, 8, false),
+            flavor("eight", 8, 32, false),
+            flavor("free", 2, 4, false),
+            flavor("small", 1, 1, false),
+        ];
+        assert_eq!(choose_flavor(&offered).as_deref(), Some("two"));
+        offered[0].sold_out = true;
+        assert_eq!(choose_flavor(&offered).as_deref(), Some("free"));
+        offered[2].sold_out = true;
+        assert_eq!(choose_flavor(&offered).as_deref(), Some("small"));
+        offered[3].sold_out = true;
+        assert_eq!(choose_flavor(&offered).as_deref(), Some("eight"));
+        offered[1].sold_out = true;
+        assert_eq!(choose_flavor(&offered), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the configuration takes and refuses, as a whole.
+
+use super::*;
+
+fn places() -> Places {
+    Places { default_data_dir: "/d".into(), default_cache_dir: "/c".into(), ..Places::default() }
+}
+
+fn with_environment(variables: &[(&str, &str)]) -> Places {
+    let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Places { environment, ..places() }
+}
+
+fn with_file(folder: &tempfile::TempDir, text: &str) -> Places {
+    let path = folder.path().join("a.toml");
+    std::fs::write(&path, text).unwrap();
+    Places { file: Some(path), ..places() }
+}
+
+/// Every key that the program reads, by asking it.
+fn known_keys() -> Vec<String> {
+    let mut reader = Reader::default();
+    sections::server(&mut reader, Path::new("/d"));
+    sections::runtime(&mut reader);
+    sections::local(&mut reader, Path::new("/c"));
+    sections::image(&mut reader);
+    sections::lease(&mut reader);
+    sections::quota(&mut reader);
+    sections::limits(&mut reader);
+    sections::iam(&mut reader);
+    flavors::read(&mut reader);
+    reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
+}
+
+#[test]
+fn the_default_file_says_exactly_what_the_defaults_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let from_file = load(&with_file(&folder, DEFAULT_FILE)).unwrap();
+    assert_eq!(from_file, load(&places()).unwrap());
+}
+
+#[test]
+fn the_default_file_shows_every_key_in_its_section() {
+    let mut section = String::new();
+    let mut shown = std::collections::BTreeSet::new();
+    for line in DEFAULT_FILE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(|c| c == '[' || c == ']').to_owned();
+            shown.insert(section.clone());
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            shown.insert(format!("{section}.{key}"));
+        }
+    }
+    for key in known_keys() {
+        assert!(shown.contains(&key), "`{key}` is not in the default file");
+    }
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[quota]\nnotebooks_per_user = 1\n[lease]\nmax_ms = 7200000\n[iam]\nregion = \"file\"\n";
+    let mut places = with_file(&folder, text);
+    places.environment = vec![
+        ("ATELIER_QUOTA__NOTEBOOKS_PER_USER".into(), "2".into()),
+        ("ATELIER_SERVER__LISTEN".into(), "127.0.0.1:2".into()),
+    ];
+    places.set_flag("server.listen", "--listen", Some("127.0.0.1:3".into()));
+    let config = load(&places).unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.notebooks_per_user, 2);
+    assert_eq!((config.lease.max_ms, config.lease.min_ms), (7_200_000, 3_600_000));
+    assert_eq!(config.iam.region, "file");
+}
+
+#[test]
+fn the_file_in_the_data_folder_is_read_when_no_other_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), "[iam]\ntoken_hours = 5\n").unwrap();
+    let mut places = places();
+    places.set_flag("server.data_dir", "--data-dir", Some(folder.path().display().to_string()));
+    assert_eq!(load(&places).unwrap().iam.token_hours, 5);
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_be_there() {
+    let mistakes = load(&Places { file: Some("/nowhere/a.toml".into()), ..places() }).unwrap_err();
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].to_string().contains("/nowhere/a.toml"), "{}", mistakes[0]);
+}
+
+#[test]
+fn every_mistake_of_every_layer_is_reported_at_once_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[server]\nlisen = \"x\"\nlog_format = \"xml\"\n[lease]\nmin_ms = 10\nmax_ms = 5\n\
+                [[flavors]]\nid = \"a b\"\ncpu_milis = 5\nmemory_mib = 1\n";
+    let mut places = with_file(&folder, text);
+    places.environment = vec![
+        ("ATELIER_QUOTA__NOTEBOOKS_PER_USR".into(), "3".into()),
+        ("ATELIER_LIMITS__CONNECTIONS".into(), "many".into()),
+    ];
+    places.set_flag("runtime.kind", "--runtime", Some("docker".into()));
+    let mistakes = load(&places).unwrap_err();
+    let told: Vec<_> =
+        mistakes.iter().map(|m| m.to_string().replace(&folder.path().display().to_string(), "")).collect();
+    assert_eq!(
+        told,
+        [
+            "/a.toml:2: unknown key `server.lisen`\n    hint: did you mean `server.listen`?",
+            "/a.toml:3: `server.log_format` must be `text` or `json`, not \"xml\"",
+            "/a.toml:5: `lease.min_ms` (10) must not be larger than `lease.max_ms` (5)",
+            "/a.toml:7: `cpu_millis` of a flavor is missing; it must be thousandths of a CPU, 10 to 1024000",
+            "/a.toml:8: `id` of a flavor must be 1 to 64 letters, digits, `.`, `-` or `_`, not \"a b\"",
+            "/a.toml:9: unknown key `cpu_milis` in `flavors`\n    hint: did you mean `cpu_millis`?",
+            "/a.toml:10: `memory_mib` of a flavor must be a number of MiB, 64 to 67108864, not 1",
+            "environment variable ATELIER_LIMITS__CONNECTIONS: `limits.connections` must be a whole number, 8 to 1000000, not \"many\"",
+            "environment variable ATELIER_QUOTA__NOTEBOOKS_PER_USR: unknown key `quota.notebooks_per_usr`\n    hint: did you mean ATELIER_QUOTA__NOTEBOOKS_PER_USER?",
+            "--runtime: `runtime.kind` must be `local` or `simulated`, not \"docker\"",
+        ]
+    );
+}
+
+#[test]
+fn every_key_can_be_set_from_the_environment() {
+    let environment = [
+        ("ATELIER_SERVER__DATA_DIR", "/x"),
+        ("ATELIER_SERVER__LISTEN", "[::1]:9"),
+        ("ATELIER_SERVER__PUBLIC_URL", "https://a.example"),
+        ("ATELIER_SERVER__LOG_FORMAT", "json"),
+        ("ATELIER_SERVER__LOG_LEVEL", "warn,atelier_engine=debug"),
+        ("ATELIER_GATEWAY__DOMAIN", "nb.example"),
+        ("ATELIER_RUNTIME__KIND", "simulated"),
+        ("ATELIER_LOCAL__CPU_OVERCOMMIT", "2"),
+        ("ATELIER_LOCAL__MEMORY_OVERCOMMIT", "3"),
+        ("ATELIER_LOCAL__CACHE_DIR", "/y"),
+        ("ATELIER_LOCAL__EGRESS", "false"),
+        ("ATELIER_LOCAL__CLOSED_NETWORKS", "10.0.0.0/8,192.168.0.0/16"),
+        ("ATELIER_LOCAL__DNS", "9.9.9.9"),
+        ("ATELIER_LOCAL__UID_BASE", "131072"),
+        ("ATELIER_LOCAL__CA_FILE", "/ca.pem"),
+        ("ATELIER_LOCAL__ENVIRONMENT__HTTPS_PROXY", "http://p"),
+        ("ATELIER_IMAGE__SOURCES", "deb http://mirror.example stable main"),
+        ("ATELIER_IMAGE__SHARE_CREDENTIALS", "true"),
+        ("ATELIER_LEASE__MIN_MS", "1"),
+        ("ATELIER_LEASE__MAX_MS", "9"),
+        ("ATELIER_LEASE__DEFAULT_MS", "5"),
+        ("ATELIER_QUOTA__NOTEBOOKS_PER_USER", "4"),
+        ("ATELIER_LIMITS__REQUESTS_PER_SECOND", "6"),
+        ("ATELIER_LIMITS__CONNECTIONS", "70"),
+        ("ATELIER_LIMITS__HEAD_SECONDS", "8"),
+        ("ATELIER_LIMITS__DRAIN_SECONDS", "9"),
+        ("ATELIER_IAM__REGION", "eu"),
+        ("ATELIER_IAM__TOKEN_HOURS", "2"),
+    ];
+    let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
+    for key in known_keys().iter().filter(|key| *key != "flavors") {
+        assert!(covered.contains(&layer::variable_of(key).as_str()), "no row for `{key}`");
+    }
+    let config = load(&with_environment(&environment)).unwrap();
+    let defaults = load(&places()).unwrap();
+    assert_eq!(config.local.closed_networks, ["10.0.0.0/8", "192.168.0.0/16"]);
+    assert_eq!(config.local.environment["HTTPS_PROXY"], "http://p");
+    assert_eq!(config.lease, GrantRange { min_ms: 1, max_ms: 9, default_ms: 5 });
+    assert_eq!((config.domain.as_str(), config.runtime), ("nb.example", RuntimeKind::Simulated));
+    assert_ne!(config.server, defaults.server);
+    assert_ne!(config.limits, defaults.limits);
+    assert_ne!(config.iam, defaults.iam);
+    for (name, _) in environment {
+        let without: Vec<_> = environment.iter().copied().filter(|(other, _)| *other != name).collect();
+        if let Ok(other) = load(&with_environment(&without)) {
+            assert_ne!(other, config, "{name} changes nothing");
+        }
+    }
+}
+
+#[test]
+fn values_of_the_environment_table_are_never_shown() {
+    let places = with_environment(&[("ATELIER_LOCAL__ENVIRONMENT__1BAD", "http://u:hunter2@proxy")]);
+    let told = load(&places).unwrap_err()[0].to_string();
+    assert!(told.contains("ATELIER_LOCAL__ENVIRONMENT__1BAD") && !told.contains("hunter2"), "{told}");
+    let places = with_environment(&[("ATELIER_LOCAL__ENVIRONMENT__P", "hunter2")]);
+    assert!(!format!("{:?}", load(&places).unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn a_default_lease_that_nobody_wrote_follows_the_range() {
+    let config =
+        load(&with_environment(&[("ATELIER_LEASE__MIN_MS", "1000"), ("ATELIER_LEASE__MAX_MS", "2000")])).unwrap();
+    assert_eq!(config.lease.default_ms, 2000);
+    let mistakes = load(&with_environment(&[("ATELIER_LEASE__DEFAULT_MS", "5")])).unwrap_err();
+    assert!(mistakes[0].message.contains("3600000 to 259200000"), "{mistakes:?}");
+}
+
+#[test]
+fn a_level_that_is_none_is_refused_and_a_filter_is_taken() {
+    for (level, fits) in [("info", true), ("infos", false), ("warn,atelier_api=trace", true), ("", false)] {
+        let loaded = load(&with_environment(&[("ATELIER_SERVER__LOG_LEVEL", level)]));
+        assert_eq!(loaded.is_ok(), fits, "{level}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Who answers a request: the gateway, the API, or nobody.
+//!
+//! The name in `Host` decides first. A foreign one is answered 421 and nothing else, because a page of somebody else's
+//! has led a browser here (DNS rebinding). Then the path: `/notebook/…` is the gateway's, `/atelier/…` is what only
+//! Atelier has, everything else is the API's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use atelier_core::{Code, Entropy, Refusal};
+use atelier_gateway::{Form, Gateway, Host, HostNames};
+use atelier_wire::ApiError;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use tower::ServiceExt as _;
+
+use super::throttle::Throttle;
+
+/// The header that names a request.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+}
+
+/// The id of the request under way.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
+/// What stands behind the front.
+pub(super) struct Parts {
+    pub(super) names: HostNames,
+    pub(super) gateway: Gateway,
+    pub(super) api: Router,
+    pub(super) own: Router,
+    pub(super) throttle: Throttle,
+    pub(super) entropy: Arc<dyn Entropy>,
+}
+
+/// Sends every request to whom it is for. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Front {
+    parts: Arc<Parts>,
+    notebooks: Router,
+}
+
+impl Front {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { notebooks: parts.gateway.path_router(), parts: Arc::new(parts) }
+    }
+
+    pub(super) async fn answer(&self, mut request: Request<Body>, ends: Ends) -> Response {
+        request.extensions_mut().insert(ConnectInfo(ends.peer));
+        let mut response = match self.host(&request, ends) {
+            Host::Unknown => self.misdirected(),
+            Host::Notebook(id) => self.parts.gateway.handle(request, Form::Host, id).await,
+            Host::Api => self.by_path(request, ends).await,
+        };
+        tell_true_length(&mut response);
+        // Those that know the id already have it in their log lines; the others get one here.
+        if !response.headers().contains_key(&REQUEST_ID) {
+            set_id(response.headers_mut(), &self.new_id());
+        }
+        response
+    }
+
+    async fn by_path(&self, mut request: Request<Body>, ends: Ends) -> Response {
+        let path = request.uri().path();
+        if path == "/notebook" || path.starts_with("/notebook/") {
+            return sent(&self.notebooks, request).await;
+        }
+        if !self.parts.throttle.admits(request.headers(), ends.peer.ip()) {
+            return self.throttled();
+        }
+        if request.uri().path().starts_with("/atelier/") {
+            let id = self.new_id();
+            request.extensions_mut().insert(RequestId(id.clone()));
+            let mut response = sent(&self.parts.own, request).await;
+            set_id(response.headers_mut(), &id);
+            return response;
+        }
+        sent(&self.parts.api, request).await
+    }
+
+    /// The name that was asked for. The address that a client has really connected to is always right: nobody can be
+    /// led to it by a name.
+    fn host(&self, request: &Request<Body>, ends: Ends) -> Host {
+        match self.parts.names.of(request.headers(), request.uri()) {
+            Host::Unknown if is_own_address(request, ends.local) => Host::Api,
+            known => known,
+        }
+    }
+
+    fn misdirected(&self) -> Response {
+        let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
+        refusal(&Refusal::new(Code::Misdirected, message), &self.new_id())
+    }
+
+    fn throttled(&self) -> Response {
+        let message = format!("more than {} requests in a second; try again in a second", self.parts.throttle.rate());
+        let mut response = refusal(&Refusal::new(Code::Throttled, message), &self.new_id());
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+    }
+
+    fn new_id(&self) -> Arc<str> {
+        let mut random = [0; 16];
+        self.parts.entropy.fill(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random)).into()
+    }
+}
+
+/// A length that is not the body's breaks the connection, and with it the requests behind this one. Only bodies that
+/// are all there are looked at: the answer to HEAD has none, and what streams is its sender's business.
+fn tell_true_length(response: &mut Response) {
+    use axum::body::HttpBody as _;
+    let exact = response.body().size_hint().exact().filter(|length| *length > 0);
+    if let (Some(exact), true) = (exact, response.headers().contains_key(header::CONTENT_LENGTH)) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, exact.into());
+    }
+}
+
+fn is_own_address(request: &Request<Body>, local: SocketAddr) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
+    let same_target = request.uri().authority().is_none_or(|target| Some(target.as_str()) == host);
+    same_target && host.is_some_and(|host| host.parse() == Ok(local))
+}
+
+async fn sent(router: &Router, request: Request<Body>) -> Response {
+    router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+fn set_id(headers: &mut HeaderMap, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+/// A refusal in the shape of the API's.
+pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
+    tracing::info!(request_id, code = refusal.code().as_str(), "refused: {}", refusal.message());
+    let status = StatusCode::from_u16(refusal.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = ApiError {
+        error_code: refusal.code().as_str().to_owned(),
+        error_msg: refusal.message().to_owned(),
+        request_id: Some(request_id.to_owned()),
+    };
+    let mut response = (status, axum::Json(body)).into_response();
+    set_id(response.headers_mut(), request_id);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(host: &str) -> bool {
+        let request = Request::builder().uri("/v3").header("Host", host).body(Body::empty()).unwrap();
+        is_own_address(&request, "192.0.2.7:8080".parse().unwrap())
+    }
+
+    #[test]
+    fn a_wrong_length_is_put_right_and_that_of_an_empty_body_is_left() {
+        let told = |body: &'static str, length: &str| {
+            let response = http::Response::builder().header("content-length", length);
+            let mut response = response.body(Body::from(body)).unwrap();
+            tell_true_length(&mut response);
+            response.headers()["content-length"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(told("four", "0"), "4");
+        assert_eq!(told("four", "4"), "4");
+        assert_eq!(told("", "4"), "4", "the answer to HEAD");
+    }
+
+    #[test]
+    fn the_address_of_the_connection_is_a_right_name_and_no_other_is() {
+        assert!(asked("192.0.2.7:8080"));
+        for other in ["192.0.2.7", "192.0.2.7:80", "192.0.2.8:8080", "192.0.2.7.evil.example:8080", ""] {
+            assert!(!asked(other), "{other}");
+        }
+        let twice = Request::builder().uri("/").header("Host", "192.0.2.7:8080").header("Host", "evil.example");
+        assert!(!is_own_address(&twice.body(Body::empty()).unwrap(), "192.0.2.7:8080".parse().unwrap()));
+    }
+}

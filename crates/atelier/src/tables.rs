@@ -1,0 +1,186 @@
+//! Records as people read them: tables for many, a list of fields for one.
+
+use atelier_core::Timestamp;
+use atelier_wire::{Image, Notebook, NotebookFlavor};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::times;
+
+fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
+    table
+}
+
+fn aligned(mut table: Table, right: &[usize]) -> String {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// A list of notebooks at `now`.
+pub(crate) fn notebooks(notebooks: &[Notebook], now: Timestamp) -> String {
+    if notebooks.is_empty() {
+        return "no notebooks; `atelier notebook create NAME` makes one".into();
+    }
+    let mut table = table(&["NAME", "STATUS", "FLAVOR", "VOLUME", "STOPS", "CREATED", "ID"]);
+    for notebook in notebooks {
+        table.add_row([
+            notebook.name.clone(),
+            notebook.status.clone(),
+            notebook.flavor.clone(),
+            volume(notebook),
+            stops(notebook, now),
+            times::ago(notebook.create_at, now),
+            notebook.id.clone(),
+        ]);
+    }
+    aligned(table, &[])
+}
+
+fn volume(notebook: &Notebook) -> String {
+    notebook.volume.as_ref().map_or_else(|| "-".into(), |volume| format!("{} GiB", volume.capacity))
+}
+
+fn stops(notebook: &Notebook, now: Timestamp) -> String {
+    if notebook.status == "RUNNING" { times::lease(&notebook.lease, now) } else { "-".into() }
+}
+
+/// One notebook at `now`, with everything that is known of it but its token.
+pub(crate) fn notebook(notebook: &Notebook, now: Timestamp) -> String {
+    let mut lines =
+        vec![("name", notebook.name.clone()), ("id", notebook.id.clone()), ("status", notebook.status.clone())];
+    lines.extend(notebook.fail_reason.clone().map(|reason| ("reason", reason)));
+    if !notebook.description.is_empty() {
+        lines.push(("description", notebook.description.clone()));
+    }
+    lines.extend([
+        ("flavor", notebook.flavor.clone()),
+        ("image", notebook.image.name.clone()),
+        ("volume", volume(notebook)),
+        ("stops by itself", stops(notebook, now)),
+        ("created", point(notebook.create_at, now)),
+        ("status since", point(notebook.update_at, now)),
+    ]);
+    lines.extend(notebook.url.clone().map(|url| ("url", url)));
+    for step in notebook.action_progress.iter().flatten() {
+        lines.push(("step", format!("{} {}: {}", step.step, step.description, step.status.to_lowercase())));
+    }
+    fields(&lines)
+}
+
+fn point(at: i64, now: Timestamp) -> String {
+    format!("{} ({})", times::point(at), times::ago(at, now))
+}
+
+/// Names and values, the values beneath one another.
+pub(crate) fn fields(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
+    lines.iter().map(|(name, value)| format!("{:width$}{value}\n", format!("{name}:"))).collect()
+}
+
+/// A list of flavors.
+pub(crate) fn flavors(flavors: &[NotebookFlavor]) -> String {
+    let mut table = table(&["ID", "VCPUS", "MEMORY", "AVAILABLE", "DESCRIPTION"]);
+    for flavor in flavors {
+        table.add_row([
+            flavor.id.clone(),
+            flavor.vcpus.to_string(),
+            memory(flavor.memory),
+            if flavor.sold_out { "no" } else { "yes" }.into(),
+            flavor.description.clone(),
+        ]);
+    }
+    aligned(table, &[1, 2])
+}
+
+fn memory(kib: u64) -> String {
+    let mib = kib / 1024;
+    if mib >= 1024 && mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
+}
+
+/// A list of images.
+pub(crate) fn images(images: &[Image]) -> String {
+    let mut table = table(&["NAME", "TAG", "SIZE", "STATUS", "ID"]);
+    for image in images {
+        table.add_row([
+            image.name.clone(),
+            image.tag.clone().unwrap_or_else(|| "-".into()),
+            image.size.map_or_else(|| "not made yet".into(), |bytes| format!("{} MiB", bytes.div_ceil(1 << 20))),
+            image.status.clone().unwrap_or_else(|| "-".into()),
+            image.id.clone(),
+        ]);
+    }
+    aligned(table, &[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_687_656_452_470);
+
+    fn record(name: &str, status: &str) -> Notebook {
+        serde_json::from_value(json!({
+            "id": "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10", "name": name, "status": status, "feature": "NOTEBOOK",
+            "flavor": "modelarts.vm.cpu.2u", "workspace_id": "0", "description": "",
+            "image": {"id": "e1a07296-22a8-4f05-8bc8-e936c8e54090", "name": "jupyterlab", "swr_path": "a/b:c", "type": "BUILD_IN"},
+            "lease": {"create_at": NOW.as_millis() - 600_000, "update_at": NOW.as_millis() - 600_000,
+                      "duration": 3_600_000, "enable": true, "type": "TIMING"},
+            "volume": {"category": "EVS", "ownership": "MANAGED", "capacity": 5, "mount_path": "/home/ma-user/work/"},
+            "create_at": NOW.as_millis() - 600_000, "update_at": NOW.as_millis() - 540_000,
+            "url": "http://x.localhost:8080/lab", "token": "secret-token",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_list_has_aligned_columns_and_human_times() {
+        let shown = notebooks(&[record("a", "RUNNING"), record("much-longer", "STOPPED")], NOW);
+        let wanted = "\
+NAME         STATUS   FLAVOR               VOLUME  STOPS      CREATED     ID
+a            RUNNING  modelarts.vm.cpu.2u  5 GiB   in 50 min  10 min ago  0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10
+much-longer  STOPPED  modelarts.vm.cpu.2u  5 GiB   -          10 min ago  0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10
+";
+        assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn one_notebook_is_shown_whole_but_for_its_token() {
+        let mut failed = record("a", "START_FAILED");
+        failed.fail_reason = Some("the image could not be made".into());
+        let shown = notebook(&failed, NOW);
+        let wanted = "\
+name:            a
+id:              0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10
+status:          START_FAILED
+reason:          the image could not be made
+flavor:          modelarts.vm.cpu.2u
+image:           jupyterlab
+volume:          5 GiB
+stops by itself: -
+created:         2023-06-25 01:17:32 UTC (10 min ago)
+status since:    2023-06-25 01:18:32 UTC (9 min ago)
+url:             http://x.localhost:8080/lab
+";
+        assert_eq!(shown, wanted);
+        assert!(!shown.contains("secret-token"));
+    }
+
+    #[test]
+    fn an_empty_list_says_what_to_do() {
+        assert!(notebooks(&[], NOW).contains("notebook create"));
+    }
+
+    #[test]
+    fn memory_is_shown_in_the_largest_whole_unit() {
+        assert_eq!(memory(8 * 1024 * 1024), "8 GiB");
+        assert_eq!(memory(512 * 1024), "512 MiB");
+        assert_eq!(memory(1536 * 1024), "1536 MiB");
+    }
+}
