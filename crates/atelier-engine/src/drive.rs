@@ -238,7 +238,8 @@ impl Engine {
     /// Takes the begun steps of a failed operation back, and ends it.
     async fn drive_back(&self, mut operation: Operation) -> Result<Driven, NotRecorded> {
         let kind = operation.kind.as_str();
-        let failed = operation.steps.iter().find(|s| s.state == StepState::Failed).map(|s| s.name);
+        // The last one that began, and not the one whose state says so: after a crash on the way back it is undone.
+        let failed = operation.steps.iter().rev().find(|s| s.began_at.is_some()).map(|s| s.name);
         while let Some(at) = operation.next_undo() {
             let step = operation.steps[at].name;
             if let Err(reason) = self.undo(operation.notebook_id, operation.kind, step, failed).await {
