@@ -35,12 +35,12 @@ def one_failure_is_one_failure(campaign, request):
         campaign.recover()
 
 
-@pytest.mark.parametrize(("kind", "step", "phase"), POINTS, ids="-".join)
+@pytest.mark.parametrize(("kind", "step", "phase"), POINTS)
 def test_dies_at_a_step(campaign, kind, step, phase):
     campaign.die_at(f"op::{kind}::{step}::{phase}", kind)
 
 
-@pytest.mark.parametrize(("kind", "step", "phase"), UNDONE, ids="-".join)
+@pytest.mark.parametrize(("kind", "step", "phase"), UNDONE)
 def test_dies_while_taking_back(campaign, kind, step, phase):
     """The last step fails, everything is taken back, and the server dies on the way."""
     campaign.die_at(f"undo::{kind}::{step}::{phase}", kind, "initialize-instance", {"START_FAILED"})
