@@ -57,7 +57,7 @@ def create(client, name):
     volume = modelarts.VolumeMountRequest(category="EVS", ownership="MANAGED", capacity=5)
     body = modelarts.NotebookCreateRequest(
         name=name,
-        description="made by the vendor's client",
+        description="made by the SDK",
         feature="NOTEBOOK",
         flavor=SMALL,
         image_id=BUILT_IN_IMAGE,
