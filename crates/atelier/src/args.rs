@@ -1,5 +1,7 @@
 //! The command line's grammar, apart from what the commands do: help, completion and parsing come from here.
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -73,6 +73,8 @@ pub(crate) struct Holder {
     pub pid: Option<i32>,
     /// Since when, in milliseconds, if it wrote it down.
     pub since: Option<i64>,
+    /// Where clients on this machine reach it, as soon as they do.
+    pub url: Option<String>,
 }
 
 impl std::fmt::Display for Holder {
@@ -89,7 +91,7 @@ impl std::fmt::Display for Holder {
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataFolder {
@@ -100,7 +102,12 @@ impl DataFolder {
         let lock = take_lock(path, pid, now)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|e| failed(path, e))?;
         check_layout(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// Writes down, for [`DataFolder::holder`], where the holder can be reached.
+    pub(crate) fn announce(&mut self, url: &str) -> Result<(), FolderError> {
+        writeln!(self.lock, "url {url}").map_err(|e| failed(&self.path.join(LOCK), e))
     }
 
     /// Where it is.
@@ -176,8 +183,12 @@ fn read_holder(file: &mut File) -> Holder {
     let mut text = String::new();
     // A holder that cannot be read is only told of less exactly.
     let _ = file.read_to_string(&mut text);
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<i64>().ok());
-    Holder { pid: field("pid ").and_then(|pid| i32::try_from(pid).ok()), since: field("since ") }
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    Holder {
+        pid: field("pid ").and_then(|pid| pid.parse().ok()),
+        since: field("since ").and_then(|since| since.parse().ok()),
+        url: field("url ").map(str::to_owned),
+    }
 }
 
 fn check_layout(folder: &Path) -> Result<(), FolderError> {
@@ -247,11 +258,13 @@ mod tests {
     fn a_second_server_is_refused_and_told_about_the_first() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("d");
-        let first = DataFolder::open(&path, 4711, NOW).unwrap();
+        let mut first = DataFolder::open(&path, 4711, NOW).unwrap();
         let told = DataFolder::open(&path, 4712, NOW).unwrap_err().to_string();
         assert!(told.ends_with("used by another server: process 4711, since 2023-06-25 01:27:32 UTC"), "{told}");
         let holder = DataFolder::holder(&path).unwrap().unwrap();
-        assert_eq!((holder.pid, holder.since), (Some(4711), Some(NOW.as_millis())));
+        assert_eq!((holder.pid, holder.since, holder.url), (Some(4711), Some(NOW.as_millis()), None));
+        first.announce("http://127.0.0.1:1").unwrap();
+        assert_eq!(DataFolder::holder(&path).unwrap().unwrap().url.as_deref(), Some("http://127.0.0.1:1"));
         drop(first);
         assert_eq!(DataFolder::holder(&path).unwrap(), None);
         DataFolder::open(&path, 4712, NOW).unwrap();

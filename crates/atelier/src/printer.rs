@@ -31,12 +31,12 @@ impl Printer {
     }
 
     /// Whether only results and errors are wanted.
-    pub(crate) const fn is_quiet(&self) -> bool {
+    pub(crate) const fn is_quiet(self) -> bool {
         self.quiet
     }
 
     /// One result: the record itself for programs, `text` for people.
-    pub(crate) fn result(&self, record: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    pub(crate) fn result(self, record: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.line(&format!("{record:#}")),
             Format::Table => self.line(&text()),
@@ -45,7 +45,7 @@ impl Printer {
 
     /// A line of results.
     #[expect(clippy::unused_self, reason = "all words of a command go through its printer")]
-    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(self, text: &str) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", text.trim_end())?;
         Ok(out.flush()?)
@@ -53,14 +53,14 @@ impl Printer {
 
     /// Bytes of results, as they come.
     #[expect(clippy::unused_self, reason = "all words of a command go through its printer")]
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         out.write_all(bytes)?;
         Ok(out.flush()?)
     }
 
     /// News for people.
-    pub(crate) fn say(&self, text: &str) {
+    pub(crate) fn say(self, text: &str) {
         if !self.quiet {
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -68,7 +68,7 @@ impl Printer {
     }
 
     /// An error, also to the quiet.
-    pub(crate) fn error(&self, text: &str) {
+    pub(crate) fn error(self, text: &str) {
         let label = if self.colour { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
         let _ = writeln!(std::io::stderr().lock(), "{label} {text}");
     }

@@ -80,7 +80,8 @@ fn point(at: i64, now: Timestamp) -> String {
 /// Names and values, the values beneath one another.
 pub(crate) fn fields(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
-    lines.iter().map(|(name, value)| format!("{:width$}{value}\n", format!("{name}:"))).collect()
+    let line = |(name, value): &(&str, String)| format!("{:width$}{value}\n", format!("{name}:"));
+    lines.iter().map(line).collect()
 }
 
 /// A list of flavors.

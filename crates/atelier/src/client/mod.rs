@@ -65,13 +65,12 @@ impl Client {
 
     async fn with_password(transport: Transport, password: Password, kept: Kept) -> Result<Self, Failure> {
         let now = SystemClock.now().as_millis();
-        let token = match kept.find(transport.endpoint(), &password, now) {
-            Some(token) => token,
-            None => {
-                let token = tokens::earn(&transport, &password).await?;
-                kept.keep(transport.endpoint(), &password, &token);
-                token
-            }
+        let token = if let Some(token) = kept.find(transport.endpoint(), &password, now) {
+            token
+        } else {
+            let token = tokens::earn(&transport, &password).await?;
+            kept.keep(transport.endpoint(), &password, &token);
+            token
         };
         Ok(Self::with_token(transport, token, Some(Renewal { password, kept })))
     }

@@ -41,6 +41,7 @@ pub(crate) enum Proof {
 
 /// A name and a password.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "a password has a password")]
 pub(crate) struct Password {
     /// The user's name.
     pub user_name: String,

@@ -29,6 +29,7 @@ fn told(mistakes: &[Mistake]) -> Failure {
         1 => "a mistake".to_owned(),
         several => format!("{several} mistakes"),
     };
-    let lines: String = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
-    Failure::new(format!("the configuration has {count}{lines}")).hint("`atelier config default` shows every key")
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    Failure::new(format!("the configuration has {count}\n  {}", lines.join("\n  ")))
+        .hint("`atelier config default` shows every key")
 }

@@ -35,8 +35,8 @@ pub(crate) async fn run(context: &Context, args: Delete) -> Result<(), Failure> 
         }
     }
     let word = if args.waiting.no_wait { "deleting" } else { "deleted" };
-    let lines = || found.iter().map(|notebook| format!("{word} `{}`\n", notebook.name)).collect();
-    context.printer.result(&Value::from(answers), lines)
+    let line = |notebook: &Notebook| format!("{word} `{}`", notebook.name);
+    context.printer.result(&Value::from(answers), || found.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn confirmed(notebooks: &[Notebook]) -> Result<bool, Failure> {

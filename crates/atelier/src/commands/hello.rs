@@ -4,6 +4,7 @@
 //! or is one for as long as it takes, on an address that nobody is told.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use atelier_core::status::Status;
 use atelier_wire::Notebook;
@@ -17,7 +18,7 @@ use crate::args::{Connection, Settings};
 use crate::client::Client;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::folder::{DataFolder, Holder};
+use crate::folder::DataFolder;
 use crate::logging;
 use crate::serve::{Announce, Server};
 
@@ -25,15 +26,16 @@ use crate::serve::{Announce, Server};
 const NAME: &str = "hello";
 /// The size of its volume.
 const VOLUME_GIB: u32 = 5;
+/// How often, and how long apart, a server that has just started is looked at.
+const LOOKS: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(200);
 /// No automatic stop.
 const NEVER: i64 = -1;
 
 /// Runs `atelier up`.
 pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let config = quiet_config(context, settings, None)?;
-    if let Some(holder) = holder(&config.server.data_dir)? {
-        let client = connect(context, &config.server.data_dir, None).await?;
-        context.printer.say(&format!("using the server at {} ({holder})", client.endpoint()));
+    if let Some(client) = running_server(context, &config.server.data_dir).await? {
         return context.printer.line(&bring_up(context, &client).await?);
     }
     logging::start(&config);
@@ -64,7 +66,7 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
 }
 
 async fn show_hello(context: &Context, data_dir: &Path, endpoint: &str) -> Result<(), Failure> {
-    let client = connect(context, data_dir, Some(endpoint)).await?;
+    let client = connect(context, data_dir, endpoint).await?;
     let address = bring_up(context, &client).await?;
     context.printer.line(&address)
 }
@@ -73,8 +75,8 @@ async fn show_hello(context: &Context, data_dir: &Path, endpoint: &str) -> Resul
 pub(crate) async fn down(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let config = quiet_config(context, settings, Some("127.0.0.1:0"))?;
     let data_dir = config.server.data_dir.clone();
-    if holder(&data_dir)?.is_some() {
-        return take_down(context, &connect(context, &data_dir, None).await?).await;
+    if let Some(client) = running_server(context, &data_dir).await? {
+        return take_down(context, &client).await;
     }
     if !data_dir.join("layout").exists() {
         context.printer.say(&format!("there is no notebook `{NAME}`: no server has run on {} yet", data_dir.display()));
@@ -84,7 +86,7 @@ pub(crate) async fn down(context: &Context, settings: &Settings) -> Result<(), F
     let server = Server::open(config, master_key(context), Announce::No).await?;
     let (stop, endpoint) = (server.stop(), server.local_url());
     let running = tokio::spawn(server.run());
-    let taken = async { take_down(context, &connect(context, &data_dir, Some(&endpoint)).await?).await }.await;
+    let taken = async { take_down(context, &connect(context, &data_dir, &endpoint).await?).await }.await;
     stop.cancel();
     running.await.map_err(|e| Failure::new(format!("the server broke: {e}")))?;
     taken
@@ -100,14 +102,25 @@ fn quiet_config(context: &Context, settings: &Settings, listen: Option<&str>) ->
     configuration::load(&places)
 }
 
-fn holder(data_dir: &Path) -> Result<Option<Holder>, Failure> {
-    DataFolder::holder(data_dir).map_err(|e| Failure::new(e.to_string()))
+/// A client for the server that has this data folder; `None` when none has. One that has just started is waited for:
+/// only its own word says where it listens now, and credentials go nowhere else.
+async fn running_server(context: &Context, data_dir: &Path) -> Result<Option<Client>, Failure> {
+    for _ in 0..LOOKS {
+        let holder = DataFolder::holder(data_dir).map_err(|e| Failure::new(e.to_string()))?;
+        let Some(holder) = holder else { return Ok(None) };
+        if let Some(url) = &holder.url {
+            context.printer.say(&format!("using the server at {url} ({holder})"));
+            return connect(context, data_dir, url).await.map(Some);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::new(format!("the server that uses {} does not come up", data_dir.display())))
 }
 
-/// A client for the server on this data folder. One that listens elsewhere than it says is named by `endpoint`.
-async fn connect(context: &Context, data_dir: &Path, endpoint: Option<&str>) -> Result<Client, Failure> {
+/// A client for the server on this data folder, which listens at `endpoint`.
+async fn connect(context: &Context, data_dir: &Path, endpoint: &str) -> Result<Client, Failure> {
     let connection = Connection { data_dir: Some(PathBuf::from(data_dir)), ..Connection::default() };
-    Client::connect_at(&connection, &context.surroundings, endpoint).await
+    Client::connect_at(&connection, &context.surroundings, Some(endpoint)).await
 }
 
 /// Makes, starts or just finds `hello`; its address.

@@ -25,7 +25,9 @@ pub(super) fn read(reader: &mut Reader) -> Vec<Flavor> {
         }
     };
     refuse_twins(&flavors, &entry.source, &mut mistakes);
-    mistakes.into_iter().for_each(|mistake| reader.add(mistake));
+    for mistake in mistakes {
+        reader.add(mistake);
+    }
     flavors
 }
 

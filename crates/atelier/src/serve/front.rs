@@ -83,6 +83,7 @@ impl Front {
             request.extensions_mut().insert(RequestId(id.clone()));
             let mut response = sent(&self.parts.own, request).await;
             set_id(response.headers_mut(), &id);
+            close(response.headers_mut());
             return response;
         }
         sent(&self.parts.api, request).await
@@ -143,6 +144,12 @@ fn set_id(headers: &mut HeaderMap, id: &str) {
     }
 }
 
+/// What nobody keeps and no browser takes for something else.
+fn close(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
 /// A refusal in the shape of the API's.
 pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
     tracing::info!(request_id, code = refusal.code().as_str(), "refused: {}", refusal.message());
@@ -154,7 +161,7 @@ pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
     };
     let mut response = (status, axum::Json(body)).into_response();
     set_id(response.headers_mut(), request_id);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    close(response.headers_mut());
     response
 }
 

@@ -41,7 +41,7 @@ impl LogTail {
     /// Sends what there is, and what comes while somebody listens.
     pub(super) async fn send(self, out: mpsc::Sender<Bytes>) {
         let mut open = None;
-        if let Some(older) = open_log(&rotated(&self.file)).await {
+        if let Some(older) = open_log(&rotated(&self.file)) {
             let _ = drain(older, &out).await;
         }
         while let Ok(new) = self.pass(open, &out).await {
@@ -75,7 +75,7 @@ impl LogTail {
 
     /// The file at the path, when it is another one than the open one.
     async fn next(&self, open: Option<&File>) -> Option<File> {
-        let now = open_log(&self.file).await?;
+        let now = open_log(&self.file)?;
         let Some(open) = open else { return Some(now) };
         let (was, is) = (open.metadata().await.ok()?, now.metadata().await.ok()?);
         ((was.dev(), was.ino()) != (is.dev(), is.ino())).then_some(now)
@@ -90,7 +90,7 @@ fn rotated(file: &Path) -> PathBuf {
 }
 
 /// A regular file and nothing else: no link leads out of the folder, no pipe blocks.
-async fn open_log(path: &Path) -> Option<File> {
+fn open_log(path: &Path) -> Option<File> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     file.metadata().ok().filter(std::fs::Metadata::is_file).map(|_| File::from_std(file))

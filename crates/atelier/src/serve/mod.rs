@@ -64,7 +64,7 @@ impl Server {
         announce: Announce,
     ) -> Result<Self, Failure> {
         let clock = Arc::new(SystemClock);
-        let folder = DataFolder::open(&config.server.data_dir, own_pid(), clock.now()).map_err(of_folder)?;
+        let mut folder = DataFolder::open(&config.server.data_dir, own_pid(), clock.now()).map_err(of_folder)?;
         let listener = listen(config.server.listen).await?;
         let address = listener.local_addr()?;
         let public: PublicUrl = public_url(&config, address).parse().map_err(|e| broken("server.public_url", e))?;
@@ -79,6 +79,7 @@ impl Server {
         let opened = runtime::open(&config, folder.path())?;
         let engine = Engine::open(engine_config(&config), store, opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
+        folder.announce(&local_url(address)).map_err(of_folder)?;
         let stop = CancellationToken::new();
         let site = Site { config: &config, public, address };
         let own = own::Own { engine: engine.clone(), iam, maker: opened.maker, stop: stop.clone() };
@@ -88,7 +89,7 @@ impl Server {
 
     /// Where it listens, as an address for clients on this machine.
     pub(crate) fn local_url(&self) -> String {
-        format!("http://{}", reachable(self.address))
+        local_url(self.address)
     }
 
     /// What stops it: it drains as soon as this is cancelled.
@@ -184,7 +185,11 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// What clients are told: what was configured, else where the server really listens.
 fn public_url(config: &Config, address: SocketAddr) -> String {
-    config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)))
+    config.server.public_url.clone().unwrap_or_else(|| local_url(address))
+}
+
+fn local_url(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
 }
 
 /// An address that can be connected to: the unspecified one cannot, loopback stands in for it.

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::limits::MAX_BODY_BYTES;
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ use super::front::{RequestId, refusal};
 use super::log_tail::{LogTail, Wanted};
 use super::runtime::Maker;
 
+/// How long a body of at most 64 KiB may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest history that is answered at once.
 const MOST_EVENTS: u32 = 1000;
 
@@ -117,10 +120,14 @@ impl FromRequest<Own> for Call {
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(body, MAX_BODY_BYTES).collect().await;
-    whole.map(http_body_util::Collected::to_bytes).map_err(|_| {
-        Refusal::new(Code::TooLarge, format!("the body must be whole and not larger than {MAX_BODY_BYTES} bytes"))
-    })
+    let whole = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+    match whole {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => {
+            Err(Refusal::new(Code::TooLarge, format!("the body must not be larger than {MAX_BODY_BYTES} bytes")))
+        }
+        Ok(Err(_)) | Err(_) => Err(Refusal::new(Code::BadRequest, "the body did not arrive whole and in time")),
+    }
 }
 
 /// The log of the notebook's server, and with `?follow=true` what is added to it.
