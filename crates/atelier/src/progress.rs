@@ -41,7 +41,10 @@ impl Steps {
             }
             return;
         };
-        let bar = self.bars.entry(step.step).or_insert_with(|| lines.add(ProgressBar::new_spinner()));
+        let bar = self
+            .bars
+            .entry(step.step)
+            .or_insert_with(|| lines.add(ProgressBar::new_spinner().with_style(style("· {msg}"))));
         bar.set_message(step.description.clone());
         let mark = match step.status.as_str() {
             "PROCESSING" => {
