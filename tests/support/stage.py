@@ -10,6 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from . import children
 from .deadline import wait_until
 from .notebook import Notebook
 
@@ -261,9 +262,13 @@ class Stage:
     def neighbour_init_socket(self):
         """The control socket of the neighbour's first process, by a path that works on the machine."""
         run = next(iter(self.world.leftovers.run_folders())) / self.neighbour["id"]
-        sockets = [path for path in run.rglob("*") if path.is_socket()]
+        sockets = [str(path) for path in run.rglob("*") if path.is_socket()]
         assert sockets, f"no socket is below `{run}`"
-        return str(sockets[0])
+        return min(sockets, key=len)
+
+    def neighbour_pid(self):
+        """A process of the neighbour, as the machine numbers it."""
+        return next(p.pid for p in children.descendants() if self.neighbour_process_word in p.command)
 
     def neighbour_device(self):
         """The loop device under the neighbour's volume."""
