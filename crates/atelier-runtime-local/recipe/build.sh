@@ -65,6 +65,8 @@ umount "$root/run/build" "$root/run" "$root/tmp" "$root/proc"
 umount -R "$root/dev"
 
 say "setting owners"
+mkdir -p "$root/home/ma-user/.config"
+mv "$stage/matplotlib" "$root/home/ma-user/.config/matplotlib"
 chown -R 1000:100 "$root/opt/atelier/user" "$root/home/ma-user"
 cp -R "$recipe/files/etc/." "$root/etc/"
 : > "$root/etc/resolv.conf"

@@ -14,7 +14,7 @@ say() { echo "atelier: $*"; }
 
 mkdir -p "$scratch"
 export HOME="$scratch" TMPDIR="$scratch" UV_CACHE_DIR="$scratch/uv" UV_NO_CONFIG=1 UV_NO_PROGRESS=1 \
-    UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=120 PIP_DEFAULT_TIMEOUT=120 \
+    UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=120 UV_HTTP_RETRIES=5 PIP_DEFAULT_TIMEOUT=120 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 \
     PYTHONDONTWRITEBYTECODE=1
 
@@ -51,7 +51,7 @@ say "compiling the notebook server"
 "$server/bin/python" -m compileall -q -j 0 -x '/tests?/' "$server/lib"
 say "compiling the notebooks' packages"
 "$user/bin/python" -m compileall -q -j 0 -x '/tests?/' "$user/lib"
-# The first plot would otherwise wait for a list of all fonts.
-MPLCONFIGDIR=/home/ma-user/.config/matplotlib "$user/bin/python" -c 'import matplotlib.font_manager'
+# The first plot would otherwise wait for a list of all fonts. It is put into ma-user's home when this has ended.
+MPLCONFIGDIR=/run/build/matplotlib "$user/bin/python" -c 'import matplotlib.font_manager'
 # uv's lock file is writable for everybody.
 rm -rf "$scratch" "$server/.lock" "$user/.lock"

@@ -20,6 +20,9 @@ const FORMAT: &str = "1";
 /// Where the stage of the build lies for the part of the recipe that runs inside the new root.
 const CERTIFICATES_INSIDE: &str = "/run/build/host/ca-certificates.crt";
 
+/// A mirror may fail once. The host's own settings come after it.
+const RETRIES: &str = "Acquire::Retries \"5\";\n";
+
 /// What makes an image. The command finds `files` in `recipe/` of its stage and `host_files` in `host/`, and leaves
 /// the image's layers in `layers/0`, `layers/1`, …, the lowest first.
 #[derive(Clone)]
@@ -75,7 +78,7 @@ impl Recipe {
         let host_files = vec![
             ("sources.list".into(), sources::render(&own, of).into_bytes()),
             ("sources.public".into(), sources::render_public(&own, of).into_bytes()),
-            ("apt.conf".into(), config.settings.apt.clone().into_bytes()),
+            ("apt.conf".into(), format!("{RETRIES}{}", config.settings.apt).into_bytes()),
             ("ca-certificates.crt".into(), certificates(config)?),
         ];
         Ok(Self {
