@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri};
 use tower::ServiceExt;
@@ -114,7 +114,9 @@ fn panicked() -> Response {
 fn finish(mut response: Response, family: Family, id: &str) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
         tracing::info!(status = refused.status().as_u16(), code = refused.code(), "refused: {}", refused.message());
-        let headers = std::mem::take(response.headers_mut());
+        let mut headers = std::mem::take(response.headers_mut());
+        // That of the empty body that stood for the refusal.
+        headers.remove(CONTENT_LENGTH);
         response = refused.render(family, id);
         for (name, value) in &headers {
             if !response.headers().contains_key(name) {
