@@ -194,6 +194,7 @@ BUILDS = [
 ]
 SUITES = [
     ("tests of the crates", cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20)),
+    ("suite harness", python_tests("harness", 5)),
     ("suite sdk", python_tests("sdk", 10)),
     ("suite gateway", python_tests("gateway", 10)),
     ("suite isolation", python_tests("isolation", 10)),
