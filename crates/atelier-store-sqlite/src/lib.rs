@@ -24,7 +24,7 @@
 //! A kind of row gets a module of its own, with its statements and their conversion. Writing is
 //! `SqliteStore::write` with a job, reading is `&mut *store.reader().await`:
 //!
-//! ```ignore
+//! ```text
 //! let name = name.to_owned();
 //! self.write(move |connection| {
 //!     Box::pin(async move {

@@ -3,7 +3,7 @@
 //! A case is a function that is given an empty store, uses nothing but the store's interface, and panics where a
 //! promise is broken. [`notebook_store_contract!`](crate::notebook_store_contract) makes a test of each:
 //!
-//! ```ignore
+//! ```text
 //! async fn empty_store() -> (MyStore, Guard) { /* the guard removes what is left */ }
 //!
 //! atelier_store::notebook_store_contract!(empty_store);
