@@ -192,7 +192,7 @@ mod tests {
         Lease::written(t(create_at), t(update_at), Grant::Millis(3_600_000), LeaseKind::Timing)
     }
 
-    /// The worked use case of the contract: (moment, update_at, duration), every lease granted one hour.
+    /// The worked use case of the contract: (moment, `update_at`, `duration`), every lease granted one hour.
     #[test]
     fn the_worked_use_case_comes_out_exactly() {
         const CREATE_AT: i64 = 1_687_656_452_470;
