@@ -22,4 +22,5 @@ else
         rm -rf "$home/target"
     fi
 fi
-exec "$deny" --locked check --hide-inclusion-graph licenses bans sources
+# Second versions of small crates are no error; `deny.toml` names the crates of which there may be one only.
+exec "$deny" --locked --log-level error check --hide-inclusion-graph licenses bans sources
