@@ -60,14 +60,27 @@ def run(command, minutes, environment=None, keep=False):
         status = process.wait(max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         print(f"test: no end after {minutes} minutes; ended by force", flush=True)
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_by_force(process)
         status = -1
+    except KeyboardInterrupt:
+        end_by_force(process)
+        raise
     return status, bytes(output)
+
+
+def end_by_force(process):
+    """Ends a part before its time. The suites take their notebooks down when they are told to end; what does not listen
+    is killed with all that it has started in its group."""
+    process.terminate()
+    try:
+        process.wait(90)
+    except subprocess.TimeoutExpired:
+        print("test: it does not listen; killed", flush=True)
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
 
 
 def output_is_left(process, output):
@@ -226,6 +239,7 @@ def report(outcomes):
 
 def main():
     """Chooses the parts, runs them, sums up."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = argparse.ArgumentParser(description="Runs the checks and the tests.")
     arguments.add_argument("--long", action="store_true", help="also the campaigns")
     arguments.add_argument("--only", metavar="TEXT", help="`lint`, or the parts whose name contains the text")

@@ -1,6 +1,7 @@
 """What every suite starts from."""
 
 import os
+import signal
 
 import pytest
 from support import children
@@ -10,7 +11,9 @@ children.adopt_orphans()
 
 
 def pytest_configure(config):
-    """The marks that suites use."""
+    """The marks that suites use, and how a run may be ended."""
+    # A runner that ends us must not keep us from taking everything down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "local: needs the local runtime, and with it root")
     config.addinivalue_line("markers", "long: a campaign, for `make test-long`")
 
