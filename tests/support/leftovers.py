@@ -99,10 +99,11 @@ class Leftovers:
 
     @staticmethod
     def _all_cgroups():
+        # By `os.walk`, which passes over what vanishes while it looks.
         found = set()
-        for top in CGROUPS.rglob("atelier*"):
-            if top.is_dir():
-                found.update(folder for folder, _, _ in os.walk(top))
+        for folder, _, _ in os.walk(CGROUPS):
+            if any(part.startswith("atelier") for part in Path(folder).relative_to(CGROUPS).parts):
+                found.add(folder)
         return found
 
     def interfaces(self):
@@ -129,9 +130,10 @@ class Leftovers:
     def sockets(self):
         """Unix sockets and everything else in the run folders."""
         found = set()
-        for path in RUN.rglob("*"):
-            if self._is_mine(str(path)) and not self._is_inside_kept(path):
-                found.add(str(path))
+        for folder, names, files in os.walk(RUN):
+            for path in (Path(folder) / name for name in [*names, *files]):
+                if self._is_mine(str(path)) and not self._is_inside_kept(path):
+                    found.add(str(path))
         return found
 
     def folders(self):
