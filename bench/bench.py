@@ -12,6 +12,7 @@ one another, and the medians of the rounds are compared.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -125,23 +126,27 @@ def load(url, seconds, connections, *headers):
     return json.loads(done.stdout)
 
 
+@contextlib.contextmanager
+def bare_server():
+    """The bare answer; its address."""
+    with subprocess.Popen([LOAD, "bare"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
 def compare_requests(rounds, seconds, connections):
     """ShowLease, the bare answer and JupyterHub in turns."""
     seen = {"bare": [], "atelier": [], "jupyterhub": []}
-    bare = subprocess.Popen([LOAD, "bare"], stdout=subprocess.PIPE, text=True)
-    try:
-        bare_url = bare.stdout.readline().strip()
-        with World("simulated") as world, Hub() as hub:
-            notebook = world.api.create_running()["id"]
-            lease = f"{world.server.url}/v1/{world.api.project}/notebooks/{notebook}/lease"
-            for _ in range(rounds):
-                seen["bare"].append(load(bare_url, seconds, connections))
-                seen["atelier"].append(load(lease, seconds, connections, f"X-Auth-Token: {world.api.token()}"))
-                seen["jupyterhub"].append(load(hub.url, seconds, connections, f"Authorization: token {hub.token}"))
-    finally:
-        bare.kill()
-        bare.wait()
-        bare.stdout.close()
+    # The world comes first and goes last: it must be alone when it looks for what it has left behind.
+    with World("simulated") as world, Hub() as hub, bare_server() as bare:
+        notebook = world.api.create_running()["id"]
+        lease = f"{world.server.url}/v1/{world.api.project}/notebooks/{notebook}/lease"
+        for _ in range(rounds):
+            seen["bare"].append(load(bare, seconds, connections))
+            seen["atelier"].append(load(lease, seconds, connections, f"X-Auth-Token: {world.api.token()}"))
+            seen["jupyterhub"].append(load(hub.url, seconds, connections, f"Authorization: token {hub.token}"))
     return seen
 
 

@@ -27,9 +27,8 @@ COMING_AND_GOING = ("-wal", "-shm", "-journal")
 class Leftovers:
     """Takes the lists for one data folder."""
 
-    def __init__(self, server, apart=()):
+    def __init__(self, server):
         self.server = server
-        self.apart = apart  # processes that are no matter of the server, as functions from a process to a truth
         self.kept = set()  # notebooks that run on meanwhile: what they write in their own folders is their business
         self.shared = os.environ.get("ATELIER_TEST_SHARED_MACHINE") == "1"
 
@@ -54,14 +53,14 @@ class Leftovers:
             more, less = sorted(latest[0] - before), sorted(before - latest[0])
             raise LeftoverError(more, less) from None
 
-    def processes(self):
-        """Every living process below this one but the server itself, told by its start time."""
+    def running(self):
+        """Every living process below this one but the server itself."""
         server = self.server.process.pid if self.server.process else 0
-        return {
-            f"{process.pid}@{process.started} {process.command}"
-            for process in children.descendants()
-            if process.pid != server and not any(is_apart(process) for is_apart in self.apart)
-        }
+        return {process for process in children.descendants() if process.pid != server}
+
+    def processes(self):
+        """The same, told by number and start time."""
+        return {f"{process.pid}@{process.started} {process.command}" for process in self.running()}
 
     def mark(self):
         """How names on the machine tell this data folder from others."""

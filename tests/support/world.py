@@ -85,7 +85,7 @@ class World:
 
     def _sweep(self):
         """The last resort after a failure: ends what is left and removes what a broken server cannot."""
-        children.end_all(self.leftovers.processes())
+        children.end_all(self.leftovers.running())
         for path in sorted(self.leftovers.cgroups_of_server(), key=len, reverse=True):
             try:
                 os.rmdir(path)
