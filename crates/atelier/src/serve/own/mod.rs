@@ -1,0 +1,50 @@
+//! What only Atelier has, below `/atelier/v1/{project_id}`. Proofs and refusals are the API's. Each topic is a file here
+//! with its routes; they meet in [`router`].
+
+mod call;
+mod images;
+mod notebooks;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use atelier_engine::Engine;
+use atelier_iam::Iam;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::call::{Refused, no_such_api};
+use super::runtime::Maker;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(super) struct Own {
+    pub(super) engine: Engine,
+    pub(super) iam: Arc<Iam>,
+    pub(super) maker: Arc<dyn Maker>,
+    /// Ends what would go on for ever.
+    pub(super) stop: CancellationToken,
+}
+
+pub(super) fn router(own: Own) -> Router {
+    Router::new()
+        .merge(notebooks::routes())
+        .merge(images::routes())
+        .fallback(async |request: Request| Refused::of(&request, no_such_api()))
+        .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
+        .with_state(own)
+}
+
+/// A body that `work` sends piece by piece.
+fn streamed<F>(work: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> Body
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (out, mut pieces) = mpsc::channel(16);
+    tokio::spawn(work(out));
+    let stream = futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx));
+    Body::from_stream(futures_util::StreamExt::map(stream, Ok::<_, Infallible>))
+}
