@@ -78,6 +78,7 @@ class Hub:
             self.process = subprocess.Popen(
                 [f"{os.environ['BENCH_HUB']}/bin/jupyterhub", "-f", str(configuration), "--log-level=WARN"],
                 cwd=self.folder,
+                env=peers_environment(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -103,6 +104,12 @@ class Hub:
         self.process.wait(20)
         children.end_all({p for p in children.descendants() if self.folder in p.command or "http-proxy" in p.command})
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def peers_environment():
+    """The peers' own environment. They may keep their compiled modules, as every installation of theirs does: started
+    without them they would look slower than they are."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def get(url, headers):
