@@ -1,6 +1,7 @@
 //! Who asks, and from where.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::id::{DomainId, ProjectId, UserId};
 
@@ -17,6 +18,51 @@ pub struct Caller {
     pub domain_name: String,
     /// The project that the caller acts in.
     pub project_id: ProjectId,
+    /// How the caller proved it, and from where.
+    pub source: Source,
+}
+
+/// How somebody proved who they are, and from where: what the audit says beside the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// What they showed.
+    pub credential: Credential,
+    /// Where the request came from, where that is known.
+    pub address: Option<IpAddr>,
+}
+
+/// What somebody showed. Never the secret itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing that counted.
+    #[default]
+    None,
+    /// A password.
+    Password,
+    /// A token.
+    Token,
+    /// A signature; the public half of its access key.
+    AccessKey(String),
+}
+
+impl Credential {
+    /// The name of its kind.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Password => "password",
+            Self::Token => "token",
+            Self::AccessKey(_) => "access-key",
+        }
+    }
+
+    /// The public half of the access key, where one was used.
+    pub fn access_key(&self) -> Option<&str> {
+        match self {
+            Self::AccessKey(access) => Some(access),
+            _ => None,
+        }
+    }
 }
 
 /// Where a change came from: kept with every operation and event.

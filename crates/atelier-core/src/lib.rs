@@ -8,8 +8,10 @@
 //! * [`status`] holds the one table of the lifecycle. No other code may decide what comes after a status.
 //! * [`lease`] holds the one arithmetic of automatic stops.
 //! * [`refusal`] holds the one catalogue of error codes.
+//! * [`observe`] is how the inside tells what is worth measuring, [`audit`] what is kept of every change.
 //! * [`notebook`], [`volume`], [`image`], [`flavor`], [`operation`], [`event`] are the things themselves.
 
+pub mod audit;
 pub mod caller;
 pub mod clock;
 pub mod event;
@@ -19,6 +21,7 @@ pub mod image;
 pub mod lease;
 pub mod limits;
 pub mod notebook;
+pub mod observe;
 pub mod operation;
 pub mod refusal;
 pub mod status;

@@ -18,7 +18,7 @@ use atelier_core::volume::Volume;
 use atelier_store::{Commit, Committed, Condition, NotebookPage, NotebookQuery, NotebookWrite};
 use secrecy::SecretString;
 
-use crate::write::{Change, hidden};
+use crate::write::{Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
 
 fn origin(caller: &Caller, request_id: &str) -> Origin {
@@ -47,20 +47,21 @@ impl Engine {
         if self.inner.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
-        let (engine, origin, owner) = (self.clone(), origin(caller, request_id), caller.clone());
-        self.detached(async move { engine.insert(&owner, origin, new, image, flavor).await }).await
+        let (engine, origin) = (self.clone(), origin(caller, request_id));
+        let called = Called::new(caller, request_id, "CreateNotebook");
+        self.detached(async move { engine.insert(&called, origin, new, image, flavor).await }).await
     }
 
     async fn insert(
         &self,
-        caller: &Caller,
+        called: &Called,
         origin: Origin,
         new: CreateNotebook,
         image: Image,
         flavor: Flavor,
     ) -> Result<Notebook, Refusal> {
         let flavor_id = flavor.id.clone();
-        let (mut notebook, operation) = self.new_notebook(caller, &origin, new, image, flavor)?;
+        let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
         let commit = Commit {
             notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
@@ -70,8 +71,9 @@ impl Engine {
                 Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user),
                 Condition::Fits(self.inner.capacity),
             ],
+            audit: vec![self.audited(called, None, &notebook)],
         };
-        match self.inner.store.commit(commit).await.map_err(|e| hidden(&e))? {
+        match self.commit(commit).await.map_err(|e| hidden(&e))? {
             Committed::Written(generation) => {
                 notebook.generation = generation;
                 self.follow(&notebook);
@@ -160,6 +162,7 @@ impl Engine {
         grant: Option<Grant>,
         kind: Option<LeaseKind>,
     ) -> Result<Notebook, Refusal> {
+        let called = Called::new(caller, request_id, "StartNotebook");
         let origin = origin(caller, request_id);
         let short = self.memory_is_short().await;
         let (engine, caller) = (self.clone(), caller.clone());
@@ -183,7 +186,7 @@ impl Engine {
                     let why = format!("{} asked for a start", origin.actor);
                     let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
                     change.conditions.push(Condition::Fits(engine.inner.capacity));
-                    Ok(change)
+                    Ok(change.called(&called))
                 })
                 .await?;
             engine.drive(id);
@@ -194,6 +197,7 @@ impl Engine {
 
     /// Stops a notebook; its volume stays.
     pub async fn stop(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
+        let called = Called::new(caller, request_id, "StopNotebook");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
@@ -202,7 +206,7 @@ impl Engine {
                 .change(id, |mut notebook| {
                     own(&caller, &notebook)?;
                     notebook.apply(Event::StopAsked, engine.now())?;
-                    Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()))
+                    Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()).called(&called))
                 })
                 .await?;
             engine.drive(id);
@@ -238,6 +242,7 @@ impl Engine {
         match stopped {
             Ok(notebook) => {
                 let late = notebook.lease.expiry().map_or(0, |end| self.now().millis_since(end));
+                self.watcher().lease_ended(late);
                 tracing::info!(notebook = %id, late_ms = late, "the lease of notebook {id} is over; stopping it");
                 self.drive(id);
             }
@@ -249,23 +254,27 @@ impl Engine {
 
     /// Removes a notebook with its volume, whatever is under way. While it is being removed, the answer is the same.
     pub async fn delete(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
+        let called = Called::new(caller, request_id, "DeleteNotebook");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
             let why = format!("{} asked for deletion", origin.actor);
+            let mut given_up = Vec::new();
             let deleting = engine
                 .change_with_operations(id, |mut notebook, operations| {
                     own(&caller, &notebook)?;
                     let already = notebook.status() == Status::Deleting;
                     notebook.apply(Event::DeleteAsked, engine.now())?;
                     if already {
-                        return Ok(Change::of(notebook));
+                        return Ok(Change::of(notebook).called(&called));
                     }
                     let mut change = engine.asked(notebook, OperationKind::Delete, &origin, why.clone());
-                    change.operations.extend(engine.cancelled(operations, &why));
-                    Ok(change)
+                    given_up = engine.cancelled(operations, &why);
+                    change.operations.extend(given_up.iter().cloned());
+                    Ok(change.called(&called))
                 })
                 .await?;
+            given_up.iter().for_each(|operation| engine.tell_end(operation));
             engine.interrupt(id);
             engine.drive(id);
             Ok(deleting)
@@ -298,6 +307,7 @@ impl Engine {
         grant: Grant,
         kind: LeaseKind,
     ) -> Result<Lease, Refusal> {
+        let called = Called::new(caller, request_id, "RenewLease");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
@@ -313,7 +323,7 @@ impl Engine {
                     let why =
                         format!("{} renewed the lease: {} ms from now, type {kind}", origin.actor, grant.as_wire());
                     let event = engine.event(&notebook, &origin, "lease.renewed", why);
-                    Ok(Change { events: vec![event], ..Change::of(notebook) })
+                    Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&called))
                 })
                 .await?;
             Ok(renewed.lease)
@@ -351,6 +361,19 @@ impl Engine {
     ) -> Result<Vec<NotebookEvent>, Refusal> {
         self.show(caller, id).await?;
         self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
+    }
+
+    /// What happened in the caller's project, oldest first: to their own notebooks, or with `everybodys` to all.
+    pub async fn project_events(
+        &self,
+        caller: &Caller,
+        everybodys: bool,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, Refusal> {
+        let owner = (!everybodys).then_some(&caller.user_id);
+        let events = self.inner.store.project_events(&caller.project_id, owner, after, limit).await;
+        events.map_err(|e| hidden(&e))
     }
 
     fn flavor(&self, id: &str) -> Result<Flavor, Refusal> {

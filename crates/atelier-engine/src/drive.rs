@@ -9,10 +9,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use atelier_core::event::NotebookEvent;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
+use atelier_core::observe::{OperationSeen, StartPath, StepResult, StepSeen};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
@@ -165,11 +167,22 @@ impl Engine {
         while let Some(at) = operation.next_step() {
             let step = operation.steps[at].name;
             let first = operation.steps[at].attempts == 1;
+            let began = Instant::now();
             let applied = tokio::select! {
                 biased;
-                () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
-                () = interrupt.cancelled() => return Ok(Driven::Ended),
-                applied = self.apply(&notebook, operation.kind, step, first) => applied,
+                () = self.inner.stopping.cancelled() => Err(Driven::Left),
+                () = interrupt.cancelled() => Err(Driven::Ended),
+                applied = self.apply(&notebook, operation.kind, step, first) => Ok(applied),
+            };
+            let result = match &applied {
+                Ok(Ok(())) => StepResult::Done,
+                Ok(Err(_)) => StepResult::Failed,
+                Err(_) => StepResult::Interrupted,
+            };
+            self.tell_step(&operation, step, result, began);
+            let applied = match applied {
+                Ok(applied) => applied,
+                Err(driven) => return Ok(driven),
             };
             self.set_note(notebook.id, None);
             if let Err(reason) = applied {
@@ -190,6 +203,7 @@ impl Engine {
             notebook = self.record(&mut operation, move |e, n, o| e.done(n, o, at)).await?;
             failpoint::reach("op", kind, step.as_str(), "record");
         }
+        self.tell_end(&operation);
         Ok(Driven::Ended)
     }
 
@@ -242,7 +256,11 @@ impl Engine {
         let failed = operation.steps.iter().rev().find(|s| s.began_at.is_some()).map(|s| s.name);
         while let Some(at) = operation.next_undo() {
             let step = operation.steps[at].name;
-            if let Err(reason) = self.undo(operation.notebook_id, operation.kind, step, failed).await {
+            let began = Instant::now();
+            let undone = self.undo(operation.notebook_id, operation.kind, step, failed).await;
+            let result = if undone.is_ok() { StepResult::Undone } else { StepResult::NotUndone };
+            self.tell_step(&operation, step, result, began);
+            if let Err(reason) = undone {
                 // What could not be taken back is left for the deletion, which every failed status allows.
                 tracing::error!(notebook = %operation.notebook_id, operation = %operation.id, step = %step,
                     "undoing step {step} of the {kind} of notebook {} failed: {reason}", operation.notebook_id);
@@ -256,7 +274,37 @@ impl Engine {
             failpoint::reach("undo", kind, step.as_str(), "record");
         }
         self.record(&mut operation, |e, n, o| e.failed(n, o, failed)).await?;
+        self.tell_end(&operation);
         Ok(Driven::Ended)
+    }
+
+    fn tell_step(&self, operation: &Operation, step: StepName, result: StepResult, began: Instant) {
+        self.watcher().step(&StepSeen {
+            notebook: operation.notebook_id,
+            operation: operation.id,
+            kind: operation.kind,
+            origin: &operation.origin,
+            step,
+            result,
+            began,
+        });
+    }
+
+    /// Tells of an operation that has ended, and was recorded to have.
+    pub(crate) fn tell_end(&self, operation: &Operation) {
+        let millis = operation.ended_at.map_or(0, |end| end.millis_since(operation.began_at));
+        self.watcher().operation(&OperationSeen {
+            notebook: operation.notebook_id,
+            operation: operation.id,
+            kind: operation.kind,
+            origin: &operation.origin,
+            state: operation.state,
+            millis,
+        });
+        let starts = matches!(operation.kind, OperationKind::Create | OperationKind::Start);
+        if starts && operation.state == OperationState::Done {
+            self.watcher().started(StartPath::CommandLine, millis);
+        }
     }
 
     /// Records the end of a failed operation, with its reason.

@@ -36,9 +36,10 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use atelier_core::flavor::{Capacity, Flavor};
+use atelier_core::flavor::{Capacity, Flavor, Held};
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
+use atelier_core::observe::Watcher;
 use atelier_core::status::Status;
 use atelier_core::{Entropy, Timestamp};
 use atelier_runtime::{Runtime, RuntimeError};
@@ -68,6 +69,8 @@ pub struct EngineConfig {
     pub cpu_overcommit: u32,
     /// How many times the memory may be promised.
     pub memory_overcommit: u32,
+    /// Who is told what is worth measuring.
+    pub watcher: Watcher,
 }
 
 impl Default for EngineConfig {
@@ -78,6 +81,7 @@ impl Default for EngineConfig {
             flavors: Flavor::defaults(),
             cpu_overcommit: 16,
             memory_overcommit: 8,
+            watcher: Watcher::default(),
         }
     }
 }
@@ -265,6 +269,20 @@ impl Engine {
         self.inner.store.check().await.map_err(|e| e.to_string())?;
         self.inner.runtime.list().await.map_err(|e| format!("the runtime cannot be asked: {e}"))?;
         Ok(())
+    }
+
+    /// How many notebooks there are in each status. Statuses that no notebook is in are left out.
+    pub fn census(&self) -> HashMap<Status, u64> {
+        self.inner.routes.census()
+    }
+
+    /// What all notebooks hold, and what there is to hold.
+    pub async fn room(&self) -> Result<(Held, Capacity), StoreError> {
+        Ok((self.inner.store.held().await?, self.inner.capacity))
+    }
+
+    fn watcher(&self) -> &Watcher {
+        &self.inner.config.watcher
     }
 
     fn now(&self) -> Timestamp {

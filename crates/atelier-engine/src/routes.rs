@@ -55,6 +55,15 @@ impl Routes {
         by_id.values().filter(|r| r.status == Status::Running).map(|r| r.id).collect()
     }
 
+    /// How many there are in each status.
+    pub(crate) fn census(&self) -> HashMap<Status, u64> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.values().fold(HashMap::new(), |mut census, route| {
+            *census.entry(route.status).or_default() += 1;
+            census
+        })
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -24,6 +24,8 @@ use tokio::sync::Semaphore;
 use crate::time::ManualTime;
 use crate::{CreateNotebook, Engine, EngineConfig};
 
+mod watching;
+
 /// Unlike bytes at each call.
 struct Counting(AtomicU64);
 
@@ -132,6 +134,7 @@ impl World {
             domain_id: id('d').parse().unwrap(),
             domain_name: "atelier".into(),
             project_id: id('1').parse().unwrap(),
+            source: atelier_core::caller::Source::default(),
         }
     }
 

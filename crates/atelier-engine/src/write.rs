@@ -1,7 +1,10 @@
 //! Changing a notebook: read, decide, write where the generation is the one that was read, and try again when somebody
 //! else was quicker. What was committed is then followed by the routes and the lease clock.
 
-use atelier_core::caller::Origin;
+use std::time::Instant;
+
+use atelier_core::audit::AuditRecord;
+use atelier_core::caller::{Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::id::{EventId, NotebookId};
 use atelier_core::notebook::Notebook;
@@ -18,11 +21,33 @@ pub(crate) struct Change {
     pub(crate) operations: Vec<Operation>,
     pub(crate) events: Vec<NotebookEvent>,
     pub(crate) conditions: Vec<Condition>,
+    /// Whose call this is, where it is one: the audit gets a record in the same commit.
+    pub(crate) called: Option<Called>,
 }
 
 impl Change {
     pub(crate) const fn of(notebook: Notebook) -> Self {
-        Self { notebook, operations: Vec::new(), events: Vec::new(), conditions: Vec::new() }
+        Self { notebook, operations: Vec::new(), events: Vec::new(), conditions: Vec::new(), called: None }
+    }
+
+    /// The same, as the effect of a call.
+    pub(crate) fn called(self, called: &Called) -> Self {
+        Self { called: Some(called.clone()), ..self }
+    }
+}
+
+/// A call, as the audit names it.
+#[derive(Clone, Debug)]
+pub(crate) struct Called {
+    pub(crate) caller: Caller,
+    pub(crate) request_id: String,
+    /// The API's name of it.
+    pub(crate) operation: &'static str,
+}
+
+impl Called {
+    pub(crate) fn new(caller: &Caller, request_id: &str, operation: &'static str) -> Self {
+        Self { caller: caller.clone(), request_id: request_id.to_owned(), operation }
     }
 }
 
@@ -71,7 +96,9 @@ impl Engine {
             } else {
                 Vec::new()
             };
+            let before = read.clone();
             let mut change = decide(read, operations)?;
+            let audit = change.called.take().map(|called| self.audited(&called, Some(&before), &change.notebook));
             let write = if change.notebook.status() == Status::Deleted {
                 NotebookWrite::Remove(id, change.notebook.generation)
             } else {
@@ -82,8 +109,9 @@ impl Engine {
                 operations: change.operations,
                 events: change.events,
                 conditions: change.conditions,
+                audit: audit.into_iter().collect(),
             };
-            match self.inner.store.commit(commit).await.map_err(|e| hidden(&e))? {
+            match self.commit(commit).await.map_err(|e| hidden(&e))? {
                 Committed::Written(generation) => {
                     change.notebook.generation = generation;
                     self.follow(&change.notebook);
@@ -103,6 +131,23 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Commits, and tells how long it took.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let of_event = commit.events.first().and_then(|event| event.origin.request_id.as_deref());
+        let asked_by = of_event.or_else(|| commit.operations.first().and_then(|o| o.origin.request_id.as_deref()));
+        let (asked_by, began) = (asked_by.map(str::to_owned), Instant::now());
+        let committed = self.inner.store.commit(commit).await;
+        let kept = matches!(committed, Ok(Committed::Written(_)));
+        self.watcher().commit(asked_by.as_deref(), began, kept);
+        committed
+    }
+
+    /// The record of a call that was accepted.
+    pub(crate) fn audited(&self, called: &Called, before: Option<&Notebook>, after: &Notebook) -> AuditRecord {
+        let Called { caller, request_id, operation } = called;
+        AuditRecord::of_change(caller, request_id, operation, before, after, self.now())
     }
 
     pub(crate) fn quota_exhausted(&self) -> Refusal {

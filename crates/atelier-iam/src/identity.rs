@@ -1,6 +1,7 @@
 //! Who somebody is, once they have proved it.
 
 use atelier_core::Caller;
+use atelier_core::caller::{Credential, Source};
 use atelier_core::clock::Timestamp;
 use atelier_core::id::{DomainId, ProjectId, UserId};
 use atelier_store::people::{Method, Role, TokenHash};
@@ -82,6 +83,14 @@ impl Identity {
         self.roles.contains(&role)
     }
 
+    /// What was shown, as the audit says it.
+    pub fn credential(&self) -> Credential {
+        match &self.proof {
+            Proof::Token { .. } => Credential::Token,
+            Proof::AccessKey { access } => Credential::AccessKey(access.clone()),
+        }
+    }
+
     pub(crate) fn caller_in(&self, project_id: ProjectId) -> Caller {
         Caller {
             user_id: self.user_id.clone(),
@@ -89,6 +98,7 @@ impl Identity {
             domain_id: self.domain_id.clone(),
             domain_name: self.domain_name.clone(),
             project_id,
+            source: Source { credential: self.credential(), address: None },
         }
     }
 }

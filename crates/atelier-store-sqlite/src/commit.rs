@@ -3,6 +3,7 @@
 //! Everything that can refuse is asked first (is the row there, in the generation that was read; do the conditions
 //! hold), so that a refused commit has written nothing. The writer's transaction makes asking and writing one moment.
 
+use atelier_core::audit::AuditRecord;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::{Capacity, Flavor};
 use atelier_core::operation::Operation;
@@ -12,13 +13,14 @@ use sqlx::SqliteConnection;
 use crate::Sealer;
 use crate::columns::{integer, number};
 use crate::notebook_row::NotebookRow;
-use crate::{events, notebooks, operations, pages};
+use crate::{audit, events, notebooks, operations, pages};
 
 /// A commit whose secrets are sealed already: sealing is done by the many callers, not by the one writer.
 pub(crate) struct Prepared {
     write: Write,
     operations: Vec<Operation>,
     events: Vec<NotebookEvent>,
+    audit: Vec<AuditRecord>,
     conditions: Vec<Condition>,
 }
 
@@ -49,8 +51,8 @@ impl Prepared {
                 Write::Remove(id.as_uuid().as_bytes().to_vec(), integer("generation", generation)?)
             }
         };
-        let prepared =
-            Self { write, operations: commit.operations, events: commit.events, conditions: commit.conditions };
+        let Commit { operations, events, audit, conditions, .. } = commit;
+        let prepared = Self { write, operations, events, audit, conditions };
         if !prepared.conditions.is_empty() && prepared.draft().is_none() {
             return Err(StoreError::Engine("a condition needs a notebook that is inserted or updated".into()));
         }
@@ -75,6 +77,9 @@ impl Prepared {
         }
         for event in &self.events {
             events::insert(connection, event).await?;
+        }
+        for record in &self.audit {
+            audit::append(connection, record).await?;
         }
         Ok(Committed::Written(number("generation", generation)?))
     }

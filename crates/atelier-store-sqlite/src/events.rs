@@ -2,7 +2,7 @@
 
 use atelier_core::Timestamp;
 use atelier_core::event::NotebookEvent;
-use atelier_core::id::{EventId, NotebookId};
+use atelier_core::id::{EventId, NotebookId, ProjectId, UserId};
 use atelier_store::StoreError;
 use sqlx::SqliteConnection;
 
@@ -63,7 +63,55 @@ pub(crate) async fn select(
     rows.into_iter().map(NotebookEvent::try_from).collect()
 }
 
-/// Appends an event.
+/// A project's events after the given one; with `owner`, only those of this user's notebooks.
+pub(crate) async fn select_of_project(
+    connection: &mut SqliteConnection,
+    project_id: &ProjectId,
+    owner: Option<&UserId>,
+    after: Option<EventId>,
+    limit: u32,
+) -> Result<Vec<NotebookEvent>, StoreError> {
+    let project_id = project_id.as_str();
+    let after = after.map(|event| event.as_uuid().as_bytes().to_vec());
+    let after = sqlx::query_scalar!("select seq from events where id = $1", after)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?
+        .unwrap_or(0);
+    let rows = match owner.map(UserId::as_str) {
+        // Two statements, so that each finds its index.
+        Some(owner) => {
+            sqlx::query_as!(
+                EventRow,
+                r#"select id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name,
+                    request_id, why
+                    from events where project_id = $1 and owner_user_id = $2 and seq > $3 order by seq limit $4"#,
+                project_id,
+                owner,
+                after,
+                limit
+            )
+            .fetch_all(connection)
+            .await
+        }
+        None => {
+            sqlx::query_as!(
+                EventRow,
+                r#"select id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name,
+                    request_id, why
+                    from events where project_id = $1 and seq > $2 order by seq limit $3"#,
+                project_id,
+                after,
+                limit
+            )
+            .fetch_all(connection)
+            .await
+        }
+    };
+    rows.map_err(failed)?.into_iter().map(NotebookEvent::try_from).collect()
+}
+
+/// Appends an event. Whose notebook it tells of is taken from the notebook, or where that is gone, from its first event.
 pub(crate) async fn insert(connection: &mut SqliteConnection, event: &NotebookEvent) -> Result<(), StoreError> {
     let id = event.id.as_uuid().as_bytes().as_slice();
     let notebook_id = event.notebook_id.as_uuid().as_bytes().as_slice();
@@ -72,8 +120,15 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, event: &NotebookEv
     let by = OriginColumns::from(&event.origin);
     sqlx::query!(
         r#"insert into events (
-            id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name, request_id, why
-        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+            id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name, request_id, why,
+            owner_user_id
+        ) values (
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+            coalesce(
+                (select user_id from notebooks where id = $2),
+                (select owner_user_id from events where notebook_id = $2 order by seq limit 1)
+            )
+        )"#,
         id,
         notebook_id,
         project_id,

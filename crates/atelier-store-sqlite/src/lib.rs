@@ -42,6 +42,7 @@
 //! statement or a migration, `./prepare.sh` writes that folder anew; it needs no server and no tool but python3. A
 //! migration that was released is never changed; a new one gets the next number, the same for every engine.
 
+mod audit;
 mod columns;
 mod commit;
 mod directory;
@@ -59,9 +60,11 @@ mod sealer;
 mod store;
 mod writer;
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use atelier_core::observe::{StoreCall, Watcher};
 use atelier_store::StoreError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
@@ -83,6 +86,7 @@ pub struct SqliteStore {
     readers: Readers,
     recent: Recent,
     sealer: Sealer,
+    watcher: Watcher,
 }
 
 impl SqliteStore {
@@ -95,7 +99,19 @@ impl SqliteStore {
         schema::migrate(&mut connection).await?;
         schema::prove_key(&mut connection, &sealer).await?;
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
-        Ok(Self { writer: Writer::start(connection, options), readers, recent: Recent::new(), sealer })
+        Ok(Self {
+            writer: Writer::start(connection, options),
+            readers,
+            recent: Recent::new(),
+            sealer,
+            watcher: Watcher::default(),
+        })
+    }
+
+    /// Lets somebody know how long reads and writes take.
+    #[must_use]
+    pub fn watched_by(self, watcher: Watcher) -> Self {
+        Self { watcher, ..self }
     }
 
     /// Runs `work` in a transaction of its own; it is on disk when this answers `Ok`, and undone when `work` errs.
@@ -104,12 +120,16 @@ impl SqliteStore {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
     {
-        self.writer.write(work).await
+        let began = Instant::now();
+        let written = self.writer.write(work).await;
+        self.watcher.store(StoreCall::Commit, began, written.is_ok());
+        written
     }
 
     /// A connection to read with, as `&mut *store.reader().await`. It sees everything that was answered.
-    pub(crate) async fn reader(&self) -> MutexGuard<'_, SqliteConnection> {
-        self.readers.get().await
+    pub(crate) async fn reader(&self) -> Reading<'_> {
+        let began = Instant::now();
+        Reading { connection: self.readers.get().await, watcher: &self.watcher, began }
     }
 
     /// What secrets are sealed with. A job gets a clone.
@@ -122,6 +142,34 @@ impl SqliteStore {
     /// A store that is dropped without this loses nothing either.
     pub async fn close(&self) {
         self.writer.close().await;
+    }
+}
+
+/// A connection to read with. The time until it is let go is the time of the read: waiting for a connection, asking, and
+/// taking over the rows.
+pub(crate) struct Reading<'s> {
+    connection: MutexGuard<'s, SqliteConnection>,
+    watcher: &'s Watcher,
+    began: Instant,
+}
+
+impl Deref for Reading<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Reading<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.watcher.store(StoreCall::Read, self.began, true);
     }
 }
 

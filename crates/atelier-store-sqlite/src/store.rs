@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Held;
-use atelier_core::id::{EventId, NotebookId, OperationId};
+use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
@@ -82,6 +82,16 @@ impl NotebookStore for SqliteStore {
         limit: u32,
     ) -> Result<Vec<NotebookEvent>, StoreError> {
         events::select(&mut *self.reader().await, id, after, limit).await
+    }
+
+    async fn project_events(
+        &self,
+        project_id: &ProjectId,
+        owner: Option<&UserId>,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, StoreError> {
+        events::select_of_project(&mut *self.reader().await, project_id, owner, after, limit).await
     }
 
     /// Reads, and writes one row to disk: a full or read-only disk is found here and not by the next user.

@@ -66,6 +66,7 @@ macro_rules! notebook_store_contract {
             unfinished_operations_are_those_that_have_not_ended
             operations_of_a_notebook_come_oldest_first
             events_come_oldest_first_and_after_the_given_one
+            events_of_a_project_go_by_owner_and_outlive_notebooks
         }
     };
     (@cases $empty_store:path: $($case:ident)*) => {$(

@@ -13,11 +13,13 @@
 //!
 //! [`contract`] and [`contract_people`] hold the tests that every engine has to pass.
 
+pub mod audit;
 pub mod contract;
 pub mod contract_people;
 pub mod people;
 
 use async_trait::async_trait;
+use atelier_core::audit::AuditRecord;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::{Capacity, Held};
@@ -46,6 +48,8 @@ pub struct Commit {
     pub operations: Vec<Operation>,
     /// Events to append.
     pub events: Vec<NotebookEvent>,
+    /// Records to append to the audit.
+    pub audit: Vec<AuditRecord>,
     /// What must hold inside the transaction, before the write.
     pub conditions: Vec<Condition>,
 }
@@ -163,6 +167,16 @@ pub trait NotebookStore: Send + Sync {
     async fn events(
         &self,
         id: NotebookId,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, StoreError>;
+
+    /// The events of a project, oldest first, after the given one, at most `limit`. With `owner`: only those of
+    /// notebooks that are, or were, this user's.
+    async fn project_events(
+        &self,
+        project_id: &ProjectId,
+        owner: Option<&UserId>,
         after: Option<EventId>,
         limit: u32,
     ) -> Result<Vec<NotebookEvent>, StoreError>;

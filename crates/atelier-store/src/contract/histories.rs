@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use atelier_core::caller::{Actor, Origin};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 
-use super::sample::{NOW, Person, event, operation};
+use super::sample::{NOW, Person, event, insertion, operation, removal};
 use crate::{Commit, Committed, NotebookStore};
 
 async fn write(store: &impl NotebookStore, operations: &[&Operation]) {
@@ -110,4 +110,30 @@ pub async fn events_come_oldest_first_and_after_the_given_one(store: &impl Noteb
         assert_eq!(store.events(mine.id, Some(event.id), 1).await.unwrap(), events[place + 1..end]);
     }
     assert_eq!(store.events(theirs.id, None, 100).await.unwrap().len(), 3);
+}
+
+/// Of one project, everybody's or one owner's; also of notebooks that are gone.
+pub async fn events_of_a_project_go_by_owner_and_outlive_notebooks(store: &impl NotebookStore) {
+    let (ada, bob) = (Person::new(), Person::new());
+    let (first, second, theirs) = (ada.notebook("first"), ada.notebook("second"), bob.notebook("theirs"));
+    let mut written = Vec::new();
+    for notebook in [&first, &theirs, &second] {
+        let asked = event(notebook, "create.asked");
+        written.push(asked.clone());
+        store.commit(Commit { events: vec![asked], ..insertion(notebook) }).await.unwrap();
+    }
+    let gone = event(&first, "delete.done");
+    written.push(gone.clone());
+    store.commit(Commit { events: vec![gone], ..removal(&first) }).await.unwrap();
+
+    let of = async |person: &Person, owner: bool, after, limit| {
+        let owner = owner.then_some(&person.owner.user_id);
+        store.project_events(&person.project_id, owner, after, limit).await.unwrap()
+    };
+    let mine = [written[0].clone(), written[2].clone(), written[3].clone()];
+    assert_eq!(of(&ada, true, None, 100).await, mine);
+    assert_eq!(of(&ada, true, Some(mine[0].id), 1).await, mine[1..2]);
+    let all: Vec<_> = written.iter().filter(|event| event.project_id == ada.project_id).cloned().collect();
+    assert_eq!(of(&ada, false, None, 100).await, all);
+    assert_eq!(of(&ada, false, all.last().map(|event| event.id), 100).await, []);
 }

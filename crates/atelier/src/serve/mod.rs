@@ -163,6 +163,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         flavors: config.flavors.clone(),
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
+        ..EngineConfig::default()
     }
 }
 

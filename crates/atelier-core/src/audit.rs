@@ -1,0 +1,116 @@
+//! The audit: who changed what, or was refused.
+//!
+//! A record tells of one call that changes something, also of a refused one. It is written with the change itself where
+//! a notebook changes, in the same commit, so that neither is kept without the other. It names what changed with the
+//! values before and after, and never holds a secret: that a token was replaced is told, the token is not.
+
+use crate::caller::{Caller, Source};
+use crate::clock::Timestamp;
+use crate::id::{NotebookId, ProjectId, UserId};
+use crate::notebook::Notebook;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// When it was answered.
+    pub at: Timestamp,
+    /// The project that it was about; none for calls outside projects, such as a log-in.
+    pub project_id: Option<ProjectId>,
+    /// Who called; nobody when they did not prove it.
+    pub user_id: Option<UserId>,
+    /// Their name at that time.
+    pub user_name: Option<String>,
+    /// How they proved it, and from where.
+    pub source: Source,
+    /// The API's name of the operation.
+    pub operation: String,
+    /// The notebook that it was about.
+    pub notebook_id: Option<NotebookId>,
+    /// What else it was about, as the path of the call.
+    pub target: Option<String>,
+    /// The request.
+    pub request_id: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The code of the refusal, when it was one.
+    pub code: Option<String>,
+    /// What changed.
+    pub changes: Vec<FieldChange>,
+}
+
+/// One field, before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// Its name, in the API's words.
+    pub field: String,
+    /// What it was; nothing where there was none.
+    pub before: Option<String>,
+    /// What it is; nothing where there is none any more.
+    pub after: Option<String>,
+}
+
+impl AuditRecord {
+    /// A call that was accepted and changed this notebook.
+    pub fn of_change(
+        caller: &Caller,
+        request_id: &str,
+        operation: &str,
+        before: Option<&Notebook>,
+        after: &Notebook,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            at,
+            project_id: Some(caller.project_id.clone()),
+            user_id: Some(caller.user_id.clone()),
+            user_name: Some(caller.user_name.clone()),
+            source: caller.source.clone(),
+            operation: operation.to_owned(),
+            notebook_id: Some(after.id),
+            target: None,
+            request_id: request_id.to_owned(),
+            status: 200,
+            code: None,
+            changes: changes(before, after),
+        }
+    }
+}
+
+/// The fields in which two states of a notebook differ, secrets by their replacement only.
+pub fn changes(before: Option<&Notebook>, after: &Notebook) -> Vec<FieldChange> {
+    let old = before.map(shown);
+    let differing = shown(after).into_iter().enumerate().filter_map(|(at, (field, new))| {
+        let old = old.as_ref().and_then(|old| old[at].1.clone());
+        (old != new).then(|| FieldChange { field: field.to_owned(), before: old, after: new })
+    });
+    let mut changes: Vec<_> = differing.collect();
+    if before.is_some_and(|before| !is_same_token(before, after)) {
+        let replaced = Some("replaced".to_owned());
+        changes.push(FieldChange { field: "token".into(), before: None, after: replaced });
+    }
+    changes
+}
+
+fn is_same_token(one: &Notebook, other: &Notebook) -> bool {
+    use secrecy::ExposeSecret as _;
+    one.token.expose_secret() == other.token.expose_secret()
+}
+
+/// What of a notebook may be shown, in the order of its answer.
+fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 12] {
+    let lease = notebook.lease;
+    [
+        ("name", Some(notebook.name.clone())),
+        ("description", Some(notebook.description.clone()).filter(|text| !text.is_empty())),
+        ("owner", Some(notebook.owner.user_name.clone())),
+        ("flavor", Some(notebook.flavor.id.clone())),
+        ("image_id", Some(notebook.image.id.to_string())),
+        ("volume.id", Some(notebook.volume.id.to_string())),
+        ("volume.capacity", Some(notebook.volume.capacity_gib.to_string())),
+        ("workspace_id", Some(notebook.workspace_id.clone())),
+        ("status", Some(notebook.status().as_str().to_owned())),
+        ("fail_reason", notebook.fail_reason.clone()),
+        ("lease.type", Some(lease.kind().as_str().to_owned())),
+        ("lease.ends_at", lease.expiry().map(|end| end.as_millis().to_string())),
+    ]
+}
