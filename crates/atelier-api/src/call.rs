@@ -22,6 +22,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::Api;
 use crate::answer::Refused;
+use crate::docket::Docket;
 use crate::door::{RequestId, SentTarget};
 use crate::query::Query;
 
@@ -51,13 +52,19 @@ impl FromRequest<Api> for Call {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
         let Visit { identity, mut parts, body } = Visit::from_request(request, api).await?;
         let mut params = Params::of(&mut parts).await?;
-        let caller = api.iam.caller(&identity, &params.take("project_id"))?;
+        let notebook = params.take("id");
+        note_notebook(&parts, &notebook);
+        let mut caller = api.iam.caller(&identity, &params.take("project_id"))?;
+        caller.source.address = peer(&parts);
+        if let Some(docket) = Docket::of(&parts.extensions) {
+            docket.acts_in(&caller.project_id);
+        }
         Ok(Self {
             caller,
             request_id: request_id(&parts),
             query: Query::of(parts.uri.query().unwrap_or_default()),
             body: body?,
-            notebook: params.take("id"),
+            notebook,
         })
     }
 }
@@ -98,7 +105,18 @@ async fn authenticate(api: &Api, parts: &Parts, body: &Result<Bytes, Refusal>) -
         body,
         from: source(parts),
     };
-    Ok(api.iam.authenticate(&request).await?)
+    let identity = api.iam.authenticate(&request).await?;
+    if let Some(docket) = Docket::of(&parts.extensions) {
+        docket.sent_by(&identity, peer(parts));
+    }
+    Ok(identity)
+}
+
+/// Writes the notebook in the path on the docket, also for a request that is then refused.
+fn note_notebook(parts: &Parts, id: &str) {
+    if let (Some(docket), Ok(id)) = (Docket::of(&parts.extensions), id.parse()) {
+        docket.is_about(id);
+    }
 }
 
 fn is_signed(parts: &Parts) -> bool {
@@ -125,8 +143,11 @@ fn request_id(parts: &Parts) -> String {
 
 /// Where the request comes from; unknown only where the server was not told.
 fn source(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| address.ip())
+    peer(parts).unwrap_or(IpAddr::from([0, 0, 0, 0]))
+}
+
+pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 /// Parameters of the path, decoded.

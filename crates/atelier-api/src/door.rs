@@ -1,14 +1,13 @@
 //! What every request passes on its way in and every answer on its way out, whatever it asks for.
 //!
-//! In: a request id of our own (one that a client brings is only logged: it must not be able to forge another's), a
-//! span for the log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the
+//! In: a request id of our own (one that a client brings is only logged: it must not be able to forge another's) on a
+//! docket, unless the request brings one from further out, a span for the log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the
 //! headers that every answer has, and an answer also when a handler panicked.
 //!
 //! The log has the path, never the query string: tokens travel in query strings.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use atelier_core::Entropy;
 use atelier_core::refusal::{Code, Refusal};
@@ -20,9 +19,10 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderName, HeaderValue,
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri};
 use tower::ServiceExt;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::answer::{Family, Refused};
+use crate::docket::Docket;
 use crate::target;
 
 /// The header that names a request.
@@ -52,20 +52,28 @@ impl Door {
     }
 
     async fn pass(self, mut request: Request) -> Result<Response, std::convert::Infallible> {
-        let id = self.new_id();
         let family = Family::of(request.uri().path());
-        let span = tracing::info_span!("request", request_id = %id, method = %request.method(),
-            path = request.uri().path());
+        // Whoever stands before this door and gave the request a docket has named and logs it.
+        let (docket, span) = match Docket::of(request.extensions()) {
+            Some(docket) => (docket.clone(), Span::none()),
+            None => self.docket(&mut request),
+        };
+        let id = docket.request_id().clone();
         request.extensions_mut().insert(RequestId(id.clone()));
-        let began = Instant::now();
         let answer = async move {
             log_client_id(request.headers());
             let routed = AssertUnwindSafe(self.admit(request)).catch_unwind().await;
-            let response = finish(routed.unwrap_or_else(|_| panicked()), family, &id);
-            tracing::debug!(status = response.status().as_u16(), micros = began.elapsed().as_micros(), "answered");
-            response
+            finish(routed.unwrap_or_else(|_| panicked()), family, &id, &docket)
         };
         Ok(answer.instrument(span).await)
+    }
+
+    fn docket(&self, request: &mut Request) -> (Arc<Docket>, Span) {
+        let docket = Docket::new(self.new_id());
+        request.extensions_mut().insert(docket.clone());
+        let span = tracing::info_span!("request", request_id = %docket.request_id(), method = %request.method(),
+            path = request.uri().path());
+        (docket, span)
     }
 
     async fn admit(self, mut request: Request) -> Response {
@@ -111,9 +119,9 @@ fn panicked() -> Response {
     Refused::from(Refusal::internal()).into_response()
 }
 
-fn finish(mut response: Response, family: Family, id: &str) -> Response {
+fn finish(mut response: Response, family: Family, id: &str, docket: &Docket) -> Response {
     if let Some(refused) = response.extensions_mut().remove::<Refused>() {
-        tracing::info!(status = refused.status().as_u16(), code = refused.code(), "refused: {}", refused.message());
+        docket.refuse(refused.code(), refused.message());
         let mut headers = std::mem::take(response.headers_mut());
         // That of the empty body that stood for the refusal.
         headers.remove(CONTENT_LENGTH);

@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use crate::Api;
 use crate::answer::{Answer, Refused};
 use crate::call::{self, Visit};
+use crate::docket::Docket;
 
 /// The header that carries a token's text.
 const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
@@ -46,6 +47,9 @@ pub(crate) async fn create_token(State(api): State<Api>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let body = call::read(body).await?;
     let issued = api.iam.log_in(AuthRequest::parse(&body)?).await?;
+    if let Some(docket) = Docket::of(&parts.extensions) {
+        docket.logged_in(&issued.identity, call::peer(&parts));
+    }
     let with_catalog = bodies::wants_catalog(parts.uri.query().unwrap_or_default());
     let answer = bodies::token(&issued.identity, &api.site, with_catalog).ok_or_else(IamRefusal::internal)?;
     Ok((StatusCode::CREATED, subject(issued.text.expose_secret()), Json(answer)).into_response())

@@ -11,15 +11,19 @@
 //!    shapes the answer ([`mod@shape`]).
 //! 5. The door writes the body of a refusal and the headers that every answer has.
 //!
+//! What is found out about a request on its way is written on its [`Docket`], for those who stand before this router.
+//!
 //! The document at `/openapi.json` is made from the handlers.
 
 mod answer;
 mod call;
+mod docket;
 mod door;
 mod fields;
 mod health;
 mod identity;
 mod openapi;
+mod operations;
 mod page;
 mod query;
 mod shape;
@@ -33,11 +37,15 @@ use atelier_core::id::NotebookId;
 use atelier_engine::Engine;
 use atelier_iam::{Iam, Site};
 use axum::Router;
+use axum::extract::Request;
 use axum::routing::get;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use tower::util::MapRequestLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub use docket::{Docket, Sender};
 
 /// What the API works with.
 #[derive(Clone)]
@@ -102,10 +110,15 @@ pub fn router(state: ApiState, config: ApiConfig) -> Router {
     let site = Arc::new(Site::new(&config.public_url, config.region.clone()));
     let api = Api { engine: state.engine, iam: state.iam, config: Arc::new(config), site };
     let (routes, document) = served().split_for_parts();
+    let names = operations::Names::of(&document);
     let routes = v1::not_offered::routes(routes)
         .route("/openapi.json", document_route(&document))
         .fallback(async || call::no_such_api())
         .method_not_allowed_fallback(async || call::no_such_api())
+        .layer(MapRequestLayer::new(move |request: Request| {
+            names.note(&request);
+            request
+        }))
         .with_state(api);
     door::Door::before(routes, state.entropy, hosts)
 }

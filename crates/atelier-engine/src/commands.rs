@@ -48,8 +48,8 @@ impl Engine {
             return Err(sold_out(&flavor.id));
         }
         let (engine, origin) = (self.clone(), origin(caller, request_id));
-        let called = Called::new(caller, request_id, "CreateNotebook");
-        self.detached(async move { engine.insert(&called, origin, new, image, flavor).await }).await
+        let by = Called::new(caller, request_id, "CreateNotebook");
+        self.detached(async move { engine.insert(&by, origin, new, image, flavor).await }).await
     }
 
     async fn insert(
@@ -162,7 +162,7 @@ impl Engine {
         grant: Option<Grant>,
         kind: Option<LeaseKind>,
     ) -> Result<Notebook, Refusal> {
-        let called = Called::new(caller, request_id, "StartNotebook");
+        let by = Called::new(caller, request_id, "StartNotebook");
         let origin = origin(caller, request_id);
         let short = self.memory_is_short().await;
         let (engine, caller) = (self.clone(), caller.clone());
@@ -186,7 +186,7 @@ impl Engine {
                     let why = format!("{} asked for a start", origin.actor);
                     let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
                     change.conditions.push(Condition::Fits(engine.inner.capacity));
-                    Ok(change.called(&called))
+                    Ok(change.called(&by))
                 })
                 .await?;
             engine.drive(id);
@@ -197,7 +197,7 @@ impl Engine {
 
     /// Stops a notebook; its volume stays.
     pub async fn stop(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let called = Called::new(caller, request_id, "StopNotebook");
+        let by = Called::new(caller, request_id, "StopNotebook");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
@@ -206,7 +206,7 @@ impl Engine {
                 .change(id, |mut notebook| {
                     own(&caller, &notebook)?;
                     notebook.apply(Event::StopAsked, engine.now())?;
-                    Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()).called(&called))
+                    Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()).called(&by))
                 })
                 .await?;
             engine.drive(id);
@@ -254,7 +254,7 @@ impl Engine {
 
     /// Removes a notebook with its volume, whatever is under way. While it is being removed, the answer is the same.
     pub async fn delete(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let called = Called::new(caller, request_id, "DeleteNotebook");
+        let by = Called::new(caller, request_id, "DeleteNotebook");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
@@ -266,15 +266,17 @@ impl Engine {
                     let already = notebook.status() == Status::Deleting;
                     notebook.apply(Event::DeleteAsked, engine.now())?;
                     if already {
-                        return Ok(Change::of(notebook).called(&called));
+                        return Ok(Change::of(notebook).called(&by));
                     }
                     let mut change = engine.asked(notebook, OperationKind::Delete, &origin, why.clone());
                     given_up = engine.cancelled(operations, &why);
                     change.operations.extend(given_up.iter().cloned());
-                    Ok(change.called(&called))
+                    Ok(change.called(&by))
                 })
                 .await?;
-            given_up.iter().for_each(|operation| engine.tell_end(operation));
+            for operation in &given_up {
+                engine.tell_end(operation);
+            }
             engine.interrupt(id);
             engine.drive(id);
             Ok(deleting)
@@ -307,7 +309,7 @@ impl Engine {
         grant: Grant,
         kind: LeaseKind,
     ) -> Result<Lease, Refusal> {
-        let called = Called::new(caller, request_id, "RenewLease");
+        let by = Called::new(caller, request_id, "RenewLease");
         let origin = origin(caller, request_id);
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
@@ -323,7 +325,7 @@ impl Engine {
                     let why =
                         format!("{} renewed the lease: {} ms from now, type {kind}", origin.actor, grant.as_wire());
                     let event = engine.event(&notebook, &origin, "lease.renewed", why);
-                    Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&called))
+                    Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&by))
                 })
                 .await?;
             Ok(renewed.lease)
