@@ -209,12 +209,14 @@ SUITES = [
     ("tests of the crates", cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20)),
     ("suite harness", python_tests("harness", 5)),
     ("suite sdk", python_tests("sdk", 10)),
+    ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
     ("suite isolation", python_tests("isolation", 10)),
     ("suite crash", python_tests("crash", 20, "not long")),
 ]
 LONG = [
     ("suite crash, long", python_tests("crash", 120, "long")),
+    ("suite schema, long", python_tests("schema", 60, "long")),
     ("cgroup v2 in a virtual machine", check(["scripts/cgroup-v2.sh"], 15)),
 ]
 

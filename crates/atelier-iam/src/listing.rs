@@ -5,6 +5,8 @@ use atelier_store::people::Project;
 use crate::canonical::decode;
 use crate::refusal::IamRefusal;
 
+/// The last page that can be asked for: what a 32-bit integer holds, as the served document says.
+const MOST_PAGES: usize = 2_147_483_647;
 /// The largest page of a list.
 const MOST_PER_PAGE: usize = 5000;
 
@@ -58,7 +60,7 @@ impl ProjectFilter {
             "parent_id" => self.parent_id = Some(value),
             "enabled" => self.enabled = Some(boolean(name, &value)?),
             "is_domain" => self.is_domain = Some(boolean(name, &value)?),
-            "page" => self.page = number(name, &value, usize::MAX)?,
+            "page" => self.page = number(name, &value, MOST_PAGES)?,
             "per_page" => self.per_page = Some(number(name, &value, MOST_PER_PAGE)?),
             _ => {}
         }
@@ -105,8 +107,7 @@ fn boolean(name: &str, value: &str) -> Result<bool, IamRefusal> {
 fn number(name: &str, value: &str, most: usize) -> Result<usize, IamRefusal> {
     let number = value.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| {
-        let bound = if most == usize::MAX { String::new() } else { format!(" and {most} at most") };
-        IamRefusal::bad_request(format!("query parameter `{name}` must be a whole number, 1 at least{bound}"))
+        IamRefusal::bad_request(format!("query parameter `{name}` must be a whole number from 1 to {most}"))
     })
 }
 
@@ -162,6 +163,7 @@ mod tests {
             assert_eq!(refusal.http, 400);
             assert!(refusal.message.contains(query.split('=').next().unwrap()), "{query}");
         }
-        assert!(ProjectFilter::parse(&format!("page={}&per_page=5000", usize::MAX)).is_ok());
+        assert!(ProjectFilter::parse(&format!("page={MOST_PAGES}&per_page=5000")).is_ok());
+        assert!(ProjectFilter::parse(&format!("page={}", MOST_PAGES + 1)).is_err());
     }
 }

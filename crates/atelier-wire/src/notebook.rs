@@ -170,7 +170,7 @@ pub struct NotebookCreateRequest {
     pub image_id: String,
     /// The volume.
     pub volume: VolumeReq,
-    /// Milliseconds to run; −1 for no automatic stop. When given, `lease` is not looked at.
+    /// Milliseconds to run; −1 for no automatic stop. When given, the values in `lease` do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
     /// The automatic stop; one hour when neither is given.
@@ -180,8 +180,8 @@ pub struct NotebookCreateRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
     /// Ways to reach the notebook; `NOTEBOOK` is always there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub endpoints: Vec<EndpointReq>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Vec<EndpointReq>>,
 }
 
 /// A wish for a way to reach a notebook.

@@ -129,9 +129,10 @@ fn endpoints(fields: &Fields) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `duration` wins over `lease`, which is then not looked at.
+/// `duration` wins over `lease`, which then only has to be one.
 fn grant(fields: &Fields, grants: &GrantRange) -> Result<(Grant, LeaseKind), Refusal> {
     if let Some(asked) = fields.integer("duration")? {
+        fields.object("lease")?.as_ref().map_or(Ok(()), lease::check_types)?;
         return Ok((lease::grant(grants, asked, "`duration`")?, LeaseKind::Timing));
     }
     match fields.object("lease")? {
@@ -200,6 +201,7 @@ mod tests {
 
     #[test]
     fn duration_wins_over_a_lease_of_any_kind() {
+        assert_eq!(refused(&json!({"duration": -1, "lease": {"type": 7}})).0, Code::WrongType);
         let new = with(&json!({"duration": -1, "lease": {"type": "IDLE", "duration": 1}})).unwrap();
         assert_eq!((new.grant, new.lease_kind), (Grant::Never, LeaseKind::Timing));
         let (code, message) = refused(&json!({"duration": 0}));

@@ -29,7 +29,7 @@ pub(crate) async fn show(State(api): State<Api>, call: Call) -> Answer<wire::Lea
     patch, path = "/v1/{project_id}/notebooks/{id}/lease", operation_id = "RenewLease", tag = "lease",
     params(
         ("project_id" = String, Path), ("id" = String, Path, format = "uuid"),
-        ("duration" = Option<i64>, Query, description = "milliseconds from now, or -1; when given, the body is not looked at"),
+        ("duration" = Option<i64>, Query, description = "milliseconds from now, or -1; when given, the values in the body do not count"),
     ),
     request_body(content = Option<wire::LeaseReq>),
     responses((status = 200, body = wire::Lease), (status = "default", body = wire::ApiError)),
@@ -41,12 +41,23 @@ pub(crate) async fn renew(State(api): State<Api>, call: Call) -> Answer<wire::Le
     Ok(Json(shape::lease(lease)))
 }
 
-/// `duration` in the query wins over the body, which is then not looked at.
+/// `duration` in the query wins over the body, which then only has to be a lease.
 fn parse_renewal(query: &Query, body: &[u8], grants: &GrantRange) -> Result<(Grant, LeaseKind), Refusal> {
     match query.integer("duration")? {
-        Some(asked) => Ok((grant(grants, asked, "query parameter `duration`")?, LeaseKind::Timing)),
+        Some(asked) => {
+            check_types(&Fields::of_optional_body(body)?)?;
+            Ok((grant(grants, asked, "query parameter `duration`")?, LeaseKind::Timing))
+        }
         None => parse(&Fields::of_optional_body(body)?, grants),
     }
+}
+
+/// A lease that does not count may hold any values, but of the right types.
+pub(crate) fn check_types(fields: &Fields) -> Result<(), Refusal> {
+    fields.text("type")?;
+    fields.integer("duration")?;
+    fields.flag("enable")?;
+    Ok(())
 }
 
 /// What a start asks for: `None` where it says nothing, and 0 says nothing.
@@ -108,9 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn the_query_wins_over_the_body_even_over_a_wrong_one() {
-        assert_eq!(renewal("duration=7200000", r#"{"duration": 1, "type": 7}"#), Ok(Grant::Millis(7_200_000)));
-        assert_eq!(renewal("duration=-1", "nonsense"), Ok(Grant::Never));
+    fn the_query_wins_over_the_values_of_the_body() {
+        assert_eq!(renewal("duration=7200000", r#"{"duration": 1, "type": "x"}"#), Ok(Grant::Millis(7_200_000)));
+        assert_eq!(renewal("duration=7200000", r#"{"type": 7}"#), Err(Code::WrongType));
+        assert_eq!(renewal("duration=-1", ""), Ok(Grant::Never));
+        assert_eq!(renewal("duration=-1", "nonsense"), Err(Code::BadBody));
     }
 
     #[test]

@@ -20,7 +20,13 @@ use crate::v1::{create, lease};
 #[utoipa::path(
     post, path = "/v1/{project_id}/notebooks", operation_id = "CreateNotebook", tag = "notebooks",
     params(("project_id" = String, Path)),
-    request_body = wire::NotebookCreateRequest,
+    request_body(content = wire::NotebookCreateRequest, example = json!({
+        "name": "my-notebook",
+        "flavor": "atelier.cpu.small",
+        "image_id": "e1a07296-22a8-4f05-8bc8-e936c8e54090",
+        "volume": {"category": "EVS", "ownership": "MANAGED", "capacity": 5},
+        "lease": {"type": "TIMING", "duration": 3_600_000, "enable": true},
+    })),
     responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
 )]
 pub(crate) async fn create(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {

@@ -156,3 +156,14 @@ async fn errors_of_the_engine_come_through_with_their_codes() {
         assert_eq!((reply.status.as_u16(), reply.code()), (400, code));
     }
 }
+
+#[tokio::test]
+async fn a_path_without_the_method_names_no_methods() {
+    let house = House::open().await;
+    let token = house.project_token().await;
+    for path in ["/images", "/notebooks/01900000-0000-7000-8000-000000000000"] {
+        let reply = house.call(&token, "OPTIONS", &format!("{}{path}", house.base()), &Value::Null).await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (404, "APIG.0101"));
+        assert!(!reply.headers.contains_key("allow"), "{path}: {:?}", reply.headers);
+    }
+}
