@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atelier_core::clock::Timestamp;
@@ -38,12 +39,23 @@ impl Record {
 
 /// The memory of bad signatures.
 #[derive(Debug, Default)]
-pub(crate) struct Lockout(Mutex<HashMap<Suspect, Record>>);
+pub(crate) struct Lockout {
+    records: Mutex<HashMap<Suspect, Record>>,
+    refused: AtomicU64,
+}
 
 impl Lockout {
     pub(crate) fn is_locked(&self, access: &str, from: IpAddr, now: Timestamp) -> bool {
         let records = self.records();
-        records.get(&suspect(access, from)).is_some_and(|record| record.bad >= TRIES && !record.is_forgotten(now))
+        let locked =
+            records.get(&suspect(access, from)).is_some_and(|record| record.bad >= TRIES && !record.is_forgotten(now));
+        self.refused.fetch_add(locked.into(), Ordering::Relaxed);
+        locked
+    }
+
+    /// How often somebody was found locked.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bad(&self, access: &str, from: IpAddr, now: Timestamp) {
@@ -66,7 +78,7 @@ impl Lockout {
     }
 
     fn records(&self) -> MutexGuard<'_, HashMap<Suspect, Record>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,7 @@ mod kinds;
 mod layer;
 mod reader;
 mod sections;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use atelier_runtime::RuntimeKind;
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::reader::Mistake;
 pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, Server};
+pub(crate) use self::seeing::Seeing;
 
 use self::reader::Reader;
 
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     /// Region and tokens.
     pub iam: Iam,
+    /// What can be seen of the server.
+    pub seeing: Seeing,
     /// The flavors on offer.
     pub flavors: Vec<Flavor>,
 }
@@ -98,6 +102,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         notebooks_per_user: sections::quota(&mut reader),
         limits: sections::limits(&mut reader),
         iam: sections::iam(&mut reader),
+        seeing: seeing::read(&mut reader),
         flavors: flavors::read(&mut reader),
     };
     mistakes.extend(reader.into_mistakes());

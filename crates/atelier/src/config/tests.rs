@@ -28,6 +28,7 @@ fn known_keys() -> Vec<String> {
     sections::quota(&mut reader);
     sections::limits(&mut reader);
     sections::iam(&mut reader);
+    seeing::read(&mut reader);
     flavors::read(&mut reader);
     reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
 }

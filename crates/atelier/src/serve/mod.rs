@@ -11,12 +11,15 @@ mod front;
 mod log_tail;
 mod own;
 mod runtime;
+mod scraper_door;
+mod seeing;
 mod throttle;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
+use atelier_core::observe::Watcher;
 use atelier_core::{Clock, Entropy, SystemClock};
 use atelier_engine::{Engine, EngineConfig};
 use atelier_gateway::{Gateway, GatewayConfig, HostNames, PublicUrl};
@@ -28,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::front::{Front, Parts};
+use self::seeing::{AuditDesk, Ears, Metrics, Receiver, Scrape, Seeing, Tracer};
 use self::throttle::Throttle;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -43,6 +47,8 @@ pub(crate) struct Server {
     listener: TcpListener,
     front: Front,
     engine: Engine,
+    scraper: Option<(TcpListener, Arc<Scrape>)>,
+    tracer: Option<Arc<Tracer>>,
     stop: CancellationToken,
     _folder: DataFolder,
 }
@@ -69,22 +75,53 @@ impl Server {
         let address = listener.local_addr()?;
         let public: PublicUrl = public_url(&config, address).parse().map_err(|e| broken("server.public_url", e))?;
         let entropy: Arc<dyn Entropy> = Arc::new(ThreadEntropy);
+        let (metrics, tracer) = sight(&config, &clock, &entropy)?;
+        let watcher = Watcher::new(Arc::new(Ears { metrics: metrics.clone(), tracer: tracer.clone() }));
         let sealer = Sealer::load_or_create(folder.path(), master_key.as_ref(), entropy.clone())
             .map_err(|e| broken("the master key", e))?;
         let store = SqliteStore::open(&folder.path().join(DATABASE), sealer).await;
-        let store = Arc::new(store.map_err(|e| broken("the database", e))?);
+        let store = Arc::new(store.map_err(|e| broken("the database", e))?.watched_by(watcher.clone()));
         let iam = Iam::open(store.clone(), clock.clone(), entropy.clone(), iam_config(&config)).await;
         let iam = Arc::new(iam.map_err(|e| broken("identity", e))?);
         administrator::ensure(&iam, folder.path(), &public.to_string(), announce).await?;
         let opened = runtime::open(&config, folder.path())?;
-        let engine = Engine::open(engine_config(&config), store, opened.runtime, clock.clone(), entropy.clone()).await;
+        let engine_config = EngineConfig { watcher, ..engine_config(&config) };
+        let engine = Engine::open(engine_config, store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
         folder.announce(&local_url(address)).map_err(of_folder)?;
         let stop = CancellationToken::new();
+        let scraper = match config.seeing.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let pruning = seeing::audit::prune(store.clone(), clock.clone(), config.seeing.audit_keep_days, stop.clone());
+        tokio::spawn(pruning);
         let site = Site { config: &config, public, address };
-        let own = own::Own { engine: engine.clone(), iam, maker: opened.maker, stop: stop.clone() };
-        let front = site.front(own, entropy, clock);
-        Ok(Self { config, address, listener, front, engine, stop, _folder: folder })
+        let gateway = site.gateway(&engine);
+        let throttle = Arc::new(Throttle::new(config.limits.requests_per_second, clock.clone()));
+        let scrape = Arc::new(Scrape {
+            metrics: metrics.clone(),
+            engine: engine.clone(),
+            iam: iam.clone(),
+            gateway: gateway.clone(),
+            throttle: throttle.clone(),
+            clock: clock.clone(),
+            folder: folder.path().to_owned(),
+        });
+        let own = own::Own {
+            engine: engine.clone(),
+            iam,
+            maker: opened.maker,
+            audit: store.clone(),
+            metrics: metrics.clone(),
+            scrape: scrape.clone(),
+            stop: stop.clone(),
+        };
+        let seeing =
+            Seeing { metrics: metrics.clone(), audit: AuditDesk::new(store, metrics, clock), tracer: tracer.clone() };
+        let front = site.front(own, entropy, gateway, throttle, seeing);
+        let scraper = scraper.map(|listener| (listener, scrape));
+        Ok(Self { config, address, listener, front, engine, scraper, tracer, stop, _folder: folder })
     }
 
     /// Where it listens, as an address for clients on this machine.
@@ -100,8 +137,14 @@ impl Server {
     /// Accepts until it is stopped, then drains.
     pub(crate) async fn run(self) {
         tracing::info!(address = %self.address, runtime = %self.config.runtime, "accepting on {}", self.address);
+        if let Some((listener, scrape)) = self.scraper {
+            tokio::spawn(self.stop.clone().run_until_cancelled_owned(scraper_door::serve(listener, scrape)));
+        }
         door::serve(self.listener, self.front, &self.config.limits, self.stop).await;
         self.engine.shut_down().await;
+        if let Some(tracer) = self.tracer {
+            tracer.flush().await;
+        }
         tracing::info!("stopped; notebooks run on");
     }
 }
@@ -114,8 +157,15 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn front(&self, own: own::Own, entropy: Arc<dyn Entropy>, clock: Arc<SystemClock>) -> Front {
-        let gateway_config = self.gateway();
+    fn front(
+        &self,
+        own: own::Own,
+        entropy: Arc<dyn Entropy>,
+        gateway: Gateway,
+        throttle: Arc<Throttle>,
+        seeing: Seeing,
+    ) -> Front {
+        let gateway_config = self.gateway_config();
         if !gateway_config.browsers_keep_cookies() {
             tracing::warn!(
                 "browsers keep the gateway's cookie only over https or below localhost: set `server.public_url`"
@@ -124,15 +174,20 @@ impl Site<'_> {
         let state = ApiState { engine: own.engine.clone(), iam: own.iam.clone(), entropy: entropy.clone() };
         Front::new(Parts {
             names: HostNames::new(&gateway_config),
-            gateway: Gateway::new(gateway_config, Arc::new(own.engine.clone())),
+            gateway,
             api: atelier_api::router(state, self.api()),
             own: own::router(own),
-            throttle: Throttle::new(self.config.limits.requests_per_second, clock),
+            throttle,
             entropy,
+            seeing,
         })
     }
 
-    fn gateway(&self) -> GatewayConfig {
+    fn gateway(&self, engine: &Engine) -> Gateway {
+        Gateway::new(self.gateway_config(), Arc::new(engine.clone()))
+    }
+
+    fn gateway_config(&self) -> GatewayConfig {
         let address = if self.address.ip().is_unspecified() { Vec::new() } else { vec![self.address.to_string()] };
         let port = vec![format!("localhost:{}", self.address.port())];
         GatewayConfig {
@@ -154,6 +209,20 @@ impl Site<'_> {
             hosts: Vec::new(),
         }
     }
+}
+
+/// Figures, and spans where somebody wants them.
+fn sight(
+    config: &Config,
+    clock: &Arc<SystemClock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(Arc<Metrics>, Option<Arc<Tracer>>), Failure> {
+    let runtime = config.runtime.as_str();
+    let metrics = Arc::new(Metrics::new(runtime, clock.now()));
+    let Some(endpoint) = config.seeing.traces_endpoint.clone() else { return Ok((metrics, None)) };
+    let receiver = Receiver { endpoint, headers: config.seeing.traces_headers.clone(), runtime };
+    let tracer = Tracer::start(receiver, metrics.clone(), clock.clone(), entropy.clone());
+    Ok((metrics, Some(tracer.map_err(|e| broken("`traces.endpoint`", e))?)))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
