@@ -16,8 +16,8 @@
 //! The file belongs to one process at a time. That is for whoever owns the data folder to ensure, by a lock on it; a
 //! second process would do no harm to the file, but this one would not see its changes.
 //!
-//! The file is not checked for damage at every start: that reads all of it. `SQLite` notices a damaged page when it
-//! reads it, and every value that is read back is checked on its way.
+//! The file is checked for damage when it is opened, as far as that takes no time that anybody would notice, and the rest
+//! beside the running store (`soundness`). Every value that is read back is checked on its way.
 //!
 //! # Adding to it
 //!
@@ -45,8 +45,12 @@
 mod audit;
 mod columns;
 mod commit;
+mod copy;
 mod directory;
 mod events;
+mod history;
+mod listing;
+mod log_file;
 mod master_key;
 mod notebook_row;
 mod notebooks;
@@ -55,25 +59,34 @@ mod pages;
 mod people;
 mod readers;
 mod recent;
+mod reserve;
 mod schema;
 mod sealer;
+mod soundness;
 mod store;
 mod writer;
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_core::observe::{StoreCall, Watcher};
 use atelier_store::StoreError;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::MutexGuard;
 
+pub use copy::{Copied, copy, examine, is_older, prove_key};
+use listing::Listing;
 pub use master_key::MasterKeyError;
 use readers::Readers;
 use recent::Recent;
+use reserve::{Disk, Reserve};
 pub use sealer::Sealer;
+use soundness::Inspection;
+pub use soundness::{files_of, is_there};
 use writer::{Work, Writer};
 
 /// How long to wait for another process that holds the file, a backup for instance.
@@ -85,6 +98,9 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     recent: Recent,
+    listing: Arc<Listing>,
+    inspection: Inspection,
+    room: Disk,
     sealer: Sealer,
     watcher: Watcher,
 }
@@ -95,14 +111,24 @@ impl SqliteStore {
     /// Needs a tokio runtime, and lives in it: the writer is one of its tasks.
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
         let options = writer_options(path);
+        soundness::before_opening(path)?;
         let mut connection = options.connect().await.map_err(failed)?;
+        soundness::claim(&mut connection, path).await?;
+        let unchecked = soundness::check_in_time(&mut connection).await?;
         schema::migrate(&mut connection).await?;
         schema::prove_key(&mut connection, &sealer).await?;
+        let listing = Listing::default();
+        fill(&mut connection, &listing).await?;
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
+        let mut reserve = Reserve::of(path);
+        reserve.keep();
         Ok(Self {
-            writer: Writer::start(connection, options),
+            writer: Writer::start(connection, options, reserve),
             readers,
             recent: Recent::new(),
+            listing: Arc::new(listing),
+            inspection: Inspection::begin(reader_options(path), unchecked),
+            room: Disk::of(path),
             sealer,
             watcher: Watcher::default(),
         })
@@ -120,8 +146,18 @@ impl SqliteStore {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
     {
+        self.write_then(work, |_| {}).await
+    }
+
+    /// As `write`; `then` is shown the answer when it is on disk, before anybody else and in the order of the commits.
+    pub(crate) async fn write_then<T, F, G>(&self, work: F, then: G) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+        G: FnOnce(&T) + Send + 'static,
+    {
         let began = Instant::now();
-        let written = self.writer.write(work).await;
+        let written = self.writer.write_then(work, then).await;
         self.watcher.store(StoreCall::Commit, began, written.is_ok());
         written
     }
@@ -173,6 +209,22 @@ impl Drop for Reading<'_> {
     }
 }
 
+/// Lines that are read at a time.
+const STRIDE: u32 = 1024;
+
+async fn fill(connection: &mut SqliteConnection, listing: &Listing) -> Result<(), StoreError> {
+    let mut last = Vec::new();
+    loop {
+        let rows = pages::lines_after(connection, &last, STRIDE).await?;
+        let Some(row) = rows.last() else { break };
+        last.clone_from(&row.id);
+        let lines: Result<Vec<_>, _> = rows.into_iter().map(pages::LineRow::into_line).collect();
+        listing.fill(lines?);
+    }
+    listing.sort();
+    Ok(())
+}
+
 fn writer_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -191,5 +243,19 @@ fn reader_options(path: &Path) -> SqliteConnectOptions {
 /// The engine failed. sqlx's messages name tables and columns, never values.
 #[expect(clippy::needless_pass_by_value, reason = "made to be given to `map_err`")]
 pub(crate) fn failed(error: sqlx::Error) -> StoreError {
-    StoreError::Engine(error.to_string())
+    let text = error.to_string();
+    let code = error.as_database_error().and_then(DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
+    match code.map(|code| (code & 0xff, code)) {
+        Some((FULL, _) | (_, SHARED_MEMORY_SIZE)) => StoreError::Full(text),
+        Some((IO, _)) => StoreError::Disk(text),
+        Some((CORRUPT | NOT_A_DATABASE, _)) => soundness::damaged(format!("the database is damaged: {text}")),
+        _ => StoreError::Engine(text),
+    }
 }
+
+const IO: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const NOT_A_DATABASE: u32 = 26;
+/// The index of the log could not be made larger: there is no room for it.
+const SHARED_MEMORY_SIZE: u32 = 0x130a;

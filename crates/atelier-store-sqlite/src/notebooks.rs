@@ -44,10 +44,15 @@ pub(crate) async fn count(
     project_id: &str,
     user_id: &str,
 ) -> Result<i64, StoreError> {
-    sqlx::query_scalar!("select count(*) from notebooks where project_id = $1 and user_id = $2", project_id, user_id)
-        .fetch_one(connection)
-        .await
-        .map_err(failed)
+    let kept = sqlx::query_scalar!(
+        "select notebooks from owner_totals where project_id = $1 and user_id = $2",
+        project_id,
+        user_id
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    Ok(kept.unwrap_or(0))
 }
 
 /// Adds a row.

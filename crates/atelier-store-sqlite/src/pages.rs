@@ -1,15 +1,18 @@
-//! Pages of notebooks, and what all of them hold.
+//! Notebooks by the many, and what all of them hold.
 //!
-//! Which conditions a list has depends on the query, so its SQL is put together; every value is bound, never written
+//! Pages come from the listing in memory; the page here is for the case that notebooks change faster than their rows
+//! can be read. Which conditions a list has depends on the query, so its SQL is put together; every value is bound, never written
 //! into the text.
 
 use atelier_core::flavor::Held;
+use atelier_core::id::NotebookId;
 use atelier_core::status::Status;
 use atelier_store::{NotebookQuery, SortKey, StoreError};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
-use crate::columns::number;
+use crate::columns::{named, number, uuid};
 use crate::failed;
+use crate::listing::{Line, Owner};
 use crate::notebook_row::NotebookRow;
 
 /// The page's rows and the number of rows on all pages, from one snapshot.
@@ -57,20 +60,101 @@ fn sorted(sql: &mut QueryBuilder<Sqlite>, query: &NotebookQuery) {
     sql.push(" offset ").push_bind(query.offset);
 }
 
-/// What all notebooks, or all but one, hold together.
-pub(crate) async fn held(connection: &mut SqliteConnection, besides: Option<&[u8]>) -> Result<Held, StoreError> {
-    let mut sql = QueryBuilder::new(
-        "select coalesce(sum(flavor_cpu_millis), 0), coalesce(sum(flavor_memory_mib), 0) from notebooks where status in (",
-    );
-    let mut statuses = sql.separated(", ");
-    for status in Status::ALL.into_iter().filter(|s| s.holds_compute()) {
-        statuses.push_bind(status.as_str());
+/// The next rows after the id `last`, by id.
+pub(crate) async fn after(
+    connection: &mut SqliteConnection,
+    last: &[u8],
+    limit: u32,
+) -> Result<Vec<NotebookRow>, StoreError> {
+    sqlx::query_as("select * from notebooks where id > $1 order by id limit $2")
+        .bind(last)
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)
+}
+
+/// The rows with these ids, as far as they are there, in no order.
+pub(crate) async fn with_ids(
+    connection: &mut SqliteConnection,
+    ids: &[NotebookId],
+) -> Result<Vec<NotebookRow>, StoreError> {
+    let mut sql = QueryBuilder::<Sqlite>::new("select * from notebooks where id in (");
+    let mut list = sql.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_uuid().as_bytes().to_vec());
     }
     sql.push(")");
-    if let Some(id) = besides {
-        sql.push(" and id <> ").push_bind(id.to_vec());
+    sql.build_query_as().fetch_all(connection).await.map_err(failed)
+}
+
+/// What a list knows of each notebook after the id `last`, by id.
+pub(crate) async fn lines_after(
+    connection: &mut SqliteConnection,
+    last: &[u8],
+    limit: u32,
+) -> Result<Vec<LineRow>, StoreError> {
+    sqlx::query_as(
+        "select id, project_id, user_id, workspace_id, name, status, create_at, update_at, generation from notebooks
+            where id > $1 order by id limit $2",
+    )
+    .bind(last)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// The columns that lists are made from.
+#[derive(sqlx::FromRow)]
+pub(crate) struct LineRow {
+    pub(crate) id: Vec<u8>,
+    project_id: String,
+    user_id: String,
+    workspace_id: String,
+    name: String,
+    status: String,
+    create_at: i64,
+    update_at: i64,
+    generation: i64,
+}
+
+impl LineRow {
+    pub(crate) fn into_line(self) -> Result<(Owner, Line), StoreError> {
+        let owner = Owner { project_id: self.project_id.into(), user_id: self.user_id.into() };
+        let line = Line {
+            id: NotebookId::from_uuid(uuid("id", &self.id)?),
+            generation: number("generation", self.generation)?,
+            create_at: self.create_at,
+            update_at: self.update_at,
+            name: self.name.into(),
+            workspace_id: self.workspace_id.into(),
+            status: named("status", &Status::ALL, Status::as_str, &self.status)?,
+        };
+        Ok((owner, line))
     }
-    let (cpu_millis, memory_mib): (i64, i64) = sql.build_query_as().fetch_one(connection).await.map_err(failed)?;
+}
+
+/// What all notebooks, or all but one, hold together: from the totals by status, less what the one adds to them.
+pub(crate) async fn held(connection: &mut SqliteConnection, besides: Option<&[u8]>) -> Result<Held, StoreError> {
+    let totals: Vec<(String, i64, i64)> = sqlx::query_as("select status, cpu_millis, memory_mib from status_totals")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let own: Option<(String, i64, i64)> =
+        sqlx::query_as("select status, flavor_cpu_millis, flavor_memory_mib from notebooks where id = $1")
+            .bind(besides)
+            .fetch_optional(connection)
+            .await
+            .map_err(failed)?;
+    let (mut cpu_millis, mut memory_mib) = (0, 0);
+    let counted = totals.into_iter().map(|total| (total, 1)).chain(own.map(|own| (own, -1)));
+    for ((status, cpu, memory), sign) in counted {
+        if named("status", &Status::ALL, Status::as_str, &status)?.holds_compute() {
+            cpu_millis += sign * cpu;
+            memory_mib += sign * memory;
+        }
+    }
     let memory_mib: u64 = number("flavor_memory_mib", memory_mib)?;
     Ok(Held { cpu_millis: number("flavor_cpu_millis", cpu_millis)?, memory_bytes: memory_mib * 1024 * 1024 })
 }

@@ -16,6 +16,32 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| refused(&error))
 }
 
+/// Whether this program would change the schema of a database that is in use.
+pub(crate) async fn is_older(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    let known: i64 = sqlx::query_scalar("select count(*) from sqlite_schema where name = '_sqlx_migrations'")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if known == 0 {
+        return Ok(false);
+    }
+    let applied: Vec<i64> =
+        sqlx::query_scalar("select version from _sqlx_migrations").fetch_all(connection).await.map_err(failed)?;
+    Ok(MIGRATIONS.iter().any(|migration| !applied.contains(&migration.version)))
+}
+
+/// The newest migration that was applied; refused when this program does not know it.
+pub(crate) async fn version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let found: i64 = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations")
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    if MIGRATIONS.iter().any(|migration| migration.version == found) {
+        return Ok(found);
+    }
+    Err(refused(&MigrateError::VersionMissing(found)))
+}
+
 fn refused(error: &MigrateError) -> StoreError {
     let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     match *error {
@@ -36,11 +62,16 @@ const CHECKED: &str = "the secrets in this file are sealed with this key";
 /// Compares the key of `sealer` with the one that this database was made with. Without this a wrong key would be
 /// noticed at the first secret only, and the rows written until then would be lost to the right key.
 pub(crate) async fn prove_key(connection: &mut SqliteConnection, sealer: &Sealer) -> Result<(), StoreError> {
+    if compare_key(connection, sealer).await? { Ok(()) } else { keep_proof(connection, sealer).await }
+}
+
+/// As [`prove_key`], without writing: `false` where no key has ever been used.
+pub(crate) async fn compare_key(connection: &mut SqliteConnection, sealer: &Sealer) -> Result<bool, StoreError> {
     let kept = sqlx::query_scalar!("select value from meta where name = $1", CHECK)
         .fetch_optional(&mut *connection)
         .await
         .map_err(failed)?;
-    let Some(ciphertext) = kept else { return keep_proof(connection, sealer).await };
+    let Some(ciphertext) = kept else { return Ok(false) };
     let opened = sealer.unseal("meta.value", CHECK, &ciphertext).map_err(|_| {
         StoreError::Unreadable(
             "the master key is not the one that the secrets in this database were sealed with; put back the \
@@ -49,7 +80,7 @@ pub(crate) async fn prove_key(connection: &mut SqliteConnection, sealer: &Sealer
         )
     })?;
     if opened.expose_secret() == CHECKED {
-        return Ok(());
+        return Ok(true);
     }
     Err(StoreError::Unreadable("the proof of the master key is damaged".into()))
 }

@@ -8,24 +8,43 @@ use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
-use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, StoreError};
+use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, Room, StoreError};
 
 use crate::columns::{named, number, uuid};
 use crate::commit::Prepared;
+use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
-use crate::{SqliteStore, events, failed, notebooks, operations, pages};
+use crate::{SqliteStore, events, failed, history, notebooks, operations, pages};
+
+/// How often a list is made anew because a row has left its place between the listing and its reading.
+const TRIES: u32 = 3;
+/// Lists that walk over more lines than this go to a thread for blocking work.
+const LONG_WALK: usize = 4096;
+/// Rows that are read at a time when all are read.
+const STRIDE: u32 = 512;
 
 #[async_trait]
 impl NotebookStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let id = commit.notebook.as_ref().map(written_id);
+        let listed = commit.notebook.as_ref().map(line_of);
         let prepared = Prepared::new(commit, self.sealer())?;
         let change = id.map(|id| self.recent.change(id));
-        let work = self.write(move |connection| {
-            // The change goes along with the answer, and so ends after the transaction, not here.
-            Box::pin(async move { Ok((prepared.run(connection).await?, change)) })
-        });
+        let listing = self.listing.clone();
+        let work = self.write_then(
+            move |connection| {
+                // The change goes along with the answer, and so ends after the transaction, not here.
+                Box::pin(async move { Ok((prepared.run(connection).await?, change)) })
+            },
+            move |(committed, _)| match (committed, listed) {
+                (Committed::Written(generation), Some(Written::Line(owner, line))) => {
+                    listing.put(owner, Line { generation: *generation, ..line });
+                }
+                (Committed::Written(_), Some(Written::Gone(id))) => listing.remove(id),
+                _ => {}
+            },
+        );
         work.await.map(|(committed, _change)| committed)
     }
 
@@ -41,6 +60,12 @@ impl NotebookStore for SqliteStore {
     }
 
     async fn notebooks(&self, query: &NotebookQuery) -> Result<NotebookPage, StoreError> {
+        for _ in 0..TRIES {
+            let listed = self.listed(query).await;
+            if let Some(items) = self.still_standing(&listed.lines, query).await? {
+                return Ok(NotebookPage { items, total: listed.total });
+            }
+        }
         let (rows, total) = pages::page(&mut *self.reader().await, query).await?;
         let items = rows.into_iter().map(|row| row.unseal(self.sealer())).collect::<Result<_, _>>()?;
         Ok(NotebookPage { items, total: number("total", total)? })
@@ -52,6 +77,18 @@ impl NotebookStore for SqliteStore {
             Ok((notebook_id(&id)?, named("status", &Status::ALL, Status::as_str, &status)?))
         };
         rows.into_iter().map(read).collect()
+    }
+
+    async fn every_notebook(&self, visit: &mut (dyn FnMut(Notebook) + Send)) -> Result<(), StoreError> {
+        let mut last = Vec::new();
+        loop {
+            let rows = pages::after(&mut *self.reader().await, &last, STRIDE).await?;
+            let Some(row) = rows.last() else { return Ok(()) };
+            last.clone_from(&row.id);
+            for row in rows {
+                visit(row.unseal(self.sealer())?);
+            }
+        }
     }
 
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError> {
@@ -94,8 +131,18 @@ impl NotebookStore for SqliteStore {
         events::select_of_project(&mut *self.reader().await, project_id, owner, after, limit).await
     }
 
-    /// Reads, and writes one row to disk: a full or read-only disk is found here and not by the next user.
+    async fn prune(&self, moment: Timestamp) -> Result<u64, StoreError> {
+        history::prune(self, moment).await
+    }
+
+    async fn room(&self) -> Result<Option<Room>, StoreError> {
+        self.room.measure().map(Some)
+    }
+
+    /// Reads, and writes one row to disk: a full or read-only disk is found here and not by the next user. So is damage
+    /// that was found after the start.
     async fn check(&self) -> Result<(), StoreError> {
+        self.inspection.verdict()?;
         sqlx::query_scalar!("select count(*) from meta").fetch_one(&mut *self.reader().await).await.map_err(failed)?;
         self.write(|connection| {
             Box::pin(async move {
@@ -110,6 +157,66 @@ impl NotebookStore for SqliteStore {
             })
         })
         .await
+    }
+}
+
+impl SqliteStore {
+    async fn listed(&self, query: &NotebookQuery) -> Listed {
+        if self.listing.weight(query) <= LONG_WALK {
+            return self.listing.page(query);
+        }
+        let (listing, wanted) = (self.listing.clone(), query.clone());
+        let walked = tokio::task::spawn_blocking(move || listing.page(&wanted)).await;
+        // Only a runtime that is being shut down does not run it.
+        walked.unwrap_or_else(|_| self.listing.page(query))
+    }
+
+    /// The notebooks of these lines; `None` when one of them has left its place in the answer to `query` since.
+    async fn still_standing(&self, lines: &[Line], query: &NotebookQuery) -> Result<Option<Vec<Notebook>>, StoreError> {
+        let mut here: Vec<_> = lines
+            .iter()
+            .map(|line| match self.recent.find(line.id) {
+                Found::Here(notebook) => Some(Notebook::clone(&notebook)),
+                Found::Ask(_) => None,
+            })
+            .collect();
+        let missing: Vec<_> = lines.iter().zip(&here).filter(|(_, here)| here.is_none()).map(|(l, _)| l.id).collect();
+        let mut read = std::collections::HashMap::new();
+        if !missing.is_empty() {
+            for row in pages::with_ids(&mut *self.reader().await, &missing).await? {
+                let notebook = row.unseal(self.sealer())?;
+                read.insert(notebook.id, notebook);
+            }
+        }
+        for (line, here) in lines.iter().zip(&mut here) {
+            if here.is_none() {
+                *here = read.remove(&line.id);
+            }
+            let stands = here.as_ref().is_some_and(|notebook| {
+                let (owner, now) = Line::of(notebook);
+                line.still_stands(&now, query) && owner.is_asked_for_by(query)
+            });
+            if !stands {
+                return Ok(None);
+            }
+        }
+        Ok(Some(here.into_iter().flatten().collect()))
+    }
+}
+
+/// What lists are told of a write.
+enum Written {
+    Line(Owner, Line),
+    Gone(NotebookId),
+}
+
+fn line_of(write: &NotebookWrite) -> Written {
+    match write {
+        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => {
+            let (owner, line) = Line::of(notebook);
+            Written::Line(owner, line)
+        }
+        NotebookWrite::Remove(id, _) => Written::Gone(*id),
     }
 }
 

@@ -14,6 +14,10 @@
 //!   that wrote nothing: what it read may never have been committed. The connection is then opened anew, so that no
 //!   state of a half-failed transaction lives on.
 //!
+//! **A full disk** is such a failure: `SQLite` ends the transaction, nothing of it is kept, everybody in the group is told
+//! ([`StoreError::Full`]), and the next group is tried as if nothing had happened. The log keeps some megabytes of the
+//! disk for itself ([`Reserve`]), so that what frees space can still be written when others have filled it.
+//!
 //! A job must pass on the errors of its statements: `SQLite` may have rolled back the whole transaction, and a statement
 //! after that would stand alone.
 
@@ -26,6 +30,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failed;
+use crate::reserve::Reserve;
 
 /// What a job does; boxed, because it borrows the connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
@@ -48,22 +53,24 @@ enum Message {
 
 impl Writer {
     /// Starts the task that owns `connection`. It ends when the writer is closed or dropped.
-    pub(crate) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+    pub(crate) fn start(connection: SqliteConnection, options: SqliteConnectOptions, reserve: Reserve) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE);
-        tokio::spawn(Desk { connection: Some(connection), options }.serve(messages));
+        tokio::spawn(Desk { connection: Some(connection), options, reserve }.serve(messages));
         Self { queue }
     }
 
-    /// Runs `work` in a transaction; it is on disk when this answers `Ok`.
+    /// Runs `work` in a transaction; it is on disk when this answers `Ok`. `then` is shown the answer when it is on disk,
+    /// before anybody else and in the order of the commits.
     ///
     /// A caller who stops waiting does not undo the work.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(crate) async fn write_then<T, F, G>(&self, work: F, then: G) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+        G: FnOnce(&T) + Send + 'static,
     {
         let (answer, outcome) = oneshot::channel();
-        let job = Pending { work: Some(work), outcome: None, answer };
+        let job = Pending { work: Some(work), then, outcome: None, answer };
         self.queue.send(Message::Write(Box::new(job))).await.map_err(|_| closed())?;
         outcome.await.map_err(|_| closed())?
     }
@@ -86,20 +93,25 @@ trait Job: Send {
     /// Does the work; `true` when its writes are to be kept.
     fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
 
+    /// What the work itself failed with.
+    fn trouble(&self) -> Option<&StoreError>;
+
     /// Answers, once the fate of the transaction is known.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct Pending<T, F> {
+struct Pending<T, F, G> {
     work: Option<F>,
+    then: G,
     outcome: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Job for Pending<T, F>
+impl<T, F, G> Job for Pending<T, F, G>
 where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+    G: FnOnce(&T) + Send + 'static,
 {
     fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>> {
         Box::pin(async move {
@@ -110,11 +122,18 @@ where
         })
     }
 
+    fn trouble(&self) -> Option<&StoreError> {
+        self.outcome.as_ref().and_then(|outcome| outcome.as_ref().err())
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let answer = match (self.outcome, committed) {
             (Some(Err(own)), _) => Err(own),
             (_, Err(shared)) => Err(shared),
-            (Some(outcome), Ok(())) => outcome,
+            (Some(Ok(value)), Ok(())) => {
+                (self.then)(&value);
+                Ok(value)
+            }
             (None, Ok(())) => Err(closed()),
         };
         // Whoever asked may have stopped waiting; what was written stays written.
@@ -126,6 +145,7 @@ where
 struct Desk {
     connection: Option<SqliteConnection>,
     options: SqliteConnectOptions,
+    reserve: Reserve,
 }
 
 impl Desk {
@@ -155,13 +175,16 @@ impl Desk {
         if jobs.is_empty() {
             return;
         }
-        let committed = self.run_group(&mut jobs).await.map_err(|error| error.to_string());
-        if let Err(error) = &committed {
-            tracing::error!(%error, jobs = jobs.len(), "a transaction failed");
-            self.forget_connection().await;
+        let committed = self.run_group(&mut jobs).await.map_err(|error| cause(&jobs, failed(error)));
+        match &committed {
+            Ok(()) => self.reserve.keep(),
+            Err(error) => {
+                tracing::error!(%error, jobs = jobs.len(), "a transaction failed");
+                self.forget_connection().await;
+            }
         }
         for job in jobs {
-            job.answer(committed.clone().map_err(StoreError::Engine));
+            job.answer(committed.clone());
         }
     }
 
@@ -199,6 +222,13 @@ impl Desk {
         }
         self.forget_connection().await;
     }
+}
+
+/// What to tell everybody in a group. When the disk is full in the middle of a job, `SQLite` ends the transaction, and the
+/// group fails for want of it: the job knows the cause.
+fn cause(jobs: &[Box<dyn Job>], error: StoreError) -> StoreError {
+    let of_the_disk = |error: &&StoreError| matches!(error, StoreError::Full(_) | StoreError::Disk(_));
+    jobs.iter().filter_map(|job| job.trouble()).find(of_the_disk).cloned().unwrap_or(error)
 }
 
 #[cfg(test)]
@@ -285,6 +315,43 @@ mod tests {
         assert_eq!(names(&store).await, [""; 0]);
         write(&store, &[TWO]).await.unwrap();
         assert_eq!(names(&store).await, ["test-2"]);
+    }
+
+    /// As on a full disk, which `SQLite` tells of in the same way: all of the group learn the cause, nothing is kept, and
+    /// the writer goes on when there is room.
+    #[tokio::test]
+    async fn a_lack_of_room_is_named_to_the_whole_group_and_passes() {
+        let (store, _folder) = store().await;
+        const LARGE: &str = "insert into meta values ('test-large', zeroblob(1000000))";
+        write(&store, &["pragma max_page_count = 1"]).await.unwrap();
+        let (one, two, three) = tokio::join!(write(&store, &[ONE]), write(&store, &[LARGE]), write(&store, &[THREE]));
+        for outcome in [one, two, three] {
+            assert!(matches!(outcome, Err(StoreError::Full(_))), "{outcome:?}");
+        }
+        assert_eq!(names(&store).await, [""; 0]);
+        // The limit was that of the connection, which the writer has given up.
+        write(&store, &[TWO, LARGE]).await.unwrap();
+        assert_eq!(names(&store).await, ["test-2", "test-large"]);
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_commit_happens_before_its_answer_and_not_without_it() {
+        let (store, _folder) = store().await;
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let put = |name: &'static str, sql: &'static str| {
+            let seen = seen.clone();
+            store.writer.write_then(
+                move |connection| Box::pin(async move { statement(connection, sql).await.map(|()| name) }),
+                move |name| seen.lock().unwrap().push(*name),
+            )
+        };
+        let (one, two, three) =
+            tokio::join!(put("one", ONE), put("two", "insert into nowhere values (1)"), put("three", THREE));
+        assert!(one.is_ok() && two.is_err() && three.is_ok());
+        assert_eq!(*seen.lock().unwrap(), ["one", "three"]);
+        let (four, gone) = tokio::join!(put("four", TWO), put("gone", "rollback"));
+        assert!(four.is_err() && gone.is_err());
+        assert_eq!(*seen.lock().unwrap(), ["one", "three"]);
     }
 
     #[tokio::test]

@@ -62,11 +62,15 @@ macro_rules! notebook_store_contract {
             pages_add_up_to_the_whole
             all_ids_are_listed_with_their_statuses
             lease_ends_are_those_of_running_notebooks
+            every_notebook_is_shown_once_with_its_secrets
+            a_list_follows_every_change_at_once
+            what_is_held_follows_every_change
             an_operation_reads_back_and_is_overwritten_in_place
             unfinished_operations_are_those_that_have_not_ended
             operations_of_a_notebook_come_oldest_first
             events_come_oldest_first_and_after_the_given_one
             events_of_a_project_go_by_owner_and_outlive_notebooks
+            only_old_history_of_what_is_gone_is_pruned
         }
     };
     (@cases $empty_store:path: $($case:ident)*) => {$(

@@ -29,11 +29,18 @@ use atelier_core::operation::Operation;
 use atelier_core::status::Status;
 
 /// The store could not answer. What was asked may be tried again; nothing is decided from this.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine failed; the cause is for the log.
     #[error("the store failed: {0}")]
     Engine(String),
+    /// There is no room on the disk for what was to be written, and nothing of it was. It works again as soon as there
+    /// is room.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The disk refused to read or to write for another reason than a lack of room; nothing was changed.
+    #[error("the disk failed: {0}")]
+    Disk(String),
     /// A row holds what cannot be: written by a newer version, or damaged.
     #[error("the store holds something unreadable: {0}")]
     Unreadable(String),
@@ -133,6 +140,15 @@ pub struct NotebookPage {
     pub total: u64,
 }
 
+/// What the store's file lies on, as far as there is room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The folder of the file, for people.
+    pub path: String,
+    /// Bytes that may still be written there.
+    pub free_bytes: u64,
+}
+
 /// What is kept about notebooks.
 #[async_trait]
 pub trait NotebookStore: Send + Sync {
@@ -147,6 +163,17 @@ pub trait NotebookStore: Send + Sync {
 
     /// Every notebook there is, by id. For the start of a server.
     async fn notebook_ids(&self) -> Result<Vec<(NotebookId, Status)>, StoreError>;
+
+    /// Shows every notebook to `visit`, by id. For the start of a server: one pass over what is kept, and none of it is
+    /// held for longer than `visit` does. What is committed meanwhile may be shown as it was before or after.
+    async fn every_notebook(&self, visit: &mut (dyn FnMut(Notebook) + Send)) -> Result<(), StoreError> {
+        for (id, _) in self.notebook_ids().await? {
+            if let Some(notebook) = self.notebook(id).await? {
+                visit(notebook);
+            }
+        }
+        Ok(())
+    }
 
     /// The ends of the leases of all RUNNING notebooks that have one. For the lease clock at the start of a server.
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError>;
@@ -180,6 +207,16 @@ pub trait NotebookStore: Send + Sync {
         after: Option<EventId>,
         limit: u32,
     ) -> Result<Vec<NotebookEvent>, StoreError>;
+
+    /// Removes what is only history: the events that happened before `moment`, and the operations that ended before it,
+    /// of notebooks that are there no longer. Returns how many. Other writes are not kept waiting: it goes in small
+    /// steps, oldest first.
+    async fn prune(&self, moment: Timestamp) -> Result<u64, StoreError>;
+
+    /// How much room there is for further writes; `None` where that cannot be said.
+    async fn room(&self) -> Result<Option<Room>, StoreError> {
+        Ok(None)
+    }
 
     /// Answers when the store can read and write.
     async fn check(&self) -> Result<(), StoreError>;

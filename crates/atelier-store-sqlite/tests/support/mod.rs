@@ -1,5 +1,6 @@
 //! An empty store in a folder of its own.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "for tests only, but not a test itself")]
 
 use std::path::Path;

@@ -118,3 +118,39 @@ pub async fn losing_is_told_before_conditions(store: &impl NotebookStore) {
     let first_unmet = Commit { conditions: unmet(), ..update(&notebook) };
     assert_eq!(store.commit(first_unmet).await.unwrap(), Committed::QuotaExhausted);
 }
+
+/// Through changes of status, flavor and owner, refused ones too, and to the removal: what is held, and how many an
+/// owner has, is what is there.
+pub async fn what_is_held_follows_every_change(store: &impl NotebookStore) {
+    let (person, heir) = (Person::new(), Person::new());
+    let mut notebook = person.notebook_in("nb", Status::Running);
+    insert(store, [&notebook]).await;
+    let one_more = |person: &Person| Commit {
+        conditions: vec![Condition::FewerNotebooksThan(1)],
+        ..insertion(&person.notebook_in("second", Status::Stopped))
+    };
+    for (status, cpu_millis, held) in [
+        (Status::Stopping, 500, 500),
+        (Status::Stopped, 500, 0),
+        (Status::Starting, 700, 700),
+        (Status::Running, 300, 300),
+    ] {
+        notebook = notebook.with_stored_status(status);
+        notebook.flavor.cpu_millis = cpu_millis;
+        let refused = Commit { conditions: vec![Condition::Fits(room_for(0))], ..update(&notebook) };
+        assert_eq!(store.commit(refused).await.unwrap(), Committed::NoCapacity);
+        store.commit(update(&notebook)).await.unwrap();
+        notebook.generation += 1;
+        assert_eq!(store.held().await.unwrap().cpu_millis, held, "{status}");
+    }
+    assert_eq!(store.commit(one_more(&person)).await.unwrap(), Committed::QuotaExhausted);
+    notebook.owner = heir.owner.clone();
+    notebook.project_id = heir.project_id.clone();
+    store.commit(update(&notebook)).await.unwrap();
+    notebook.generation += 1;
+    assert_eq!(store.commit(one_more(&heir)).await.unwrap(), Committed::QuotaExhausted);
+    assert_eq!(store.commit(one_more(&person)).await.unwrap(), Committed::Written(0));
+    store.commit(removal(&notebook)).await.unwrap();
+    assert_eq!(store.held().await.unwrap(), Held::default());
+    assert_eq!(store.commit(one_more(&heir)).await.unwrap(), Committed::Written(0));
+}

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 
 use atelier_core::caller::{Actor, Origin};
+use atelier_core::event::NotebookEvent;
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 
-use super::sample::{NOW, Person, event, insertion, operation, removal};
+use super::sample::{NOW, Person, event, insert, insertion, operation, removal};
 use crate::{Commit, Committed, NotebookStore};
 
 async fn write(store: &impl NotebookStore, operations: &[&Operation]) {
@@ -136,4 +137,36 @@ pub async fn events_of_a_project_go_by_owner_and_outlive_notebooks(store: &impl 
     let all: Vec<_> = written.iter().filter(|event| event.project_id == ada.project_id).cloned().collect();
     assert_eq!(of(&ada, false, None, 100).await, all);
     assert_eq!(of(&ada, false, all.last().map(|event| event.id), 100).await, []);
+}
+
+/// Events that happened and operations that ended before the moment, of notebooks that are gone: they and nothing else
+/// are removed, in however many steps it takes, and a second time there is nothing left to do.
+pub async fn only_old_history_of_what_is_gone_is_pruned(store: &impl NotebookStore) {
+    let (there, gone) = (Person::new().notebook("there"), Person::new().notebook("gone"));
+    insert(store, [&there]).await;
+    let (began, ended) = (NOW.plus_millis(-3), NOW.plus_millis(-1));
+    for notebook in [&there, &gone] {
+        let operation = |kind, state: OperationState, ended_at| {
+            let ended_at = state.is_ended().then_some(ended_at);
+            Operation { state, began_at: began, ended_at, ..operation(notebook, kind) }
+        };
+        let operations = vec![
+            operation(OperationKind::Stop, OperationState::Done, ended),
+            operation(OperationKind::Delete, OperationState::Failed, NOW),
+            operation(OperationKind::Create, OperationState::Running, ended),
+        ];
+        let events = (0..1500).map(|_| NotebookEvent { at: ended, ..event(notebook, "old") }).collect();
+        store.commit(Commit { operations, events, ..Commit::default() }).await.unwrap();
+    }
+    let late = vec![event(&there, "late"), event(&gone, "late")];
+    store.commit(Commit { events: late, ..Commit::default() }).await.unwrap();
+    assert_eq!(store.prune(NOW.plus_millis(-1)).await.unwrap(), 0);
+    assert_eq!(store.prune(NOW).await.unwrap(), 1501);
+    assert_eq!(store.prune(NOW).await.unwrap(), 0);
+    assert_eq!(store.events(gone.id, None, 9999).await.unwrap().len(), 1);
+    assert_eq!(store.events(there.id, None, 9999).await.unwrap().len(), 1501);
+    let kinds = |operations: Vec<Operation>| operations.iter().map(|o| o.kind).collect::<Vec<_>>();
+    let left = kinds(store.operations_of(gone.id).await.unwrap());
+    assert_eq!(left, [OperationKind::Delete, OperationKind::Create]);
+    assert_eq!(store.operations_of(there.id).await.unwrap().len(), 3);
 }

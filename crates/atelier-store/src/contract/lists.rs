@@ -4,8 +4,8 @@ use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
 
-use super::sample::{NOW, Person, insert};
-use crate::{NotebookQuery, NotebookStore, SortKey};
+use super::sample::{NOW, Person, assert_same, insert, removal, update};
+use crate::{Committed, NotebookQuery, NotebookStore, SortKey};
 
 fn of(person: &Person) -> NotebookQuery {
     NotebookQuery {
@@ -175,4 +175,60 @@ pub async fn lease_ends_are_those_of_running_notebooks(store: &impl NotebookStor
     let mut ends = store.lease_ends().await.unwrap();
     ends.sort_by_key(|(_, end)| *end);
     assert_eq!(ends, [(timed.id, NOW.plus_millis(15)), (idle.id, NOW.plus_millis(25))]);
+}
+
+/// Each of many, its secrets with it, by id; nothing of what was removed.
+pub async fn every_notebook_is_shown_once_with_its_secrets(store: &impl NotebookStore) {
+    let mut expected: Vec<_> = (0..1100).map(|i| Person::new().notebook(&format!("nb-{i}"))).collect();
+    expected.sort_by_key(|notebook| notebook.id);
+    insert(store, &expected).await;
+    let gone = expected.remove(7);
+    store.commit(removal(&gone)).await.unwrap();
+    let mut shown = Vec::new();
+    store.every_notebook(&mut |notebook| shown.push(notebook)).await.unwrap();
+    assert_eq!(shown.len(), expected.len());
+    for (one, other) in shown.iter().zip(&expected) {
+        assert_same(one, other);
+    }
+}
+
+/// A list shows a creation, each kind of change and a removal from the answer of the commit on, in its place in the
+/// order and under its filter.
+pub async fn a_list_follows_every_change_at_once(store: &impl NotebookStore) {
+    let person = Person::new();
+    let (mut moving, resting) = (person.notebook_in("m", Status::Stopped), person.notebook_in("r", Status::Stopped));
+    insert(store, [&resting, &moving]).await;
+    let by_name = of(&person);
+    assert_eq!(names(store, &by_name).await, ["m", "r"]);
+
+    moving.name = "z".into();
+    moving.update_at = moving.update_at.plus_millis(-1);
+    assert_eq!(store.commit(update(&moving)).await.unwrap(), Committed::Written(1));
+    moving.generation = 1;
+    assert_eq!(names(store, &by_name).await, ["r", "z"]);
+    let by_change = NotebookQuery { sort_key: SortKey::UpdateAt, ..by_name.clone() };
+    assert_eq!(names(store, &by_change).await, ["z", "r"]);
+
+    let mut running = moving.clone().with_stored_status(Status::Running);
+    running.workspace_id = "w".into();
+    running.update_at = moving.update_at.plus_millis(9);
+    assert_eq!(store.commit(update(&running)).await.unwrap(), Committed::Written(2));
+    running.generation = 2;
+    assert_eq!(names(store, &by_change).await, ["r", "z"]);
+    let stopped = NotebookQuery { status: Some(Status::Stopped), ..by_name.clone() };
+    let in_workspace = NotebookQuery { workspace_id: Some("w".into()), ..by_name.clone() };
+    assert_eq!(names(store, &stopped).await, ["r"]);
+    assert_eq!(names(store, &in_workspace).await, ["z"]);
+
+    let heir = Person { project_id: person.project_id.clone(), ..Person::new() };
+    running.owner = heir.owner.clone();
+    assert_eq!(store.commit(update(&running)).await.unwrap(), Committed::Written(3));
+    running.generation = 3;
+    assert_eq!(names(store, &by_name).await, ["r"]);
+    assert_eq!(names(store, &of(&heir)).await, ["z"]);
+    assert_eq!(names(store, &NotebookQuery { user_id: None, ..by_name.clone() }).await, ["r", "z"]);
+
+    assert_eq!(store.commit(removal(&running)).await.unwrap(), Committed::Written(0));
+    assert_eq!(names(store, &of(&heir)).await, [""; 0]);
+    assert_eq!(names(store, &NotebookQuery { user_id: None, ..by_name }).await, ["r"]);
 }
