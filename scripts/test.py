@@ -208,6 +208,7 @@ BUILDS = [
 SUITES = [
     ("tests of the crates", cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20)),
     ("suite harness", python_tests("harness", 5)),
+    ("suite store", python_tests("store", 5)),
     ("suite sdk", python_tests("sdk", 10)),
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),

@@ -32,22 +32,26 @@ pub(crate) async fn readyz(State(api): State<Api>) -> Response {
         Ok(()) => people().await,
         Err(cause) => Err(cause),
     };
+    let shortage = api.engine.shortage().await;
     match checked {
-        Ok(()) => (StatusCode::OK, Json(readiness(kind, None))).into_response(),
+        Ok(()) => (StatusCode::OK, Json(readiness(kind, None, shortage))).into_response(),
         Err(cause) => {
             tracing::warn!("not ready: {cause}");
-            (StatusCode::SERVICE_UNAVAILABLE, Json(readiness(kind, Some(REASON)))).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, Json(readiness(kind, Some(REASON), shortage))).into_response()
         }
     }
 }
 
 const REASON: &str = "the store or the runtime does not answer; the cause is in the server's log";
 
-fn readiness(kind: RuntimeKind, reason: Option<&str>) -> Readiness {
-    let note = match kind {
+/// A shortage of room is a note: stopping, deleting and everything that reads still works, so nobody is sent away.
+fn readiness(kind: RuntimeKind, reason: Option<&str>, shortage: Option<String>) -> Readiness {
+    let simulated = match kind {
         RuntimeKind::Local => None,
         RuntimeKind::Simulated => Some("simulated: notebooks only seem to run, nothing is executed".to_owned()),
     };
+    let notes: Vec<_> = simulated.into_iter().chain(shortage).collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     Readiness {
         status: if reason.is_none() { "ready" } else { "not ready" }.to_owned(),
         version: VERSION.to_owned(),
@@ -63,10 +67,13 @@ mod tests {
 
     #[test]
     fn a_simulated_runtime_says_what_it_is() {
-        let simulated = readiness(RuntimeKind::Simulated, None);
+        let simulated = readiness(RuntimeKind::Simulated, None, None);
         assert_eq!((simulated.status.as_str(), simulated.runtime.as_str()), ("ready", "simulated"));
         assert!(simulated.note.unwrap().starts_with("simulated"));
-        let broken = readiness(RuntimeKind::Local, Some(REASON));
+        let broken = readiness(RuntimeKind::Local, Some(REASON), None);
         assert_eq!((broken.status.as_str(), broken.note), ("not ready", None));
+        let short = readiness(RuntimeKind::Simulated, None, Some("the disk".to_owned()));
+        assert_eq!(short.status, "ready");
+        assert!(short.note.unwrap().ends_with("; the disk"));
     }
 }

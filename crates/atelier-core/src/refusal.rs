@@ -86,6 +86,8 @@ catalogue! {
     BadBody = 400 "ModelArts.6400"
     /// The notebook, image or mount does not exist.
     NotFound = 404 "ModelArts.6404"
+    /// The disk has no room for another volume.
+    StorageSoldOut = 400 "ModelArts.6528"
     /// The contract knows it, this server does not offer it.
     Unsupported = 400 "ModelArts.6651"
     /// The flavor is sold out.

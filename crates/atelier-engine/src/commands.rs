@@ -47,6 +47,7 @@ impl Engine {
         if self.inner.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
+        self.needs_room(Code::StorageSoldOut).await?;
         let (engine, origin) = (self.clone(), origin(caller, request_id));
         let by = Called::new(caller, request_id, "CreateNotebook");
         self.detached(async move { engine.insert(&by, origin, new, image, flavor).await }).await
@@ -165,6 +166,7 @@ impl Engine {
         let by = Called::new(caller, request_id, "StartNotebook");
         let origin = origin(caller, request_id);
         let short = self.memory_is_short().await;
+        let room = self.needs_room(Code::NoCapacity).await;
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
             let started = engine
@@ -175,6 +177,7 @@ impl Engine {
                     if engine.inner.capacity.is_too_small_for(&notebook.flavor) {
                         return Err(sold_out(&notebook.flavor.id));
                     }
+                    room.clone()?;
                     if short {
                         return Err(Refusal::new(Code::NoCapacity, "the host has too little memory left for a start"));
                     }
@@ -362,16 +365,6 @@ impl Engine {
         limit: u32,
     ) -> Result<Vec<NotebookEvent>, Refusal> {
         self.show(caller, id).await?;
-        self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
-    }
-
-    /// The history of any notebook, also of one that is gone: for a reader who was let in while it was there.
-    pub async fn history(
-        &self,
-        id: NotebookId,
-        after: Option<EventId>,
-        limit: u32,
-    ) -> Result<Vec<NotebookEvent>, Refusal> {
         self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
     }
 

@@ -353,7 +353,7 @@ impl Engine {
                 }
                 Ok(notebook)
             }
-            Err(refusal) if refusal.code() == Code::Internal => Err(NotRecorded::Failed),
+            Err(refusal) if matches!(refusal.code(), Code::Internal | Code::Unavailable) => Err(NotRecorded::Failed),
             Err(refusal) => {
                 tracing::debug!(operation = %id, "operation {id} goes no further: {refusal}");
                 Err(NotRecorded::GivenUp)

@@ -25,6 +25,7 @@ pub mod failpoint;
 mod lease_clock;
 pub mod plan;
 mod reconcile;
+mod room;
 mod routes;
 mod steps;
 pub mod time;
@@ -71,6 +72,8 @@ pub struct EngineConfig {
     pub memory_overcommit: u32,
     /// Who is told what is worth measuring.
     pub watcher: Watcher,
+    /// What must stay free on the disk of the store; below it nothing new is begun.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for EngineConfig {
@@ -82,6 +85,7 @@ impl Default for EngineConfig {
             cpu_overcommit: 16,
             memory_overcommit: 8,
             watcher: Watcher::default(),
+            disk_reserve_bytes: 0,
         }
     }
 }
@@ -207,11 +211,7 @@ impl Engine {
 
     /// Fills the routes and the lease clock, and resumes unfinished operations.
     async fn load(&self) -> Result<(), StoreError> {
-        for (id, _) in self.inner.store.notebook_ids().await? {
-            if let Some(notebook) = self.inner.store.notebook(id).await? {
-                self.follow(&notebook);
-            }
-        }
+        self.inner.store.every_notebook(&mut |notebook| self.follow(&notebook)).await?;
         for operation in self.inner.store.unfinished_operations().await? {
             tracing::info!(notebook = %operation.notebook_id, operation = %operation.id, kind = %operation.kind,
                 "resuming the {} of notebook {}", operation.kind, operation.notebook_id);
@@ -279,12 +279,6 @@ impl Engine {
     /// What all notebooks hold, and what there is to hold.
     pub async fn room(&self) -> Result<(Held, Capacity), StoreError> {
         Ok((self.inner.store.held().await?, self.inner.capacity))
-    }
-
-    /// When the oldest operation that has not ended was asked for.
-    pub async fn oldest_operation(&self) -> Result<Option<Timestamp>, StoreError> {
-        let unfinished = self.inner.store.unfinished_operations().await?;
-        Ok(unfinished.iter().map(|operation| operation.began_at).min())
     }
 
     fn watcher(&self) -> &Watcher {

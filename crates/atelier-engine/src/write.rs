@@ -51,10 +51,21 @@ impl Called {
     }
 }
 
-/// Hides a failure of the store from the caller; the log has it.
+/// Hides a failure of the store from the caller; the log has it. Of a full disk callers are told: it passes, and
+/// somebody can do something about it.
 pub(crate) fn hidden(error: &StoreError) -> Refusal {
     tracing::error!("{error}");
-    Refusal::internal()
+    match error {
+        StoreError::Full(_) => Refusal::new(
+            Code::Unavailable,
+            "the data disk of the server is full: nothing was changed; free space on it (delete notebooks) and try again",
+        ),
+        StoreError::Disk(_) => Refusal::new(
+            Code::Unavailable,
+            "the data disk of the server refuses to work: nothing was changed; try again when it is cured",
+        ),
+        StoreError::Engine(_) | StoreError::Unreadable(_) => Refusal::internal(),
+    }
 }
 
 impl Engine {

@@ -51,11 +51,6 @@ pub(crate) enum Command {
     /// List the sizes that notebooks come in
     #[command(subcommand)]
     Flavor(FlavorCommand),
-    /// Print what happened to your notebooks, or to one; administrators see everybody's
-    Events(Events),
-    /// Read and verify the record of who changed what (administrators)
-    #[command(subcommand)]
-    Audit(AuditCommand),
     /// Log in to a server and remember it
     Login(Login),
     /// Print a token for the API
@@ -65,6 +60,10 @@ pub(crate) enum Command {
         /// For this shell
         shell: clap_complete::Shell,
     },
+    /// Back up what the server knows, while it runs or while it does not; volumes are not in a backup
+    Backup(Backup),
+    /// Put a backup back, while no server runs
+    Restore(Restore),
     /// Show or check the configuration of the server
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -85,6 +84,29 @@ pub(crate) struct Settings {
     /// What makes the notebooks: `local`, or `simulated`, which runs nothing [default: local]
     #[arg(long, value_name = "RUNTIME")]
     pub runtime: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A new file that ends in `.tar`, or a new or an empty folder
+    #[arg(value_name = "FILE|FOLDER")]
+    pub to: PathBuf,
+    /// The data folder [default: the server's]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE|FOLDER")]
+    pub from: PathBuf,
+    /// The data folder [default: the server's]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Restore also where there is a database; it is kept in a folder beside the new one
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// How the server is found: flags, then the environment, then `atelier login`, then admin.json of the data folder.
@@ -109,53 +131,6 @@ pub(crate) struct Connection {
     /// The data folder whose admin.json is used
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Events {
-    /// Its name or id [default: all]
-    pub notebook: Option<String>,
-    /// Go on as more happens
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Only what happened after the event with this id
-    #[arg(long, value_name = "ID")]
-    pub after: Option<String>,
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// List calls that changed something or were refused, newest first
-    #[command(visible_alias = "ls")]
-    List(AuditList),
-    /// Check that no record was changed or removed; fails when one was
-    Verify(Connection),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AuditList {
-    /// Only of this user, by name or id
-    #[arg(long, value_name = "USER")]
-    pub by: Option<String>,
-    /// Only about this notebook, by id, or by name when it is yours
-    #[arg(long, value_name = "NOTEBOOK")]
-    pub notebook: Option<String>,
-    /// Only of this operation, such as CreateNotebook
-    #[arg(long, value_name = "NAME")]
-    pub operation: Option<String>,
-    /// Not before this time: so long ago, such as `2h`, or a time such as `2026-11-21T08:00:00Z`
-    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_moment)]
-    pub since: Option<crate::times::Moment>,
-    /// Before this time, in the same forms
-    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_moment)]
-    pub until: Option<crate::times::Moment>,
-    /// Records at most
-    #[arg(long, default_value_t = 100, value_name = "COUNT")]
-    pub limit: u32,
-    #[command(flatten)]
-    pub connection: Connection,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,10 @@
 //! * A folder that holds somebody else's files is never taken over: its mode would be changed, and it would be filled.
 //! * The lock is the kernel's (`flock`), so it cannot outlive its holder. Who holds it is written inside, for people.
 //! * `layout` holds the version of what is inside. A newer one is refused: this program does not know what it would
-//!   break. There is only one so far; the first that replaces it upgrades older ones after making a backup.
+//!   break. There is only one so far; the first that replaces it upgrades older ones after making a backup. (A database
+//!   of an older version is upgraded at any time, also after a backup: `backups` in the folder.)
+//! * A folder that has been used and has no database any more is refused: a server would begin with an empty one, as if
+//!   nothing had ever been there.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -14,13 +17,16 @@ use std::path::{Path, PathBuf};
 use atelier_core::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::backup::{DATABASE, MASTER_KEY};
 use crate::config::FILE_NAME;
 use crate::times;
 
 /// The version of the layout that this program writes.
-const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 1;
 /// What may lie in a folder that has no layout yet.
 const BEFORE_LAYOUT: [&str; 3] = [LOCK, FILE_NAME, "layout.new"];
+/// What lies in a folder before its database is made for the first time, the file that becomes it included.
+const BEFORE_DATABASE: [&str; 4] = ["layout", MASTER_KEY, DATABASE, "backups"];
 const LOCK: &str = "lock";
 
 /// Why a data folder cannot be used.
@@ -49,6 +55,14 @@ pub(crate) enum FolderError {
         path: PathBuf,
         /// Something in it that is not ours.
         stranger: String,
+    },
+    /// It was used, and its database is gone.
+    #[error("the data folder {} has no database, but was used (it holds `{used}`)", path.display())]
+    NoDatabase {
+        /// The folder.
+        path: PathBuf,
+        /// Something in it that no server makes before the database.
+        used: String,
     },
     /// Its layout cannot be read.
     #[error("{} is damaged: it must hold the version of the layout", path.display())]
@@ -108,6 +122,18 @@ impl DataFolder {
     /// Writes down, for [`DataFolder::holder`], where the holder can be reached.
     pub(crate) fn announce(&mut self, url: &str) -> Result<(), FolderError> {
         writeln!(self.lock, "url {url}").map_err(|e| failed(&self.path.join(LOCK), e))
+    }
+
+    /// For a folder without a database: goes on only when none was ever there.
+    pub(crate) fn refuse_without_database(&self) -> Result<(), FolderError> {
+        for entry in std::fs::read_dir(&self.path).map_err(|e| failed(&self.path, e))? {
+            let name = entry.map_err(|e| failed(&self.path, e))?.file_name().to_string_lossy().into_owned();
+            let known = BEFORE_LAYOUT.iter().chain(&BEFORE_DATABASE).any(|known| *known == name);
+            if !known && !name.starts_with('.') {
+                return Err(FolderError::NoDatabase { path: self.path.clone(), used: name });
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -297,6 +323,23 @@ mod tests {
             std::fs::write(folder.path().join("layout"), content).unwrap();
             let error = DataFolder::open(folder.path(), 7, NOW).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_used_folder_without_its_database_is_refused_and_a_first_start_may_be_repeated() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("d");
+        let folder = DataFolder::open(&path, 7, NOW).unwrap();
+        for left in [MASTER_KEY, ".master.key.0123", DATABASE, FILE_NAME] {
+            std::fs::write(path.join(left), "").unwrap();
+            folder.refuse_without_database().unwrap();
+        }
+        for used in ["admin.json", "notebooks", "simulated", "atelier.db-wal", "before-restore-1"] {
+            std::fs::write(path.join(used), "").unwrap();
+            let told = folder.refuse_without_database().unwrap_err().to_string();
+            assert!(told.contains(&format!("`{used}`")), "{told}");
+            std::fs::remove_file(path.join(used)).unwrap();
         }
     }
 

@@ -7,6 +7,7 @@
 //! Nothing here ends the process: exit codes are returned, so that every destructor runs.
 
 mod args;
+mod backup;
 mod client;
 mod commands;
 mod config;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
-use crate::commands::{Context, audit, catalogue, configuration, events, hello, login, notebook, serve as server};
+use crate::commands::{Context, backup as backups, catalogue, configuration, hello, login, notebook, serve as server};
 use crate::failure::Failure;
 use crate::places::Surroundings;
 use crate::printer::Printer;
@@ -85,11 +86,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Notebook(command) => notebook::run(context, command).await,
         Command::Image(command) => catalogue::image(context, command).await,
         Command::Flavor(command) => catalogue::flavor(context, command).await,
-        Command::Events(args) => events::run(context, args).await,
-        Command::Audit(command) => audit::run(context, command).await,
         Command::Login(args) => login::login(context, args).await,
         Command::Token(connection) => login::token(context, connection).await,
         Command::Completion { shell } => completion(context, shell),
+        Command::Backup(args) => backups::backup(context, args).await,
+        Command::Restore(args) => backups::restored(context, args).await,
         Command::Config(command) => configuration::run(context, command),
     }
 }

@@ -1,10 +1,9 @@
 //! What the commands do. Each is found by its name in [`crate::args`].
 
-pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod catalogue;
 pub(crate) mod configuration;
 pub(crate) mod delete;
-pub(crate) mod events;
 pub(crate) mod hello;
 pub(crate) mod login;
 pub(crate) mod logs;

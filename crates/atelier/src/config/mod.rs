@@ -9,7 +9,6 @@ mod kinds;
 mod layer;
 mod reader;
 mod sections;
-mod seeing;
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +18,7 @@ use atelier_runtime::RuntimeKind;
 
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::reader::Mistake;
-pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, Server};
-pub(crate) use self::seeing::Seeing;
+pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, Retention, Server};
 
 use self::reader::Reader;
 
@@ -48,10 +46,10 @@ pub(crate) struct Config {
     pub notebooks_per_user: u32,
     /// What one caller, or all together, may use of the server.
     pub limits: Limits,
+    /// How long history is kept.
+    pub retention: Retention,
     /// Region and tokens.
     pub iam: Iam,
-    /// What can be seen of the server.
-    pub seeing: Seeing,
     /// The flavors on offer.
     pub flavors: Vec<Flavor>,
 }
@@ -101,8 +99,8 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         lease: sections::lease(&mut reader),
         notebooks_per_user: sections::quota(&mut reader),
         limits: sections::limits(&mut reader),
+        retention: sections::retention(&mut reader),
         iam: sections::iam(&mut reader),
-        seeing: seeing::read(&mut reader),
         flavors: flavors::read(&mut reader),
     };
     mistakes.extend(reader.into_mistakes());

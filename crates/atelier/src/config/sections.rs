@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub log_format: LogFormat,
     /// What is logged, as a filter of `tracing`.
     pub log_level: String,
+    /// MiB of the data disk that new work must leave free.
+    pub disk_reserve_mib: u64,
 }
 
 /// How log lines look.
@@ -92,6 +94,13 @@ pub(crate) struct Limits {
     pub drain: Duration,
 }
 
+/// `[retention]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// Days that events and ended operations of deleted notebooks are kept.
+    pub history_days: i64,
+}
+
 /// `[iam]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Iam {
@@ -128,6 +137,12 @@ pub(super) fn server(reader: &mut Reader, default_data_dir: &Path) -> Server {
             "info".into(),
             "`error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,atelier_engine=debug`",
             log_filter,
+        ),
+        disk_reserve_mib: reader.read(
+            "server.disk_reserve_mib",
+            512,
+            "a whole number of MiB, 0 to 1000000000",
+            kinds::integer(0..=1_000_000_000),
         ),
     }
 }
@@ -240,6 +255,17 @@ pub(super) fn limits(reader: &mut Reader) -> Limits {
         ),
         head: reader.read("limits.head_seconds", Duration::from_secs(10), seconds_wanted, seconds),
         drain: reader.read("limits.drain_seconds", Duration::from_secs(10), seconds_wanted, seconds),
+    }
+}
+
+pub(super) fn retention(reader: &mut Reader) -> Retention {
+    Retention {
+        history_days: reader.read(
+            "retention.history_days",
+            90,
+            "a whole number of days, 1 to 36500",
+            kinds::integer(1..=36_500),
+        ),
     }
 }
 

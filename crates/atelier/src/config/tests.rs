@@ -27,8 +27,8 @@ fn known_keys() -> Vec<String> {
     sections::lease(&mut reader);
     sections::quota(&mut reader);
     sections::limits(&mut reader);
+    sections::retention(&mut reader);
     sections::iam(&mut reader);
-    seeing::read(&mut reader);
     flavors::read(&mut reader);
     reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
 }

@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use atelier_api::Docket;
 use atelier_core::{Code, Entropy, Refusal};
 use atelier_gateway::{Form, Gateway, Host, HostNames};
 use atelier_wire::ApiError;
@@ -17,9 +16,7 @@ use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use tower::ServiceExt as _;
-use tracing::Instrument as _;
 
-use super::seeing::{Arrival, Seeing, length};
 use super::throttle::Throttle;
 
 /// The header that names a request.
@@ -32,15 +29,18 @@ pub(super) struct Ends {
     pub(super) local: SocketAddr,
 }
 
+/// The id of the request under way.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
 /// What stands behind the front.
 pub(super) struct Parts {
     pub(super) names: HostNames,
     pub(super) gateway: Gateway,
     pub(super) api: Router,
     pub(super) own: Router,
-    pub(super) throttle: Arc<Throttle>,
+    pub(super) throttle: Throttle,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) seeing: Seeing,
 }
 
 /// Sends every request to whom it is for. Cheap to clone.
@@ -57,41 +57,31 @@ impl Front {
 
     pub(super) async fn answer(&self, mut request: Request<Body>, ends: Ends) -> Response {
         request.extensions_mut().insert(ConnectInfo(ends.peer));
-        let mut arrival = self.parts.seeing.arrive(&mut request, ends.peer, self.new_id());
-        let span = tracing::info_span!("request", request_id = %arrival.docket.request_id(), method = %arrival.method,
-            path = arrival.path);
-        let mut response = self.routed(request, ends, &mut arrival).instrument(span).await;
-        // A notebook's server may name its answer itself.
+        let mut response = match self.host(&request, ends) {
+            Host::Unknown => self.misdirected(),
+            Host::Notebook(id) => self.parts.gateway.handle(request, Form::Host, id).await,
+            Host::Api => self.by_path(request, ends).await,
+        };
+        // Those that know the id already have it in their log lines; the others get one here.
         if !response.headers().contains_key(&REQUEST_ID) {
-            set_id(response.headers_mut(), arrival.docket.request_id());
+            set_id(response.headers_mut(), &self.new_id());
         }
-        let (status, bytes) = (response.status(), length(&response));
-        self.parts.seeing.leave(&arrival, status, bytes).await;
         response
     }
 
-    async fn routed(&self, request: Request<Body>, ends: Ends, arrival: &mut Arrival) -> Response {
-        match self.host(&request, ends) {
-            Host::Unknown => misdirected(&arrival.docket),
-            Host::Notebook(id) => {
-                arrival.is_visit = true;
-                self.parts.gateway.handle(request, Form::Host, id).await
-            }
-            Host::Api => self.by_path(request, ends, arrival).await,
-        }
-    }
-
-    async fn by_path(&self, request: Request<Body>, ends: Ends, arrival: &mut Arrival) -> Response {
+    async fn by_path(&self, mut request: Request<Body>, ends: Ends) -> Response {
         let path = request.uri().path();
         if path == "/notebook" || path.starts_with("/notebook/") {
-            arrival.is_visit = true;
             return sent(&self.notebooks, request).await;
         }
         if !self.parts.throttle.admits(request.headers(), ends.peer.ip()) {
-            return self.throttled(&arrival.docket);
+            return self.throttled();
         }
-        if path.starts_with("/atelier/") || path == "/metrics" {
+        if request.uri().path().starts_with("/atelier/") {
+            let id = self.new_id();
+            request.extensions_mut().insert(RequestId(id.clone()));
             let mut response = sent(&self.parts.own, request).await;
+            set_id(response.headers_mut(), &id);
             close(response.headers_mut());
             return response;
         }
@@ -107,9 +97,14 @@ impl Front {
         }
     }
 
-    fn throttled(&self, docket: &Docket) -> Response {
+    fn misdirected(&self) -> Response {
+        let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
+        refusal(&Refusal::new(Code::Misdirected, message), &self.new_id())
+    }
+
+    fn throttled(&self) -> Response {
         let message = format!("more than {} requests in a second; try again in a second", self.parts.throttle.rate());
-        let mut response = refusal(&Refusal::new(Code::Throttled, message), docket);
+        let mut response = refusal(&Refusal::new(Code::Throttled, message), &self.new_id());
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
@@ -119,11 +114,6 @@ impl Front {
         self.parts.entropy.fill(&mut random);
         format!("{:032x}", u128::from_be_bytes(random)).into()
     }
-}
-
-fn misdirected(docket: &Docket) -> Response {
-    let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
-    refusal(&Refusal::new(Code::Misdirected, message), docket)
 }
 
 fn is_own_address(request: &Request<Body>, local: SocketAddr) -> bool {
@@ -150,14 +140,13 @@ fn close(headers: &mut HeaderMap) {
 }
 
 /// A refusal in the shape of the API's.
-pub(super) fn refusal(refusal: &Refusal, docket: &Docket) -> Response {
-    let request_id = docket.request_id();
-    docket.refuse(refusal.code().as_str(), refusal.message());
+pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
+    tracing::info!(request_id, code = refusal.code().as_str(), "refused: {}", refusal.message());
     let status = StatusCode::from_u16(refusal.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = ApiError {
         error_code: refusal.code().as_str().to_owned(),
         error_msg: refusal.message().to_owned(),
-        request_id: Some(request_id.to_string()),
+        request_id: Some(request_id.to_owned()),
     };
     let mut response = (status, axum::Json(body)).into_response();
     set_id(response.headers_mut(), request_id);

@@ -10,17 +10,15 @@ mod door;
 mod front;
 mod log_tail;
 mod own;
+mod retention;
 mod runtime;
-mod scraper_door;
-mod seeing;
 mod throttle;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
-use atelier_core::observe::Watcher;
-use atelier_core::{Clock, Entropy, SystemClock};
+use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
 use atelier_engine::{Engine, EngineConfig};
 use atelier_gateway::{Gateway, GatewayConfig, HostNames, PublicUrl};
 use atelier_iam::{Iam, IamConfig};
@@ -31,14 +29,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::front::{Front, Parts};
-use self::seeing::{AuditDesk, Ears, Metrics, Receiver, Scrape, Seeing, Tracer};
 use self::throttle::Throttle;
+use crate::backup::make::make;
+use crate::backup::{DATABASE, MASTER_KEY};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::folder::DataFolder;
-
-/// The name of the database in the data folder.
-const DATABASE: &str = "atelier.db";
 
 /// A server that stands, and accepts as soon as it is run.
 pub(crate) struct Server {
@@ -47,8 +43,6 @@ pub(crate) struct Server {
     listener: TcpListener,
     front: Front,
     engine: Engine,
-    scraper: Option<(TcpListener, Arc<Scrape>)>,
-    tracer: Option<Arc<Tracer>>,
     stop: CancellationToken,
     _folder: DataFolder,
 }
@@ -75,53 +69,25 @@ impl Server {
         let address = listener.local_addr()?;
         let public: PublicUrl = public_url(&config, address).parse().map_err(|e| broken("server.public_url", e))?;
         let entropy: Arc<dyn Entropy> = Arc::new(ThreadEntropy);
-        let (metrics, tracer) = sight(&config, &clock, &entropy)?;
-        let watcher = Watcher::new(Arc::new(Ears { metrics: metrics.clone(), tracer: tracer.clone() }));
+        before_opening(&folder, master_key.as_ref(), clock.now()).await?;
         let sealer = Sealer::load_or_create(folder.path(), master_key.as_ref(), entropy.clone())
             .map_err(|e| broken("the master key", e))?;
         let store = SqliteStore::open(&folder.path().join(DATABASE), sealer).await;
-        let store = Arc::new(store.map_err(|e| broken("the database", e))?.watched_by(watcher.clone()));
+        let store = Arc::new(store.map_err(|e| broken("the database", e))?);
         let iam = Iam::open(store.clone(), clock.clone(), entropy.clone(), iam_config(&config)).await;
         let iam = Arc::new(iam.map_err(|e| broken("identity", e))?);
         administrator::ensure(&iam, folder.path(), &public.to_string(), announce).await?;
         let opened = runtime::open(&config, folder.path())?;
-        let engine_config = EngineConfig { watcher, ..engine_config(&config) };
-        let engine = Engine::open(engine_config, store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
+        let engine =
+            Engine::open(engine_config(&config), store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
         folder.announce(&local_url(address)).map_err(of_folder)?;
         let stop = CancellationToken::new();
-        let scraper = match config.seeing.metrics_listen {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
-        let pruning = seeing::audit::prune(store.clone(), clock.clone(), config.seeing.audit_keep_days, stop.clone());
-        tokio::spawn(pruning);
+        retention::begin(store, config.retention.history_days, stop.clone());
         let site = Site { config: &config, public, address };
-        let gateway = site.gateway(&engine);
-        let throttle = Arc::new(Throttle::new(config.limits.requests_per_second, clock.clone()));
-        let scrape = Arc::new(Scrape {
-            metrics: metrics.clone(),
-            engine: engine.clone(),
-            iam: iam.clone(),
-            gateway: gateway.clone(),
-            throttle: throttle.clone(),
-            clock: clock.clone(),
-            folder: folder.path().to_owned(),
-        });
-        let own = own::Own {
-            engine: engine.clone(),
-            iam,
-            maker: opened.maker,
-            audit: store.clone(),
-            metrics: metrics.clone(),
-            scrape: scrape.clone(),
-            stop: stop.clone(),
-        };
-        let seeing =
-            Seeing { metrics: metrics.clone(), audit: AuditDesk::new(store, metrics, clock), tracer: tracer.clone() };
-        let front = site.front(own, entropy, gateway, throttle, seeing);
-        let scraper = scraper.map(|listener| (listener, scrape));
-        Ok(Self { config, address, listener, front, engine, scraper, tracer, stop, _folder: folder })
+        let own = own::Own { engine: engine.clone(), iam, maker: opened.maker, stop: stop.clone() };
+        let front = site.front(own, entropy, clock);
+        Ok(Self { config, address, listener, front, engine, stop, _folder: folder })
     }
 
     /// Where it listens, as an address for clients on this machine.
@@ -137,14 +103,8 @@ impl Server {
     /// Accepts until it is stopped, then drains.
     pub(crate) async fn run(self) {
         tracing::info!(address = %self.address, runtime = %self.config.runtime, "accepting on {}", self.address);
-        if let Some((listener, scrape)) = self.scraper {
-            tokio::spawn(self.stop.clone().run_until_cancelled_owned(scraper_door::serve(listener, scrape)));
-        }
         door::serve(self.listener, self.front, &self.config.limits, self.stop).await;
         self.engine.shut_down().await;
-        if let Some(tracer) = self.tracer {
-            tracer.flush().await;
-        }
         tracing::info!("stopped; notebooks run on");
     }
 }
@@ -157,15 +117,8 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn front(
-        &self,
-        own: own::Own,
-        entropy: Arc<dyn Entropy>,
-        gateway: Gateway,
-        throttle: Arc<Throttle>,
-        seeing: Seeing,
-    ) -> Front {
-        let gateway_config = self.gateway_config();
+    fn front(&self, own: own::Own, entropy: Arc<dyn Entropy>, clock: Arc<SystemClock>) -> Front {
+        let gateway_config = self.gateway();
         if !gateway_config.browsers_keep_cookies() {
             tracing::warn!(
                 "browsers keep the gateway's cookie only over https or below localhost: set `server.public_url`"
@@ -174,20 +127,15 @@ impl Site<'_> {
         let state = ApiState { engine: own.engine.clone(), iam: own.iam.clone(), entropy: entropy.clone() };
         Front::new(Parts {
             names: HostNames::new(&gateway_config),
-            gateway,
+            gateway: Gateway::new(gateway_config, Arc::new(own.engine.clone())),
             api: atelier_api::router(state, self.api()),
             own: own::router(own),
-            throttle,
+            throttle: Throttle::new(self.config.limits.requests_per_second, clock),
             entropy,
-            seeing,
         })
     }
 
-    fn gateway(&self, engine: &Engine) -> Gateway {
-        Gateway::new(self.gateway_config(), Arc::new(engine.clone()))
-    }
-
-    fn gateway_config(&self) -> GatewayConfig {
+    fn gateway(&self) -> GatewayConfig {
         let address = if self.address.ip().is_unspecified() { Vec::new() } else { vec![self.address.to_string()] };
         let port = vec![format!("localhost:{}", self.address.port())];
         GatewayConfig {
@@ -211,20 +159,6 @@ impl Site<'_> {
     }
 }
 
-/// Figures, and spans where somebody wants them.
-fn sight(
-    config: &Config,
-    clock: &Arc<SystemClock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<(Arc<Metrics>, Option<Arc<Tracer>>), Failure> {
-    let runtime = config.runtime.as_str();
-    let metrics = Arc::new(Metrics::new(runtime, clock.now()));
-    let Some(endpoint) = config.seeing.traces_endpoint.clone() else { return Ok((metrics, None)) };
-    let receiver = Receiver { endpoint, headers: config.seeing.traces_headers.clone(), runtime };
-    let tracer = Tracer::start(receiver, metrics.clone(), clock.clone(), entropy.clone());
-    Ok((metrics, Some(tracer.map_err(|e| broken("`traces.endpoint`", e))?)))
-}
-
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         grants: config.lease,
@@ -232,8 +166,31 @@ fn engine_config(config: &Config) -> EngineConfig {
         flavors: config.flavors.clone(),
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
+        disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
         ..EngineConfig::default()
     }
+}
+
+/// A database that was lost is not made anew, and one that is about to be changed by a newer version is backed up.
+async fn before_opening(folder: &DataFolder, master_key: Option<&SecretString>, now: Timestamp) -> Result<(), Failure> {
+    let database = folder.path().join(DATABASE);
+    if !atelier_store_sqlite::is_there(&database) {
+        return folder.refuse_without_database().map_err(of_folder);
+    }
+    let key = folder.path().join(MASTER_KEY);
+    if master_key.is_none() && !key.exists() {
+        return Err(Failure::new(format!(
+            "{} is missing: the secrets in the database are sealed with it",
+            key.display()
+        ))
+        .hint("put it back, set `ATELIER_MASTER_KEY`, or restore a backup with `atelier restore`"));
+    }
+    if atelier_store_sqlite::is_older(&database).await.map_err(|e| broken("the database", e))? {
+        let to = folder.path().join("backups").join(format!("before-upgrade-{}", now.as_millis()));
+        make(folder.path(), &to, master_key, now).await?;
+        tracing::info!(backup = %to.display(), "this version changes the database: backed up to {}", to.display());
+    }
+    Ok(())
 }
 
 fn iam_config(config: &Config) -> IamConfig {
@@ -280,11 +237,14 @@ fn broken(what: &str, error: impl std::fmt::Display) -> Failure {
     Failure::new(format!("{what}: {error}"))
 }
 
-fn of_folder(error: crate::folder::FolderError) -> Failure {
+pub(crate) fn of_folder(error: crate::folder::FolderError) -> Failure {
     use crate::folder::FolderError as E;
     let failure = Failure::new(error.to_string());
     match error {
         E::Held { .. } => failure.hint("stop it first, or name another folder with --data-dir"),
+        E::NoDatabase { .. } => {
+            failure.hint("`atelier restore` puts a backup back; to start with nothing, move the folder away first")
+        }
         E::Newer { .. } => failure.hint("run the newer version of atelier that wrote it"),
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             failure.hint("run as its owner, or name another folder with --data-dir")
@@ -294,7 +254,7 @@ fn of_folder(error: crate::folder::FolderError) -> Failure {
 }
 
 /// The generator of this thread, seeded by the kernel.
-struct ThreadEntropy;
+pub(crate) struct ThreadEntropy;
 
 impl Entropy for ThreadEntropy {
     fn fill(&self, out: &mut [u8]) {

@@ -1,18 +1,24 @@
-//! A notebook's log.
+//! A notebook's log and history.
 
 use atelier_core::Refusal;
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use http::header;
+use serde_json::{Value, json};
 
 use super::super::log_tail::LogTail;
 use super::call::{Call, Refused};
 use super::{Own, streamed};
 
+/// The longest history that is answered at once.
+const MOST_EVENTS: u32 = 1000;
+
 pub(super) fn routes() -> Router<Own> {
-    Router::new().route("/atelier/v1/{project_id}/notebooks/{id}/logs", get(logs))
+    Router::new()
+        .route("/atelier/v1/{project_id}/notebooks/{id}/logs", get(logs))
+        .route("/atelier/v1/{project_id}/notebooks/{id}/events", get(events))
 }
 
 /// The log of the notebook's server, and with `?follow=true` what is added to it.
@@ -27,4 +33,21 @@ async fn logs(State(own): State<Own>, call: Call) -> Result<Response, Refused> {
     let tail = LogTail { file, wanted, is_there: Box::new(move || engine.route(id).is_some()), stop: own.stop };
     let body = streamed(|out| tail.send(out));
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+}
+
+/// What happened to the notebook, oldest first.
+async fn events(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
+    let id = call.notebook()?;
+    let events = own.engine.events(&call.caller, id, None, MOST_EVENTS).await.map_err(call.refused())?;
+    let event = |event: atelier_core::event::NotebookEvent| {
+        json!({
+            "id": event.id.to_string(),
+            "at": event.at.as_millis(),
+            "what": event.what,
+            "actor": event.origin.actor.to_string(),
+            "request_id": event.origin.request_id,
+            "why": event.why,
+        })
+    };
+    Ok(Json(json!({"events": events.into_iter().map(event).collect::<Vec<_>>()})))
 }
