@@ -20,4 +20,8 @@ export BENCH_LAB="$(scripts/venv.sh lab bench/requirements-lab.txt)"
 export BENCH_HUB="$(scripts/venv.sh hub bench/requirements-hub.txt)"
 export BENCH_PROXY="$proxy/node_modules/.bin/configurable-http-proxy"
 export PYTHONDONTWRITEBYTECODE=1
-exec "$(scripts/venv.sh tests tests/requirements.txt)/bin/python" bench/bench.py "$@"
+python="$(scripts/venv.sh tests tests/requirements.txt)/bin/python"
+status=0
+"$python" bench/bench.py "$@" || status=1
+"$python" bench/scale.py || status=1
+exit "$status"

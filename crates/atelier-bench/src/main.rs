@@ -2,18 +2,21 @@
 //!
 //! `bare` answers one fixed JSON document through axum and does nothing else: the most that this machine and this
 //! library can do. `load` keeps a number of HTTP/1.1 connections busy for a time and prints what came back, as one line
-//! of JSON. Both sides of a comparison are measured by the same load in the same run, on the same cores, so their ratio
+//! of JSON. `fill` writes very many notebooks into a data folder, to measure what grows with them. Both sides of a comparison are measured by the same load in the same run, on the same cores, so their ratio
 //! means something where the numbers alone would not.
 #![allow(clippy::print_stdout, reason = "what is measured is printed")]
 
+mod fill;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use axum::routing::get;
 use clap::{Parser, Subcommand};
 use http::{HeaderName, HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +39,9 @@ enum What {
         /// A header to send, as `name: value`.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// A body to send, with POST.
+        #[arg(long)]
+        body: Option<String>,
         /// Connections at a time.
         #[arg(long, default_value_t = 32)]
         connections: usize,
@@ -43,13 +49,28 @@ enum What {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Adds notebooks to a data folder that no server uses, after a first start has made it.
+    Fill {
+        /// The data folder.
+        data_dir: PathBuf,
+        /// How many.
+        #[arg(long)]
+        notebooks: usize,
+        /// How many people share them, the administrator among them.
+        #[arg(long, default_value_t = 1)]
+        owners: usize,
+    },
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Bare => bare().await,
-        What::Load { url, headers, connections, seconds } => load(&url, &headers, connections, seconds).await,
+        What::Load { url, headers, body, connections, seconds } => {
+            let question = Question::new(url, &headers, body)?;
+            load(question, connections, seconds).await
+        }
+        What::Fill { data_dir, notebooks, owners } => fill::fill(&data_dir, notebooks, owners).await,
     }
 }
 
@@ -65,21 +86,50 @@ async fn bare() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn load(url: &Uri, headers: &[String], connections: usize, seconds: u64) -> anyhow::Result<()> {
-    let authority = url.authority().context("the address has no host")?;
-    let address: SocketAddr = tokio::net::lookup_host((authority.host(), authority.port_u16().unwrap_or(80)))
-        .await?
-        .next()
-        .context("the host has no address")?;
-    let mut parsed = vec![(http::header::HOST, HeaderValue::from_str(authority.as_str())?)];
-    for header in headers {
-        let (name, value) = header.split_once(':').context("a header is `name: value`")?;
-        parsed.push((name.trim().parse::<HeaderName>()?, value.trim().parse()?));
+/// What is asked again and again.
+#[derive(Clone)]
+struct Question {
+    url: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Option<Bytes>,
+}
+
+impl Question {
+    fn new(url: Uri, headers: &[String], body: Option<String>) -> anyhow::Result<Self> {
+        let authority = url.authority().context("the address has no host")?;
+        let mut parsed = vec![(http::header::HOST, HeaderValue::from_str(authority.as_str())?)];
+        if body.is_some() {
+            parsed.push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        }
+        for header in headers {
+            let (name, value) = header.split_once(':').context("a header is `name: value`")?;
+            parsed.push((name.trim().parse::<HeaderName>()?, value.trim().parse()?));
+        }
+        Ok(Self { url, headers: parsed, body: body.map(Bytes::from) })
     }
+
+    async fn address(&self) -> anyhow::Result<SocketAddr> {
+        let authority = self.url.authority().context("the address has no host")?;
+        let mut found = tokio::net::lookup_host((authority.host(), authority.port_u16().unwrap_or(80))).await?;
+        found.next().context("the host has no address")
+    }
+
+    fn request(&self) -> anyhow::Result<Request<Full<Bytes>>> {
+        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        let method = if self.body.is_some() { http::Method::POST } else { http::Method::GET };
+        let mut request =
+            Request::builder().method(method).uri(path).body(Full::new(self.body.clone().unwrap_or_default()))?;
+        request.headers_mut().extend(self.headers.iter().cloned());
+        Ok(request)
+    }
+}
+
+async fn load(question: Question, connections: usize, seconds: u64) -> anyhow::Result<()> {
+    let address = question.address().await?;
     let begin = Instant::now() + Duration::from_secs(1);
     let end = begin + Duration::from_secs(seconds);
     let tasks: Vec<_> =
-        (0..connections).map(|_| tokio::spawn(keep_busy(address, url.clone(), parsed.clone(), begin, end))).collect();
+        (0..connections).map(|_| tokio::spawn(keep_busy(address, question.clone(), begin, end))).collect();
     let mut micros = Vec::new();
     for task in tasks {
         micros.extend(task.await??);
@@ -101,26 +151,18 @@ async fn load(url: &Uri, headers: &[String], connections: usize, seconds: u64) -
 }
 
 /// Sends one request after the other; the latencies, in microseconds, of those that began within the time measured.
-async fn keep_busy(
-    address: SocketAddr,
-    url: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    begin: Instant,
-    end: Instant,
-) -> anyhow::Result<Vec<u32>> {
+async fn keep_busy(address: SocketAddr, question: Question, begin: Instant, end: Instant) -> anyhow::Result<Vec<u32>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let path = url.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let mut micros = Vec::new();
     loop {
         let sent = Instant::now();
         if sent >= end {
             return Ok(micros);
         }
-        let mut request = Request::get(&path).body(Empty::<Bytes>::new())?;
-        request.headers_mut().extend(headers.iter().cloned());
+        let request = question.request()?;
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         if !response.status().is_success() {

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atelier_core::clock::Timestamp;
@@ -39,23 +38,12 @@ impl Record {
 
 /// The memory of bad signatures.
 #[derive(Debug, Default)]
-pub(crate) struct Lockout {
-    records: Mutex<HashMap<Suspect, Record>>,
-    refused: AtomicU64,
-}
+pub(crate) struct Lockout(Mutex<HashMap<Suspect, Record>>);
 
 impl Lockout {
     pub(crate) fn is_locked(&self, access: &str, from: IpAddr, now: Timestamp) -> bool {
         let records = self.records();
-        let locked =
-            records.get(&suspect(access, from)).is_some_and(|record| record.bad >= TRIES && !record.is_forgotten(now));
-        self.refused.fetch_add(locked.into(), Ordering::Relaxed);
-        locked
-    }
-
-    /// How often somebody was found locked.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        records.get(&suspect(access, from)).is_some_and(|record| record.bad >= TRIES && !record.is_forgotten(now))
     }
 
     pub(crate) fn bad(&self, access: &str, from: IpAddr, now: Timestamp) {
@@ -78,7 +66,7 @@ impl Lockout {
     }
 
     fn records(&self) -> MutexGuard<'_, HashMap<Suspect, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
