@@ -1,8 +1,9 @@
 //! What every request passes on its way in and every answer on its way out, whatever it asks for.
 //!
-//! In: a request id of our own (one that a client brings is only logged: it must not be able to forge another's) on a
-//! docket, unless the request brings one from further out, a span for the log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the
-//! headers that every answer has, and an answer also when a handler panicked.
+//! In: a request id (the one that the server's front has given it, else a new one; what a client calls it is only logged:
+//! it must not be able to forge another's) on a docket, unless the request brings one from further out, a span for the
+//! log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the headers that every answer
+//! has, and an answer also when a handler panicked.
 //!
 //! The log has the path, never the query string: tokens travel in query strings.
 
@@ -30,9 +31,9 @@ use crate::target;
 /// The header that names a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of the request under way.
+/// The id of the request under way, among its extensions.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) Arc<str>);
+pub struct RequestId(pub Arc<str>);
 
 /// The request target as it was sent: signatures are computed over it.
 #[derive(Clone, Debug)]
@@ -71,7 +72,8 @@ impl Door {
     }
 
     fn docket(&self, request: &mut Request) -> (Arc<Docket>, Span) {
-        let docket = Docket::new(self.new_id());
+        let given = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+        let docket = Docket::new(given.unwrap_or_else(|| self.new_id()));
         request.extensions_mut().insert(docket.clone());
         let span = tracing::info_span!("request", request_id = %docket.request_id(), method = %request.method(),
             path = request.uri().path());

@@ -32,6 +32,8 @@ mod v1;
 
 use std::sync::Arc;
 
+pub use crate::door::RequestId;
+
 use atelier_core::Entropy;
 use atelier_core::id::NotebookId;
 use atelier_engine::Engine;

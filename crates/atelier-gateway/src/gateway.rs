@@ -131,7 +131,7 @@ impl Gateway {
     /// Sends a browser to the same address without the token, with a cookie instead. The address is absolute, since a
     /// path that begins with two slashes would lead to another host.
     fn without_token(&self, visit: &Visit, session: Session) -> Response<Body> {
-        let scheme = self.inner.config.public_url.scheme;
+        let scheme = visit.scheme.unwrap_or(self.inner.config.public_url.scheme);
         let origin = visit.host.as_ref().map(|host| format!("{scheme}://{host}"));
         let origin = origin.unwrap_or_else(|| self.inner.config.notebook_origin(visit.id));
         let mut response = Response::new(Body::empty());
@@ -191,7 +191,7 @@ impl Gateway {
         let up = Up {
             visit,
             route: &admitted.route,
-            scheme: self.inner.config.public_url.scheme,
+            scheme: visit.scheme.unwrap_or(self.inner.config.public_url.scheme),
             from: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip()),
             own_origin: origin::is_own(&parts, visit, &self.inner.config),
         };

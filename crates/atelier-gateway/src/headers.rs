@@ -93,11 +93,17 @@ fn drop_proofs(headers: &mut HeaderMap, form: Form) {
         Form::Host => headers.get_all(header::COOKIE).iter().filter_map(without_session).collect(),
         Form::Path => Vec::new(),
     };
-    replace(headers, &header::COOKIE, cookies);
+    replace(headers, &header::COOKIE, joined(&cookies).into_iter().collect());
     // A program's page, or a browser that was sent here from one, may name an address with a token in it.
     if headers.get(header::REFERER).is_some_and(|r| contains(r.as_bytes(), b"token=")) {
         headers.remove(header::REFERER);
     }
+}
+
+/// All cookies in one header: HTTP/2 may send each by itself, HTTP/1.1 must not (RFC 9113, 8.2.3).
+fn joined(cookies: &[HeaderValue]) -> Option<HeaderValue> {
+    let all = cookies.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    (!all.is_empty()).then(|| HeaderValue::from_bytes(&all).ok()).flatten()
 }
 
 /// A `Cookie` header without the gateway's own; `None` when nothing is left.

@@ -52,7 +52,9 @@ pub(crate) fn is_own(parts: &Parts, visit: &Visit, config: &GatewayConfig) -> bo
     let at_host = |scheme: Scheme| visit.host.as_ref().is_some_and(|host| origin == format!("{scheme}://{host}"));
     match visit.form {
         // Cookies are at stake, so the scheme counts too.
-        Form::Host => at_host(config.public_url.scheme) || origin == config.notebook_origin(visit.id),
+        Form::Host => {
+            at_host(visit.scheme.unwrap_or(config.public_url.scheme)) || origin == config.notebook_origin(visit.id)
+        }
         // Programs name what they connected to, which need not be what is public.
         Form::Path => at_host(Scheme::Http) || at_host(Scheme::Https),
     }

@@ -4,6 +4,7 @@ use atelier_core::id::NotebookId;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 
+use crate::config::Scheme;
 use crate::credential::Shown;
 use crate::{host, query};
 
@@ -26,6 +27,9 @@ pub(crate) struct Visit {
     pub(crate) id: NotebookId,
     /// The host as the visitor named it, with its port.
     pub(crate) host: Option<String>,
+    /// How the visitor speaks, where the server knows it (it ends TLS, or a trusted proxy says so): among the request's
+    /// extensions.
+    pub(crate) scheme: Option<Scheme>,
     /// What the path form puts before the notebook's own path, as the visitor wrote it; empty in the host form.
     pub(crate) prefix: String,
     /// The notebook's own path, byte for byte: dot segments and encoded slashes are the notebook server's business.
@@ -71,6 +75,7 @@ impl Visit {
             form,
             id,
             host: host::requested(&parts.headers, &parts.uri).map(str::to_ascii_lowercase),
+            scheme: parts.extensions.get().copied(),
             prefix: prefix.into(),
             path: if path.is_empty() { "/".into() } else { path.into() },
             query: split.rest,

@@ -62,7 +62,7 @@ async fn up_goes_the_secret_and_no_proof_of_the_visitors() {
         ("authorization", format!("token {SECRET}").as_str()),
         ("host", "localhost"),
         ("origin", "http://localhost"),
-        ("cookie", "a=b; c=\"d\" | e=f"),
+        ("cookie", "a=b; c=\"d\"; e=f"),
         ("x-kept", "1"),
         ("x-forwarded-host", &host(ID)),
         ("x-forwarded-proto", "http"),

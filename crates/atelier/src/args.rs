@@ -131,6 +131,9 @@ pub(crate) struct Connection {
     /// The data folder whose admin.json is used
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
+    /// Certificates of CAs to trust besides the usual ones (PEM)
+    #[arg(long, env = "ATELIER_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

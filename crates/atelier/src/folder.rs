@@ -18,6 +18,7 @@ use atelier_core::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::backup::{DATABASE, MASTER_KEY};
+use crate::client::Reach;
 use crate::config::FILE_NAME;
 use crate::times;
 
@@ -26,7 +27,7 @@ pub(crate) const LAYOUT: u32 = 1;
 /// What may lie in a folder that has no layout yet.
 const BEFORE_LAYOUT: [&str; 3] = [LOCK, FILE_NAME, "layout.new"];
 /// What lies in a folder before its database is made for the first time, the file that becomes it included.
-const BEFORE_DATABASE: [&str; 4] = ["layout", MASTER_KEY, DATABASE, "backups"];
+const BEFORE_DATABASE: [&str; 5] = ["layout", MASTER_KEY, DATABASE, "backups", "tls"];
 const LOCK: &str = "lock";
 
 /// Why a data folder cannot be used.
@@ -87,8 +88,8 @@ pub(crate) struct Holder {
     pub pid: Option<i32>,
     /// Since when, in milliseconds, if it wrote it down.
     pub since: Option<i64>,
-    /// Where clients on this machine reach it, as soon as they do.
-    pub url: Option<String>,
+    /// How clients on this machine reach it, as soon as they do.
+    pub(crate) reach: Option<Reach>,
 }
 
 impl std::fmt::Display for Holder {
@@ -120,8 +121,10 @@ impl DataFolder {
     }
 
     /// Writes down, for [`DataFolder::holder`], where the holder can be reached.
-    pub(crate) fn announce(&mut self, url: &str) -> Result<(), FolderError> {
-        writeln!(self.lock, "url {url}").map_err(|e| failed(&self.path.join(LOCK), e))
+    pub(crate) fn announce(&mut self, reach: &Reach) -> Result<(), FolderError> {
+        // One write, so that nobody reads a half; the root of trust stands in the folder.
+        let at = reach.at.map(|at| format!("at {at}\n")).unwrap_or_default();
+        self.lock.write_all(format!("{at}url {}\n", reach.url).as_bytes()).map_err(|e| failed(&self.path.join(LOCK), e))
     }
 
     /// For a folder without a database: goes on only when none was ever there.
@@ -213,7 +216,11 @@ fn read_holder(file: &mut File) -> Holder {
     Holder {
         pid: field("pid ").and_then(|pid| pid.parse().ok()),
         since: field("since ").and_then(|since| since.parse().ok()),
-        url: field("url ").map(str::to_owned),
+        reach: field("url ").map(|url| Reach {
+            url: url.to_owned(),
+            at: field("at ").and_then(|at| at.parse().ok()),
+            ca_certificate: None,
+        }),
     }
 }
 
@@ -288,9 +295,10 @@ mod tests {
         let told = DataFolder::open(&path, 4712, NOW).unwrap_err().to_string();
         assert!(told.ends_with("used by another server: process 4711, since 2023-06-25 01:27:32 UTC"), "{told}");
         let holder = DataFolder::holder(&path).unwrap().unwrap();
-        assert_eq!((holder.pid, holder.since, holder.url), (Some(4711), Some(NOW.as_millis()), None));
-        first.announce("http://127.0.0.1:1").unwrap();
-        assert_eq!(DataFolder::holder(&path).unwrap().unwrap().url.as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!((holder.pid, holder.since, holder.reach), (Some(4711), Some(NOW.as_millis()), None));
+        let reach = Reach { url: "https://a.example:1".into(), at: Some([127, 0, 0, 1].into()), ca_certificate: None };
+        first.announce(&reach).unwrap();
+        assert_eq!(DataFolder::holder(&path).unwrap().unwrap().reach, Some(reach));
         drop(first);
         assert_eq!(DataFolder::holder(&path).unwrap(), None);
         DataFolder::open(&path, 4712, NOW).unwrap();

@@ -8,6 +8,7 @@
 
 mod args;
 mod backup;
+mod certificate;
 mod client;
 mod commands;
 mod config;

@@ -1,5 +1,6 @@
 //! The client of the API that the command line is.
 
+pub(crate) mod reach;
 pub(crate) mod target;
 pub(crate) mod tokens;
 pub(crate) mod transport;
@@ -9,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+pub(crate) use self::reach::Reach;
 use self::target::{Clues, Password, Proof};
 use self::tokens::{Kept, ScopedToken};
 use self::transport::Transport;
@@ -43,10 +45,11 @@ impl Client {
     pub(crate) async fn connect_at(
         connection: &Connection,
         surroundings: &Surroundings,
-        endpoint: Option<&str>,
+        better: Option<&Reach>,
     ) -> Result<Self, Failure> {
         let target = Clues::gather(connection, surroundings)?.choose()?;
-        let transport = Transport::to(endpoint.unwrap_or(&target.endpoint))?;
+        let better = better.map(|better| better.clone().trusting(target.reach.ca_certificate.as_deref()));
+        let transport = Transport::to(&better.unwrap_or(target.reach))?;
         match target.proof {
             Proof::Token(text, Some(project_id)) => {
                 let token = ScopedToken { text, project_id, expires_at: i64::MAX };

@@ -8,6 +8,7 @@ use std::path::Path;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::reach::{Reach, read_roots};
 use crate::args::Connection;
 use crate::failure::Failure;
 use crate::places::Surroundings;
@@ -24,8 +25,8 @@ pub(crate) const ADMIN_FILE: &str = "admin.json";
 /// A server and a proof.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// The server's address, without a slash at its end.
-    pub endpoint: String,
+    /// How the server is reached.
+    pub(crate) reach: Reach,
     /// What shows who we are.
     pub proof: Proof,
 }
@@ -70,6 +71,9 @@ pub(crate) struct Remembered {
     pub token: String,
     /// When it expires, in milliseconds since 1970 UTC.
     pub expires_at: i64,
+    /// The roots that were trusted besides the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_certificate: Option<String>,
 }
 
 /// What admin.json holds, as far as the command line needs it.
@@ -80,6 +84,7 @@ pub(crate) struct Administrator {
     user_name: String,
     password: SecretString,
     project_name: String,
+    ca_certificate: Option<String>,
 }
 
 /// Everything that a choice depends on.
@@ -87,6 +92,8 @@ pub(crate) struct Administrator {
 pub(crate) struct Clues {
     /// Flags and the environment.
     pub connection: Connection,
+    /// What `--ca-file` or `ATELIER_CA_FILE` holds.
+    pub(crate) roots: Option<String>,
     /// `ATELIER_PASSWORD`.
     pub password: Option<SecretString>,
     /// The last `atelier login`.
@@ -107,16 +114,33 @@ impl Clues {
             Err(_) if connection.data_dir.is_none() => None,
             Err(failure) => return Err(failure),
         };
+        let ca_file = connection.ca_file.clone().or_else(|| surroundings.variable("ATELIER_CA_FILE").map(Into::into));
         Ok(Self {
             connection: connection.clone(),
+            roots: ca_file.as_deref().map(read_roots).transpose()?,
             password: surroundings.variable("ATELIER_PASSWORD").map(SecretString::from),
             remembered: read_json(&surroundings.config_dir().join(LOGIN_FILE))?,
             administrator,
         })
     }
 
-    /// The server to speak to, when only its address matters.
-    pub(crate) fn endpoint(&self) -> String {
+    /// The server to speak to, when it does not matter who we are.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach_of(&self.endpoint())
+    }
+
+    /// The way to this server. What was once trusted for one server is not trusted for another.
+    fn reach_of(&self, endpoint: &str) -> Reach {
+        let reach = Reach::to(endpoint).trusting(self.roots.as_deref());
+        let known = |of: &str, roots: &Option<String>| {
+            roots.clone().filter(|_| of.trim_end_matches('/') == endpoint.trim_end_matches('/'))
+        };
+        let login = self.remembered.as_ref().and_then(|login| known(&login.endpoint, &login.ca_certificate));
+        let admin = self.administrator.as_ref().and_then(|admin| known(&admin.endpoint, &admin.ca_certificate));
+        reach.trusting(login.as_deref()).trusting(admin.as_deref())
+    }
+
+    fn endpoint(&self) -> String {
         let known = self.remembered.as_ref().map(|login| &login.endpoint);
         let known = known.or(self.administrator.as_ref().map(|admin| &admin.endpoint));
         let endpoint = self.connection.endpoint.as_ref().or(known).map_or(DEFAULT_ENDPOINT, String::as_str);
@@ -130,7 +154,7 @@ impl Clues {
 
     /// Chooses the server and the proof.
     pub(crate) fn choose(&self) -> Result<Target, Failure> {
-        let target = |endpoint: String, proof| Ok(Target { endpoint, proof });
+        let target = |endpoint: String, proof| Ok(Target { reach: self.reach_of(&endpoint), proof });
         if let Some(token) = &self.connection.token {
             return target(self.endpoint(), Proof::Token(token.clone().into(), None));
         }
@@ -207,6 +231,7 @@ mod tests {
             project_id: "p".into(),
             token: "remembered-token".into(),
             expires_at: 0,
+            ca_certificate: Some("of-far".into()),
         }
     }
 
@@ -228,7 +253,7 @@ mod tests {
             Proof::Token(token, _) => token.expose_secret().to_owned(),
             Proof::Password(password) => password.password.expose_secret().to_owned(),
         };
-        (target.endpoint, secret)
+        (target.reach.url, secret)
     }
 
     #[test]
@@ -252,6 +277,19 @@ mod tests {
         clues.connection.endpoint = Some("http://other.example".into());
         let told = clues.choose().unwrap_err().to_string();
         assert!(told.starts_with("no credentials for http://other.example\nhint: "), "{told}");
+    }
+
+    #[test]
+    fn a_root_is_trusted_for_its_own_server_only() {
+        let mut clues = clues();
+        let trusted = |clues: &Clues| clues.reach().ca_certificate.unwrap_or_default();
+        assert_eq!(trusted(&clues), "of-far\n");
+        clues.connection.endpoint = Some("https://other.example".into());
+        assert_eq!(trusted(&clues), "");
+        clues.roots = Some("named".into());
+        assert_eq!(trusted(&clues), "named\n");
+        clues.connection.endpoint = Some("https://far.example/".into());
+        assert_eq!(trusted(&clues), "named\nof-far\n");
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub(crate) fn remembered(endpoint: &str, password: &Password, token: &ScopedToke
         project_id: token.project_id.clone(),
         token: token.text.expose_secret().to_owned(),
         expires_at: token.expires_at,
+        ca_certificate: None,
     }
 }
 

@@ -7,6 +7,7 @@ use atelier_wire::identity::IdentityError;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use super::reach::Reach;
 use crate::failure::Failure;
 
 /// How often a request is repeated that the server refused because there were too many.
@@ -22,8 +23,9 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// A way to the server at `endpoint`.
-    pub(crate) fn to(endpoint: &str) -> Result<Self, Failure> {
+    /// A way to a server.
+    pub(crate) fn to(reach: &Reach) -> Result<Self, Failure> {
+        let endpoint = &reach.url;
         let url: reqwest::Url = endpoint.parse().map_err(|_| {
             Failure::new(format!("`{endpoint}` is no address of a server, such as http://127.0.0.1:8080"))
         })?;
@@ -32,7 +34,12 @@ impl Transport {
             .connect_timeout(Duration::from_secs(10))
             // A redirect would carry the token to another place.
             .redirect(reqwest::redirect::Policy::none());
-        let builder = if is_this_machine(&url) { builder.no_proxy() } else { builder };
+        let builder = match (reach.at, url.host_str()) {
+            (Some(at), Some(host)) => builder.resolve(host, (at, 0).into()).no_proxy(),
+            _ if is_this_machine(&url) => builder.no_proxy(),
+            _ => builder,
+        };
+        let builder = roots(reach)?.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
         let http = builder.build().map_err(|e| Failure::new(format!("no HTTP client can be made: {}", causes(&e))))?;
         Ok(Self { http, endpoint: endpoint.trim_end_matches('/').to_owned() })
     }
@@ -74,12 +81,24 @@ impl Transport {
 
     /// Why there was no answer, or no whole one.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let failure = Failure::new(format!("{} cannot be reached: {}", self.endpoint, causes(error)));
+        let causes = causes(error);
+        let failure = Failure::new(format!("{} cannot be reached: {causes}", self.endpoint));
+        if causes.contains("invalid peer certificate") {
+            return failure.hint("name the CA to trust with --ca-file or ATELIER_CA_FILE; see docs/tls.md");
+        }
         if error.is_connect() {
             return failure.hint("does the server run? `atelier up` or `atelier serve` starts one");
         }
         failure
     }
+}
+
+/// What is trusted besides the usual roots.
+fn roots(reach: &Reach) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let Some(pem) = &reach.ca_certificate else { return Ok(Vec::new()) };
+    let unreadable = || Failure::new("the certificates to trust must be in PEM");
+    let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| unreadable())?;
+    if roots.is_empty() { Err(unreadable()) } else { Ok(roots) }
 }
 
 fn is_this_machine(url: &reqwest::Url) -> bool {
@@ -160,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said_so() {
-        let told = Transport::to("not an address").unwrap_err().to_string();
+        let told = Transport::to(&Reach::to("not an address")).unwrap_err().to_string();
         assert!(told.contains("such as http://127.0.0.1:8080"), "{told}");
     }
 }

@@ -15,7 +15,7 @@ use super::notebook::{Wish, ask_start, make};
 use super::serve::{Ended, listening, master_key};
 use super::{Context, configuration, lookup, open, record, wait};
 use crate::args::{Connection, Settings};
-use crate::client::Client;
+use crate::client::{Client, Reach};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::folder::DataFolder;
@@ -45,10 +45,10 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
     if !context.printer.is_quiet() {
         listening(&server);
     }
-    let (stop, endpoint) = (server.stop(), server.local_url());
+    let (stop, reach) = (server.stop(), server.reach());
     let running = tokio::spawn(server.run());
     let shown = tokio::select! {
-        shown = show_hello(context, &data_dir, &endpoint) => shown,
+        shown = show_hello(context, &data_dir, &reach) => shown,
         () = ended.wait() => Err(Failure::new("interrupted before `hello` was ready").hint("`atelier up` goes on where it ended")),
     };
     if shown.is_ok() {
@@ -65,8 +65,8 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
     Ok(())
 }
 
-async fn show_hello(context: &Context, data_dir: &Path, endpoint: &str) -> Result<(), Failure> {
-    let client = connect(context, data_dir, endpoint).await?;
+async fn show_hello(context: &Context, data_dir: &Path, reach: &Reach) -> Result<(), Failure> {
+    let client = connect(context, data_dir, reach).await?;
     let address = bring_up(context, &client).await?;
     context.printer.line(&address)
 }
@@ -84,9 +84,9 @@ pub(crate) async fn down(context: &Context, settings: &Settings) -> Result<(), F
     }
     logging::start(&config);
     let server = Server::open(config, master_key(context), Announce::No).await?;
-    let (stop, endpoint) = (server.stop(), server.local_url());
+    let (stop, reach) = (server.stop(), server.reach());
     let running = tokio::spawn(server.run());
-    let taken = async { take_down(context, &connect(context, &data_dir, &endpoint).await?).await }.await;
+    let taken = async { take_down(context, &connect(context, &data_dir, &reach).await?).await }.await;
     stop.cancel();
     running.await.map_err(|e| Failure::new(format!("the server broke: {e}")))?;
     taken
@@ -108,19 +108,19 @@ async fn running_server(context: &Context, data_dir: &Path) -> Result<Option<Cli
     for _ in 0..LOOKS {
         let holder = DataFolder::holder(data_dir).map_err(|e| Failure::new(e.to_string()))?;
         let Some(holder) = holder else { return Ok(None) };
-        if let Some(url) = &holder.url {
-            context.printer.say(&format!("using the server at {url} ({holder})"));
-            return connect(context, data_dir, url).await.map(Some);
+        if let Some(reach) = &holder.reach {
+            context.printer.say(&format!("using the server at {} ({holder})", reach.url));
+            return connect(context, data_dir, reach).await.map(Some);
         }
         tokio::time::sleep(PAUSE).await;
     }
     Err(Failure::new(format!("the server that uses {} does not come up", data_dir.display())))
 }
 
-/// A client for the server on this data folder, which listens at `endpoint`.
-async fn connect(context: &Context, data_dir: &Path, endpoint: &str) -> Result<Client, Failure> {
+/// A client for the server on this data folder.
+async fn connect(context: &Context, data_dir: &Path, reach: &Reach) -> Result<Client, Failure> {
     let connection = Connection { data_dir: Some(PathBuf::from(data_dir)), ..Connection::default() };
-    Client::connect_at(&connection, &context.surroundings, Some(endpoint)).await
+    Client::connect_at(&connection, &context.surroundings, Some(reach)).await
 }
 
 /// Makes, starts or just finds `hello`; its address.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use crate::args::{Connection, Login};
 use crate::client::Client;
-use crate::client::target::{Clues, LOGIN_FILE, Password};
+use crate::client::target::{Clues, LOGIN_FILE, Password, Remembered};
 use crate::client::tokens::{earn, remembered, write_remembered};
 use crate::client::transport::Transport;
 use crate::failure::Failure;
@@ -18,8 +18,9 @@ use crate::times;
 /// Logs in and remembers the token, not the password.
 pub(crate) async fn login(context: &Context, args: Login) -> Result<(), Failure> {
     let clues = Clues::gather(&args.connection, &context.surroundings)?;
-    let endpoint = clues.endpoint();
-    let transport = Transport::to(&endpoint)?;
+    let reach = clues.reach();
+    let endpoint = reach.url.clone();
+    let transport = Transport::to(&reach)?;
     let user_name = match args.connection.user.clone() {
         Some(name) => name,
         None => asked(&format!("User at {endpoint}: "))?,
@@ -33,8 +34,8 @@ pub(crate) async fn login(context: &Context, args: Login) -> Result<(), Failure>
     let password = Password { user_name, domain_name: clues.domain(), password, project_name };
     let token = earn(&transport, &password).await?;
     let path = context.surroundings.config_dir().join(LOGIN_FILE);
-    write_remembered(&path, &remembered(&endpoint, &password, &token))
-        .map_err(|e| Failure::new(format!("{} cannot be written: {e}", path.display())))?;
+    let login = Remembered { ca_certificate: reach.ca_certificate, ..remembered(&endpoint, &password, &token) };
+    write_remembered(&path, &login).map_err(|e| Failure::new(format!("{} cannot be written: {e}", path.display())))?;
     let until = times::point(token.expires_at);
     context.printer.say(&format!("logged in to {endpoint} as {} until {until}", password.user_name));
     Ok(())

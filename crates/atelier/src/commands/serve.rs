@@ -1,9 +1,11 @@
 //! `atelier serve`.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::{Context, configuration};
 use crate::args::Settings;
@@ -18,12 +20,25 @@ pub(crate) async fn run(context: &Context, settings: &Settings) -> Result<(), Fa
     let mut ended = Ended::new()?;
     let server = Server::open(config, master_key(context), Announce::Yes).await?;
     let stop = server.stop();
+    reload_when_asked(server.reload())?;
     listening(&server);
     tokio::spawn(async move {
         ended.wait().await;
         stop.cancel();
     });
     server.run().await;
+    Ok(())
+}
+
+/// Looks at the certificates again at every SIGHUP.
+fn reload_when_asked(reload: Arc<Notify>) -> Result<(), Failure> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|e| no_signals(&e))?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP: looking at the certificates");
+            reload.notify_one();
+        }
+    });
     Ok(())
 }
 
@@ -38,6 +53,10 @@ pub(crate) fn listening(server: &Server) {
     let _ = writeln!(std::io::stderr().lock(), "listening on {}", server.local_url());
 }
 
+fn no_signals(error: &std::io::Error) -> Failure {
+    Failure::new(format!("signals cannot be received: {error}"))
+}
+
 /// The signals that end a server.
 pub(crate) struct Ended {
     terminate: Signal,
@@ -47,7 +66,7 @@ pub(crate) struct Ended {
 impl Ended {
     /// Listens for them from now on.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|e| Failure::new(format!("signals cannot be received: {e}")));
+        let listen = |kind| signal(kind).map_err(|e| no_signals(&e));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -7,6 +7,7 @@
 mod flavors;
 mod kinds;
 mod layer;
+mod network;
 mod reader;
 mod sections;
 
@@ -17,8 +18,9 @@ use atelier_core::lease::GrantRange;
 use atelier_runtime::RuntimeKind;
 
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
+pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
-pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, Retention, Server};
+pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls};
 
 use self::reader::Reader;
 
@@ -32,6 +34,8 @@ pub(crate) const FILE_NAME: &str = "atelier.toml";
 pub(crate) struct Config {
     /// Where the server lives and listens, and how it logs.
     pub server: Server,
+    /// How the door is secured.
+    pub(crate) tls: Tls,
     /// The domain under which notebooks have host names.
     pub domain: String,
     /// Which runtime makes instances.
@@ -92,6 +96,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
     let mut reader = Reader::over([places.base.clone(), file, environment, places.flags.clone()]);
     let config = Config {
         server: sections::server(&mut reader, &places.default_data_dir),
+        tls: sections::tls(&mut reader),
         domain: reader.read("gateway.domain", "localhost".into(), "a host name in lower case", kinds::host_name),
         runtime: sections::runtime(&mut reader),
         local: sections::local(&mut reader, &places.default_cache_dir),

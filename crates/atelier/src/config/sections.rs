@@ -10,6 +10,7 @@ use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
 use atelier_runtime::RuntimeKind;
 
 use super::kinds;
+use super::network::Network;
 use super::reader::Reader;
 
 /// `[server]`
@@ -21,6 +22,10 @@ pub(crate) struct Server {
     pub listen: SocketAddr,
     /// What clients are told to use, when it is not what is listened on.
     pub public_url: Option<String>,
+    /// The proxies whose word about a client is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// The headers in which they give it.
+    pub(crate) proxy_header: ProxyHeader,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, as a filter of `tracing`.
@@ -36,6 +41,32 @@ pub(crate) enum LogFormat {
     Text,
     /// For machines: one JSON object in a line.
     Json,
+}
+
+/// The headers in which proxies say for whom they ask. One kind only is read: a proxy writes one and passes the other on
+/// as the client wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyHeader {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// The door speaks plain HTTP.
+    Off,
+    /// With this certificate, and the key that belongs to it.
+    Files {
+        /// The certificate, and those between it and a root.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// With certificates of a CA that is made in the data folder.
+    SelfMade,
 }
 
 /// `[local]`
@@ -126,6 +157,18 @@ pub(super) fn server(reader: &mut Reader, default_data_dir: &Path) -> Server {
             "`http://` or `https://` and a host, with a port or without, such as https://atelier.example.com",
             |raw| kinds::base_url(raw).map(Some),
         ),
+        trusted_proxies: reader.read(
+            "server.trusted_proxies",
+            Vec::new(),
+            "a list of addresses and networks such as 127.0.0.1, 10.0.0.0/8 or fd00::/8",
+            kinds::list(kinds::parsed),
+        ),
+        proxy_header: reader.read(
+            "server.proxy_header",
+            ProxyHeader::XForwarded,
+            "`x-forwarded` or `forwarded`",
+            kinds::word(&[("x-forwarded", ProxyHeader::XForwarded), ("forwarded", ProxyHeader::Forwarded)]),
+        ),
         log_format: reader.read(
             "server.log_format",
             LogFormat::Text,
@@ -144,6 +187,34 @@ pub(super) fn server(reader: &mut Reader, default_data_dir: &Path) -> Server {
             "a whole number of MiB, 0 to 1000000000",
             kinds::integer(0..=1_000_000_000),
         ),
+    }
+}
+
+/// What `tls.certificate` says in place of a file.
+const SELF_MADE: &str = "self-made";
+
+pub(super) fn tls(reader: &mut Reader) -> Tls {
+    let certificate = reader.read("tls.certificate", None, "an absolute path, or `self-made`", |raw| {
+        let own = kinds::text(raw).filter(|text| text == SELF_MADE).map(PathBuf::from);
+        own.or_else(|| kinds::path(raw)).map(Some)
+    });
+    let key = reader.read("tls.key", None, "an absolute path", |raw| kinds::path(raw).map(Some));
+    match (certificate, key) {
+        (None, None) => Tls::Off,
+        (Some(certificate), None) if certificate.as_os_str() == SELF_MADE => Tls::SelfMade,
+        (Some(certificate), Some(key)) if certificate.as_os_str() != SELF_MADE => Tls::Files { certificate, key },
+        (Some(_), Some(_)) => {
+            reader.blame(&["tls.key"], format!("`tls.key` must not be set when `tls.certificate` is `{SELF_MADE}`"));
+            Tls::Off
+        }
+        // Both were written, and one of them is wrong in itself: that has been said.
+        _ if reader.source_of("tls.certificate").is_some() && reader.source_of("tls.key").is_some() => Tls::Off,
+        _ => {
+            let message =
+                format!("`tls.certificate` and `tls.key` need one another, unless the former is `{SELF_MADE}`");
+            reader.blame(&["tls.certificate", "tls.key"], message);
+            Tls::Off
+        }
     }
 }
 

@@ -21,6 +21,7 @@ fn with_file(folder: &tempfile::TempDir, text: &str) -> Places {
 fn known_keys() -> Vec<String> {
     let mut reader = Reader::default();
     sections::server(&mut reader, Path::new("/d"));
+    sections::tls(&mut reader);
     sections::runtime(&mut reader);
     sections::local(&mut reader, Path::new("/c"));
     sections::image(&mut reader);
@@ -127,6 +128,10 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_SERVER__DATA_DIR", "/x"),
         ("ATELIER_SERVER__LISTEN", "[::1]:9"),
         ("ATELIER_SERVER__PUBLIC_URL", "https://a.example"),
+        ("ATELIER_SERVER__TRUSTED_PROXIES", "127.0.0.1,fd00::/8"),
+        ("ATELIER_SERVER__PROXY_HEADER", "forwarded"),
+        ("ATELIER_TLS__CERTIFICATE", "/c.pem"),
+        ("ATELIER_TLS__KEY", "/k.pem"),
         ("ATELIER_SERVER__LOG_FORMAT", "json"),
         ("ATELIER_SERVER__LOG_LEVEL", "warn,atelier_engine=debug"),
         ("ATELIER_GATEWAY__DOMAIN", "nb.example"),
@@ -197,5 +202,23 @@ fn a_level_that_is_none_is_refused_and_a_filter_is_taken() {
     for (level, fits) in [("info", true), ("infos", false), ("warn,atelier_api=trace", true), ("", false)] {
         let loaded = load(&with_environment(&[("ATELIER_SERVER__LOG_LEVEL", level)]));
         assert_eq!(loaded.is_ok(), fits, "{level}");
+    }
+}
+
+#[test]
+fn tls_has_a_certificate_with_its_key_or_makes_both() {
+    let tls = |variables: &[(&str, &str)]| load(&with_environment(variables)).map(|config| config.tls);
+    let (certificate, key) = ("ATELIER_TLS__CERTIFICATE", "ATELIER_TLS__KEY");
+    assert_eq!(tls(&[]).unwrap(), Tls::Off);
+    assert_eq!(tls(&[(certificate, "self-made")]).unwrap(), Tls::SelfMade);
+    let files = Tls::Files { certificate: "/c".into(), key: "/k".into() };
+    assert_eq!(tls(&[(certificate, "/c"), (key, "/k")]).unwrap(), files);
+    for wrong in [
+        &[(certificate, "/c")][..],
+        &[(key, "/k")],
+        &[(certificate, "self-made"), (key, "/k")],
+        &[(certificate, "c"), (key, "/k")],
+    ] {
+        assert_eq!(tls(wrong).unwrap_err().len(), 1, "{wrong:?}");
     }
 }

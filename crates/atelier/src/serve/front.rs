@@ -4,7 +4,7 @@
 //! has led a browser here (DNS rebinding). Then the path: `/notebook/…` is the gateway's, `/atelier/…` is what only
 //! Atelier has, everything else is the API's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use atelier_core::{Code, Entropy, Refusal};
@@ -14,9 +14,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use tower::ServiceExt as _;
 
+pub(super) use atelier_api::RequestId;
+
+use super::proxies::Proxies;
 use super::throttle::Throttle;
 
 /// The header that names a request.
@@ -27,11 +30,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) struct Ends {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    /// Whether TLS is spoken between them.
+    pub(super) secure: bool,
 }
-
-/// The id of the request under way.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) Arc<str>);
 
 /// What stands behind the front.
 pub(super) struct Parts {
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub(super) api: Router,
     pub(super) own: Router,
     pub(super) throttle: Throttle,
+    pub(super) proxies: Proxies,
     pub(super) entropy: Arc<dyn Entropy>,
 }
 
@@ -56,36 +58,51 @@ impl Front {
     }
 
     pub(super) async fn answer(&self, mut request: Request<Body>, ends: Ends) -> Response {
-        request.extensions_mut().insert(ConnectInfo(ends.peer));
+        let origin = self.parts.proxies.origin(request.headers(), ends);
+        let id: Arc<str> = origin.request_id.map_or_else(|| self.new_id(), Arc::from);
+        name_host(&mut request, origin.host.as_deref());
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(origin.client));
+        extensions.insert(RequestId(id.clone()));
+        if let Some(scheme) = origin.scheme {
+            extensions.insert(scheme);
+        }
         let mut response = match self.host(&request, ends) {
-            Host::Unknown => self.misdirected(),
-            Host::Notebook(id) => self.parts.gateway.handle(request, Form::Host, id).await,
-            Host::Api => self.by_path(request, ends).await,
+            Host::Unknown => misdirected(&id),
+            Host::Notebook(notebook) => {
+                set_id(request.headers_mut(), &id);
+                self.parts.gateway.handle(request, Form::Host, notebook).await
+            }
+            Host::Api => self.by_path(request, origin.client.ip(), &id).await,
         };
-        // Those that know the id already have it in their log lines; the others get one here.
+        // A notebook's server may name its answer itself.
         if !response.headers().contains_key(&REQUEST_ID) {
-            set_id(response.headers_mut(), &self.new_id());
+            set_id(response.headers_mut(), &id);
         }
         response
     }
 
-    async fn by_path(&self, mut request: Request<Body>, ends: Ends) -> Response {
+    async fn by_path(&self, mut request: Request<Body>, client: IpAddr, id: &str) -> Response {
         let path = request.uri().path();
         if path == "/notebook" || path.starts_with("/notebook/") {
+            set_id(request.headers_mut(), id);
             return sent(&self.notebooks, request).await;
         }
-        if !self.parts.throttle.admits(request.headers(), ends.peer.ip()) {
-            return self.throttled();
+        if !self.parts.throttle.admits(request.headers(), client) {
+            return self.throttled(id);
         }
         if request.uri().path().starts_with("/atelier/") {
-            let id = self.new_id();
-            request.extensions_mut().insert(RequestId(id.clone()));
             let mut response = sent(&self.parts.own, request).await;
-            set_id(response.headers_mut(), &id);
+            set_id(response.headers_mut(), id);
             close(response.headers_mut());
             return response;
         }
         sent(&self.parts.api, request).await
+    }
+
+    /// The answer to a request that goes no further than the door.
+    pub(super) fn refuse(&self, what: &Refusal) -> Response {
+        refusal(what, &self.new_id())
     }
 
     /// The name that was asked for. The address that a client has really connected to is always right: nobody can be
@@ -97,14 +114,9 @@ impl Front {
         }
     }
 
-    fn misdirected(&self) -> Response {
-        let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
-        refusal(&Refusal::new(Code::Misdirected, message), &self.new_id())
-    }
-
-    fn throttled(&self) -> Response {
+    fn throttled(&self, id: &str) -> Response {
         let message = format!("more than {} requests in a second; try again in a second", self.parts.throttle.rate());
-        let mut response = refusal(&Refusal::new(Code::Throttled, message), &self.new_id());
+        let mut response = refusal(&Refusal::new(Code::Throttled, message), id);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
@@ -113,6 +125,32 @@ impl Front {
         let mut random = [0; 16];
         self.parts.entropy.fill(&mut random);
         format!("{:032x}", u128::from_be_bytes(random)).into()
+    }
+}
+
+fn misdirected(id: &str) -> Response {
+    let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
+    refusal(&Refusal::new(Code::Misdirected, message), id)
+}
+
+/// Gives a request the form of HTTP/1.1, which everything behind the front knows: the host in `Host`, nothing but path
+/// and query in the target. HTTP/2 names the host in the target; when a `Host` says something else, both stay, and the
+/// request is misdirected. `asked`: the host that a trusted proxy was asked for.
+fn name_host(request: &mut Request<Body>, asked: Option<&str>) {
+    if request.version() == Version::HTTP_2
+        && let Some(authority) = request.uri().authority().cloned()
+    {
+        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().entry(header::HOST).or_insert(value);
+        }
+        let mut named = request.headers().get_all(header::HOST).iter();
+        let alike = named.all(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+        if let Some(target) = request.uri().path_and_query().cloned().filter(|_| alike) {
+            *request.uri_mut() = target.into();
+        }
+    }
+    if let Some(value) = asked.and_then(|asked| HeaderValue::from_str(asked).ok()) {
+        request.headers_mut().insert(header::HOST, value);
     }
 }
 
@@ -161,6 +199,34 @@ mod tests {
     fn asked(host: &str) -> bool {
         let request = Request::builder().uri("/v3").header("Host", host).body(Body::empty()).unwrap();
         is_own_address(&request, "192.0.2.7:8080".parse().unwrap())
+    }
+
+    fn named(uri: &str, host: Option<&str>, asked: Option<&str>, version: Version) -> (String, Vec<String>) {
+        let mut request = Request::builder().uri(uri).version(version);
+        if let Some(host) = host {
+            request = request.header("Host", host);
+        }
+        let mut request = request.body(Body::empty()).unwrap();
+        name_host(&mut request, asked);
+        let hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap().to_owned());
+        (request.uri().to_string(), hosts.collect())
+    }
+
+    #[test]
+    fn a_request_of_http_2_takes_the_form_of_http_1() {
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        let plain = || ("/v3?x=%2f".to_owned(), vec!["a.example:8443".to_owned()]);
+        let target = "https://a.example:8443/v3?x=%2f";
+        assert_eq!(named(target, None, None, two), plain());
+        assert_eq!(named(target, Some("a.example:8443"), None, two), plain());
+        // Two names: the request stays as it is, and is misdirected.
+        assert_eq!(
+            named(target, Some("evil.example"), None, two),
+            (target.to_owned(), vec!["evil.example".to_owned()])
+        );
+        assert_eq!(named("/v3?x=%2f", Some("inner:8080"), Some("a.example:8443"), one), plain());
+        assert_eq!(named(target, None, Some("b.example"), two), (plain().0, vec!["b.example".to_owned()]));
+        assert_eq!(named("/v3", Some("a"), Some("no\nname"), one), ("/v3".to_owned(), vec!["a".to_owned()]));
     }
 
     #[test]

@@ -8,11 +8,15 @@
 mod administrator;
 mod door;
 mod front;
+mod in_hand;
 mod log_tail;
 mod own;
+mod proxies;
 mod retention;
 mod runtime;
+mod speech;
 mod throttle;
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,19 +24,23 @@ use std::sync::Arc;
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
 use atelier_engine::{Engine, EngineConfig};
-use atelier_gateway::{Gateway, GatewayConfig, HostNames, PublicUrl};
+use atelier_gateway::{Gateway, GatewayConfig, HostNames, PublicUrl, Scheme};
 use atelier_iam::{Iam, IamConfig};
 use atelier_store_sqlite::{Sealer, SqliteStore};
 use rand::RngCore as _;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::front::{Front, Parts};
+use self::proxies::Proxies;
 use self::throttle::Throttle;
+use self::tls::{Names, Tls};
 use crate::backup::make::make;
 use crate::backup::{DATABASE, MASTER_KEY};
-use crate::config::Config;
+use crate::client::Reach;
+use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::folder::DataFolder;
 
@@ -43,6 +51,9 @@ pub(crate) struct Server {
     listener: TcpListener,
     front: Front,
     engine: Engine,
+    tls: Option<Tls>,
+    reach: Reach,
+    reload: Arc<Notify>,
     stop: CancellationToken,
     _folder: DataFolder,
 }
@@ -70,29 +81,45 @@ impl Server {
         let public: PublicUrl = public_url(&config, address).parse().map_err(|e| broken("server.public_url", e))?;
         let entropy: Arc<dyn Entropy> = Arc::new(ThreadEntropy);
         before_opening(&folder, master_key.as_ref(), clock.now()).await?;
+        let names = Names::of(&config.domain, &public.host, Some(address.ip()));
+        let tls = Tls::open(&config.tls, folder.path(), names, clock.clone(), entropy.clone())
+            .map_err(|e| broken("TLS", e))?;
+        let reach = reach(&config, &public, address, tls.as_ref().and_then(Tls::ca_certificate));
         let sealer = Sealer::load_or_create(folder.path(), master_key.as_ref(), entropy.clone())
             .map_err(|e| broken("the master key", e))?;
         let store = SqliteStore::open(&folder.path().join(DATABASE), sealer).await;
         let store = Arc::new(store.map_err(|e| broken("the database", e))?);
         let iam = Iam::open(store.clone(), clock.clone(), entropy.clone(), iam_config(&config)).await;
         let iam = Arc::new(iam.map_err(|e| broken("identity", e))?);
-        administrator::ensure(&iam, folder.path(), &public.to_string(), announce).await?;
+        let ca_certificate = reach.ca_certificate.as_deref();
+        administrator::ensure(&iam, folder.path(), &public.to_string(), ca_certificate, announce).await?;
         let opened = runtime::open(&config, folder.path())?;
         let engine =
             Engine::open(engine_config(&config), store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
-        folder.announce(&local_url(address)).map_err(of_folder)?;
+        folder.announce(&reach).map_err(of_folder)?;
         let stop = CancellationToken::new();
         retention::begin(store, config.retention.history_days, stop.clone());
         let site = Site { config: &config, public, address };
         let own = own::Own { engine: engine.clone(), iam, maker: opened.maker, stop: stop.clone() };
         let front = site.front(own, entropy, clock);
-        Ok(Self { config, address, listener, front, engine, stop, _folder: folder })
+        let reload = Arc::new(Notify::new());
+        Ok(Self { config, address, listener, front, engine, tls, reach, reload, stop, _folder: folder })
     }
 
     /// Where it listens, as an address for clients on this machine.
     pub(crate) fn local_url(&self) -> String {
-        local_url(self.address)
+        local_url(&self.config, self.address)
+    }
+
+    /// How clients on this machine reach it.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.clone()
+    }
+
+    /// What makes it look at its certificates again.
+    pub(crate) fn reload(&self) -> Arc<Notify> {
+        self.reload.clone()
     }
 
     /// What stops it: it drains as soon as this is cancelled.
@@ -103,7 +130,16 @@ impl Server {
     /// Accepts until it is stopped, then drains.
     pub(crate) async fn run(self) {
         tracing::info!(address = %self.address, runtime = %self.config.runtime, "accepting on {}", self.address);
-        door::serve(self.listener, self.front, &self.config.limits, self.stop).await;
+        let acceptor = self.tls.as_ref().map(Tls::acceptor).transpose();
+        match acceptor {
+            Ok(acceptor) => {
+                let keeping = self.tls.map(|tls| tls.keep(Arc::new(SystemClock), self.reload, self.stop.clone()));
+                let keeping = keeping.map(tokio::spawn);
+                door::serve(self.listener, acceptor, self.front, &self.config.limits, self.stop).await;
+                drop(keeping);
+            }
+            Err(e) => tracing::error!("TLS cannot be spoken: {e}"),
+        }
         self.engine.shut_down().await;
         tracing::info!("stopped; notebooks run on");
     }
@@ -131,6 +167,10 @@ impl Site<'_> {
             api: atelier_api::router(state, self.api()),
             own: own::router(own),
             throttle: Throttle::new(self.config.limits.requests_per_second, clock),
+            proxies: Proxies {
+                trusted: self.config.server.trusted_proxies.clone(),
+                header: self.config.server.proxy_header,
+            },
             entropy,
         })
     }
@@ -212,11 +252,25 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// What clients are told: what was configured, else where the server really listens.
 fn public_url(config: &Config, address: SocketAddr) -> String {
-    config.server.public_url.clone().unwrap_or_else(|| local_url(address))
+    config.server.public_url.clone().unwrap_or_else(|| local_url(config, address))
 }
 
-fn local_url(address: SocketAddr) -> String {
-    format!("http://{}", reachable(address))
+fn local_url(config: &Config, address: SocketAddr) -> String {
+    let scheme = if config.tls == config::Tls::Off { Scheme::Http } else { Scheme::Https };
+    format!("{scheme}://{}", reachable(address))
+}
+
+/// How clients on this machine connect. A certificate from elsewhere is for the public name, hardly for an address of
+/// this machine, so they go by that name, but to the address where the server listens.
+fn reach(config: &Config, public: &PublicUrl, address: SocketAddr, ca_certificate: Option<String>) -> Reach {
+    match config.tls {
+        config::Tls::Files { .. } => Reach {
+            url: format!("{}://{}:{}", Scheme::Https, public.host, address.port()),
+            at: Some(reachable(address).ip()),
+            ca_certificate,
+        },
+        config::Tls::Off | config::Tls::SelfMade => Reach { url: local_url(config, address), at: None, ca_certificate },
+    }
 }
 
 /// An address that can be connected to: the unspecified one cannot, loopback stands in for it.
