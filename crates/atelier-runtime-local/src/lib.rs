@@ -26,6 +26,7 @@ mod live;
 mod locks;
 mod network;
 mod place;
+pub mod probe;
 mod process;
 mod record;
 mod runtime;

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Login(Login),
     /// Print a token for the API
     Token(Connection),
+    /// Look what this machine allows, what is missing, what that costs and what cures it
+    Doctor(Settings),
     /// Print a completion script
     Completion {
         /// For this shell

@@ -28,7 +28,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
-use crate::commands::{Context, backup as backups, catalogue, configuration, hello, login, notebook, serve as server};
+use crate::commands::{
+    Context, backup as backups, catalogue, configuration, doctor, hello, login, notebook, serve as server,
+};
 use crate::failure::Failure;
 use crate::places::Surroundings;
 use crate::printer::Printer;
@@ -67,6 +69,8 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Completion { shell } => completion(context, shell),
         Command::Config(command) => configuration::run(context, command),
+        // Before any thread exists: its probes fork.
+        Command::Doctor(settings) => doctor::run(context, &settings),
         Command::Serve(_) | Command::Up(_) | Command::Down(_) => {
             within(tokio::runtime::Builder::new_multi_thread(), context, command)
         }
@@ -93,6 +97,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Backup(args) => backups::backup(context, args).await,
         Command::Restore(args) => backups::restored(context, args).await,
         Command::Config(command) => configuration::run(context, command),
+        Command::Doctor(settings) => doctor::run(context, &settings),
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod catalogue;
 pub(crate) mod configuration;
 pub(crate) mod delete;
+pub(crate) mod doctor;
 pub(crate) mod hello;
 pub(crate) mod login;
 pub(crate) mod logs;

@@ -33,6 +33,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::runtime::image_config;
+pub(crate) use self::tls::{CA_FILE, provider};
+
 use self::front::{Front, Parts};
 use self::proxies::Proxies;
 use self::throttle::Throttle;

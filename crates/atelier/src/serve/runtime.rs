@@ -72,7 +72,7 @@ fn local_config(config: &Config, folder: &Path) -> LocalConfig {
 }
 
 /// What this machine says of package indexes, proxies and certificates; what is configured goes over it.
-fn image_config(config: &Config) -> ImageConfig {
+pub(crate) fn image_config(config: &Config) -> ImageConfig {
     let mut settings = HostSettings::detect();
     let configured = |name: &str| config.local.environment.get(name).cloned();
     let told = HostSettings::read(&configured, &[]);

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use self::files::Files;
+pub(crate) use self::own_ca::CA_FILE;
 pub(super) use self::own_ca::Names;
 use self::own_ca::OwnCa;
 use crate::certificate::CertificateError;

@@ -35,7 +35,7 @@ use crate::certificate::Certificate;
 use crate::folder::write_private;
 
 /// The root, in the data folder: what clients have to trust.
-const CA_FILE: &str = "tls/ca.pem";
+pub(crate) const CA_FILE: &str = "tls/ca.pem";
 const CA_KEY: &str = "ca.key";
 const LEAF: &str = "server.pem";
 const LEAF_KEY: &str = "server.key";
