@@ -12,6 +12,14 @@
 //!
 //! A lease is written at creation, when a notebook becomes RUNNING, at a start and at a renewal. A stop leaves it
 //! alone.
+//!
+//! A lease of the kind IDLE counts its grant from the last activity instead, where that is later than the write:
+//!
+//! ```text
+//! expiry = max(update_at, last activity) + g        duration = expiry − create_at
+//! ```
+//!
+//! Activity is no write: `update_at` stays. What activity is, [`crate::activity`] says; here it is a moment.
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,18 +121,41 @@ pub struct Lease {
     update_at: Timestamp,
     grant: Grant,
     kind: LeaseKind,
+    /// What the grant of an idle lease counts from: the last write or the last activity, whichever was later. Of a
+    /// timed lease: the last write.
+    counts_from: Timestamp,
 }
 
 impl Lease {
     /// A lease that was written at `at` for a notebook made at `create_at`.
     pub const fn written(create_at: Timestamp, at: Timestamp, grant: Grant, kind: LeaseKind) -> Self {
-        Self { create_at, update_at: at, grant, kind }
+        Self { create_at, update_at: at, grant, kind, counts_from: at }
     }
 
     /// The same notebook's lease, written anew at `at`.
     #[must_use]
     pub const fn rewritten(self, at: Timestamp, grant: Grant, kind: LeaseKind) -> Self {
-        Self { create_at: self.create_at, update_at: at, grant, kind }
+        Self::written(self.create_at, at, grant, kind)
+    }
+
+    /// The same lease after the notebook was active at `at`. Only an idle lease takes note, and only of what is later
+    /// than what it knows: activity never shortens a lease.
+    #[must_use]
+    pub const fn active_at(mut self, at: Timestamp) -> Self {
+        if matches!(self.kind, LeaseKind::Idle) && at.millis_since(self.counts_from) > 0 {
+            self.counts_from = at;
+        }
+        self
+    }
+
+    /// The moment that the grant counts from.
+    pub const fn counts_from(self) -> Timestamp {
+        self.counts_from
+    }
+
+    /// Whether activity moves its end: it is of the kind IDLE, and has an end.
+    pub const fn follows_activity(self) -> bool {
+        matches!(self.kind, LeaseKind::Idle) && self.is_enabled()
     }
 
     /// When the notebook was made.
@@ -156,7 +187,7 @@ impl Lease {
     pub const fn duration_ms(self) -> i64 {
         match self.grant {
             Grant::Never => -1,
-            Grant::Millis(g) => self.update_at.millis_since(self.create_at).saturating_add(g),
+            Grant::Millis(g) => self.counts_from.millis_since(self.create_at).saturating_add(g),
         }
     }
 
@@ -164,7 +195,7 @@ impl Lease {
     pub const fn expiry(self) -> Option<Timestamp> {
         match self.grant {
             Grant::Never => None,
-            Grant::Millis(g) => Some(self.update_at.plus_millis(g)),
+            Grant::Millis(g) => Some(self.counts_from.plus_millis(g)),
         }
     }
 
@@ -251,7 +282,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn activity_moves_the_end_of_an_idle_lease_and_nothing_else_of_it() {
+        let lease = Lease::written(t(0), t(1000), Grant::Millis(5000), LeaseKind::Idle);
+        let active = lease.active_at(t(3000));
+        assert_eq!((active.expiry(), active.duration_ms()), (Some(t(8000)), 8000));
+        assert_eq!((active.update_at(), active.create_at(), active.grant()), (t(1000), t(0), Grant::Millis(5000)));
+        assert!(!active.is_over(t(7999)) && active.is_over(t(8000)));
+        assert_eq!(active.rewritten(t(4000), Grant::Millis(10), LeaseKind::Idle).expiry(), Some(t(4010)));
+        assert_eq!(active.rewritten(t(4000), Grant::Millis(10), LeaseKind::Timing).expiry(), Some(t(4010)));
+    }
+
+    #[test]
+    fn a_timed_lease_and_one_without_end_take_no_note_of_activity() {
+        let timed = lease(0, 1000);
+        assert_eq!(timed.active_at(t(9_000_000)), timed);
+        assert!(!timed.follows_activity());
+        let endless = Lease::written(t(0), t(0), Grant::Never, LeaseKind::Idle).active_at(t(5));
+        assert_eq!((endless.expiry(), endless.duration_ms()), (None, -1));
+        assert!(!endless.follows_activity());
+    }
+
     proptest! {
+        /// The rule as the contract states it, with activity in any order.
+        #[test]
+        fn an_idle_lease_ends_a_grant_after_the_last_write_or_activity(
+            written in 0_i64..1_000_000, activity in proptest::collection::vec(0_i64..2_000_000, 0..20),
+            grant in 1_i64..259_200_000,
+        ) {
+            let lease = Lease::written(t(0), t(written), Grant::Millis(grant), LeaseKind::Idle);
+            let after = activity.iter().fold(lease, |lease, at| lease.active_at(t(*at)));
+            let last = activity.iter().copied().max().unwrap_or(0).max(written);
+            prop_assert_eq!(after.expiry(), Some(t(last + grant)));
+            prop_assert_eq!(after.duration_ms(), last + grant);
+            prop_assert_eq!(after.update_at(), t(written));
+        }
+
         #[test]
         fn expiry_counts_from_the_write_and_duration_from_creation(
             create in 0_i64..4_000_000_000_000, age in 0_i64..400_000_000_000, grant in 1_i64..259_200_000,

@@ -6,11 +6,12 @@
 //! arithmetic and get the same answer.
 //!
 //! * [`status`] holds the one table of the lifecycle. No other code may decide what comes after a status.
-//! * [`lease`] holds the one arithmetic of automatic stops.
+//! * [`lease`] holds the one arithmetic of automatic stops, [`activity`] the one verdict on what is idle.
 //! * [`refusal`] holds the one catalogue of error codes.
 //! * [`observe`] is how the inside tells what is worth measuring, [`audit`] what is kept of every change.
 //! * [`notebook`], [`volume`], [`image`], [`flavor`], [`operation`], [`event`] are the things themselves.
 
+pub mod activity;
 pub mod audit;
 pub mod caller;
 pub mod clock;

@@ -14,11 +14,13 @@
 //! | network | `network` |
 //! | initialise | `control`, `server`, `seccomp` |
 //! | stop, remove | `sweep` |
+//! | what it uses and does | `cgroup`, `foreground` |
 
 mod cgroup;
 mod config;
 mod control;
 mod file;
+mod foreground;
 mod host;
 pub mod image;
 mod launch;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_init::protocol::{Answer, Command, State};
-use atelier_runtime::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent};
+use atelier_runtime::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage};
 use tokio::time::sleep;
 
 use crate::cgroup::{self, CgroupTree, Limits};
@@ -29,7 +29,7 @@ use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
-use crate::{file, host, sweep, volume};
+use crate::{file, foreground, host, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -345,6 +345,19 @@ impl Runtime for LocalRuntime {
             State::Ended(ended) => Observed::Idle { ended: Some(ended.reason()) },
             State::Running { .. } => Observed::Serving,
         })
+    }
+
+    async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
+        self.present(id)?;
+        let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
+        let asking = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
+            let cpu = tree.cpu_time(&cgroup)?;
+            Ok(Usage { cpu, foreground: foreground::programs(&cgroup::processes(&*tree, &cgroup)?)? })
+        });
+        let asked = asking.await.map_err(io::Error::other).flatten();
+        // It may have ended while it was being asked.
+        self.present(id)?;
+        asked.map_err(transient("what it uses"))
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {

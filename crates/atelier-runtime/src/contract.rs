@@ -130,6 +130,7 @@ async fn nothing_is_there_at_first(runtime: &dyn Runtime) {
     assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
     assert!(!is_listed(runtime, &spec).await);
     assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
+    assert!(matches!(runtime.usage(spec.notebook).await, Err(RuntimeError::Absent)));
     runtime.stop(spec.notebook).await.unwrap();
     runtime.remove(spec.notebook).await.unwrap();
     runtime.discard_storage(spec.notebook).await.unwrap();
@@ -142,10 +143,14 @@ async fn a_notebook_lives_and_dies(runtime: &dyn Runtime) {
     bring(runtime, &spec, Upto::Serving).await;
     assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Serving);
     assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");
+    let used = runtime.usage(spec.notebook).await.unwrap();
+    assert!(used.foreground.is_empty(), "{used:?}");
+    assert!(runtime.usage(spec.notebook).await.unwrap().cpu >= used.cpu, "processor time goes forward only");
 
     runtime.stop(spec.notebook).await.unwrap();
     assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
     assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
+    assert!(matches!(runtime.usage(spec.notebook).await, Err(RuntimeError::Absent)));
     assert!(is_listed(runtime, &spec).await, "the volume is kept");
 
     bring(runtime, &spec, Upto::Serving).await;
@@ -228,6 +233,7 @@ async fn instances_outlive_the_server(bed: &dyn Bed) {
 
     let second = bed.open().await;
     assert_eq!(second.observe(spec.notebook).await.unwrap(), Observed::Serving);
+    second.usage(spec.notebook).await.unwrap();
     assert_eq!(ask(&*second, &spec).await, "HTTP/1.1 200 OK");
     assert!(is_listed(&*second, &spec).await);
     second.remove(spec.notebook).await.unwrap();

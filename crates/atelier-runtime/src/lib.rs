@@ -24,6 +24,7 @@ pub mod simulated;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
@@ -82,6 +83,16 @@ pub enum Observed {
     },
     /// The notebook server runs.
     Serving,
+}
+
+/// What an instance uses and does, as its machine sees it: whatever its own notebook server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The processor time that all of it has taken since it began, what has ended since included.
+    pub cpu: Duration,
+    /// The programs that have one of its terminals to themselves, by name: what a shell waits for. The names are the
+    /// instance's own.
+    pub foreground: Vec<String>,
 }
 
 /// Takes news of a long step, for people: "building the image: installing packages (3 of 9)".
@@ -169,6 +180,9 @@ pub trait Runtime: Send + Sync {
 
     /// What is there.
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError>;
+
+    /// What it uses and does at this moment. [`RuntimeError::Absent`] when it does not run.
+    async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError>;
 
     /// Every notebook of which anything is here, running or not: so that orphans can be found.
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError>;

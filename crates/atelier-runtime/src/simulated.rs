@@ -3,11 +3,12 @@
 //! It exists for tests of load and faults, where thousands of notebooks must come and go in seconds and where calls
 //! must fail on command. What it "runs" is a folder of small files, one folder per notebook, so that a server that was
 //! killed finds its instances again, and leftovers can be counted by listing a folder. Its notebook server answers
-//! every HTTP request with a line that says it is simulated; nothing that a user computes ever happens.
+//! every HTTP request with a line that says it is simulated, and says that it has no kernels and no terminals; nothing
+//! that a user computes ever happens.
 //!
 //! The files are written by plain blocking calls: they take microseconds, and nobody's work depends on this runtime.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use atelier_core::id::{ImageId, NotebookId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind};
+use crate::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage};
 
 /// The calls that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub enum Call {
     Remove,
     /// [`Runtime::observe`]
     Observe,
+    /// [`Runtime::usage`]
+    Usage,
 }
 
 /// Decides before each call whether it fails, and may let it wait.
@@ -67,6 +70,7 @@ pub struct SimulatedRuntime {
     capacity: Capacity,
     faults: Arc<dyn Faults>,
     broken: Mutex<HashSet<NotebookId>>,
+    usage: Mutex<HashMap<NotebookId, Usage>>,
     changed: Notify,
 }
 
@@ -80,13 +84,25 @@ impl SimulatedRuntime {
     /// A runtime that keeps its pretended instances in `folder`, on a pretended machine of this size.
     pub fn open(folder: &Path, capacity: Capacity, faults: Arc<dyn Faults>) -> Result<Self, RuntimeError> {
         std::fs::create_dir_all(folder).map_err(|e| failed(folder, &e))?;
-        Ok(Self { folder: folder.into(), capacity, faults, broken: Mutex::default(), changed: Notify::new() })
+        Ok(Self {
+            folder: folder.into(),
+            capacity,
+            faults,
+            broken: Mutex::default(),
+            usage: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// Pretends that the notebook server of `id` ended by itself.
     pub fn break_server(&self, id: NotebookId) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.changed.notify_waiters();
+    }
+
+    /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
+    pub fn pretend(&self, id: NotebookId, usage: Usage) {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).insert(id, usage);
     }
 
     fn is_broken(&self, id: NotebookId) -> bool {
@@ -129,6 +145,7 @@ impl SimulatedRuntime {
             self.take(id, what)?;
         }
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         Ok(())
     }
 
@@ -220,6 +237,14 @@ impl Runtime for SimulatedRuntime {
         })
     }
 
+    async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
+        self.faults.before(Call::Usage, Some(id)).await?;
+        if !self.has(id, CONTAINER) {
+            return Err(RuntimeError::Absent);
+        }
+        Ok(self.usage.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default())
+    }
+
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
         let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
         Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
@@ -254,8 +279,8 @@ async fn answer(mut stream: tokio::io::DuplexStream) {
         }
         read.extend_from_slice(&buffer[..n]);
         while let Some(end) = request_end(&read) {
+            let body = body_for(&read[..end]);
             read.drain(..end);
-            let body = "{\"simulated\":true}\n";
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
@@ -265,6 +290,12 @@ async fn answer(mut stream: tokio::io::DuplexStream) {
             }
         }
     }
+}
+
+/// What a request is answered with.
+fn body_for(request: &[u8]) -> &'static str {
+    let asked = |path: &str| request.starts_with(format!("GET {path}").as_bytes());
+    if asked("/api/kernels") || asked("/api/terminals") { "[]\n" } else { "{\"simulated\":true}\n" }
 }
 
 /// Where the first whole request in `read` ends. Bodies without a stated length are not understood.
@@ -296,6 +327,12 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract_of_runtimes() {
         contract::run_all(&Folder(tempfile::tempdir().unwrap())).await;
+    }
+
+    #[test]
+    fn it_says_that_it_has_no_kernels() {
+        assert_eq!(body_for(b"GET /api/kernels?no_track_activity=1 HTTP/1.1\r\n\r\n"), "[]\n");
+        assert_eq!(body_for(b"GET /api/status HTTP/1.1\r\n\r\n"), "{\"simulated\":true}\n");
     }
 
     #[test]

@@ -167,6 +167,11 @@ impl NotebookRow {
         let grant = self.lease_grant_ms.map_or(Grant::Never, Grant::Millis);
         let written = Timestamp::from_millis(self.lease_update_at);
         let kind = parsed("lease_kind", &self.lease_kind)?;
-        Ok(Lease::written(Timestamp::from_millis(self.create_at), written, grant, kind))
+        let lease = Lease::written(Timestamp::from_millis(self.create_at), written, grant, kind);
+        // The end of an idle lease says when its notebook was last active: nothing else is kept of that.
+        Ok(match (grant, self.lease_end_at) {
+            (Grant::Millis(ms), Some(end)) => lease.active_at(Timestamp::from_millis(end.saturating_sub(ms))),
+            _ => lease,
+        })
     }
 }

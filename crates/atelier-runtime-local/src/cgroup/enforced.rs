@@ -84,6 +84,17 @@ fn who_forks_more_is_refused_and_all_of_them_end_together() {
 }
 
 #[test]
+fn what_was_computed_is_counted_also_when_it_has_ended() {
+    let group = Group::new("account", &ROOMY);
+    assert!(group.tree.cpu_time(&group.name).unwrap() < Duration::from_millis(50));
+    let script = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
+    assert!(group.run(script).wait().unwrap().success());
+    let taken = group.tree.cpu_time(&group.name).unwrap();
+    assert!(taken > Duration::from_millis(20), "{taken:?}");
+    assert_eq!(processes(group.tree.as_ref(), &group.name).unwrap(), Vec::<i32>::new());
+}
+
+#[test]
 fn who_computes_more_has_to_wait() {
     let group = Group::new("cpu", &Limits { cpu_millis: 100, ..ROOMY });
     let mut child = group.run("while :; do :; done");

@@ -47,6 +47,9 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
 
     /// How to join.
     fn entry(&self, name: &str) -> Entry;
+
+    /// The processor time that everything ever in the group has taken.
+    fn cpu_time(&self, name: &str) -> io::Result<Duration>;
 }
 
 /// What this machine has.
@@ -90,6 +93,12 @@ pub(crate) fn list(tree: &dyn CgroupTree, prefix: &str) -> io::Result<Vec<String
     all.sort_unstable();
     all.dedup();
     Ok(all)
+}
+
+/// Every process of the group at this moment.
+pub(crate) fn processes(tree: &dyn CgroupTree, name: &str) -> io::Result<Vec<i32>> {
+    // The first hierarchy is one that every process of an instance joins.
+    folders(tree, name).first().map_or_else(|| Ok(Vec::new()), |folder| members(folder))
 }
 
 /// Nothing of the group is left afterwards: no process, no folder. Blocks, for `limit` at most.
@@ -175,6 +184,15 @@ fn remove(folder: &Path, until: Instant) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A file's text; says which file could not be read when one cannot.
+fn read(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map_err(|e| io::Error::new(e.kind(), format!("`{}`: {e}", path.display())))
+}
+
+fn no_number(path: &Path) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("`{}` holds no number", path.display()))
 }
 
 /// Makes the folders, parents included; says which file could not be written when one cannot.

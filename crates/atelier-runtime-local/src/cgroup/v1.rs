@@ -4,8 +4,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, PARENT, mounts, write};
+use super::{CgroupTree, Entry, Limits, PARENT, mounts, no_number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -14,6 +15,8 @@ const PERIOD_US: u64 = 100_000;
 #[derive(Debug)]
 pub(super) struct Tree {
     cpu: PathBuf,
+    /// What counts processor time: often beside the limits, sometimes a hierarchy of its own.
+    account: PathBuf,
     memory: PathBuf,
     pids: PathBuf,
     /// Those without controllers: the container library does not join them.
@@ -22,7 +25,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The hierarchies of a machine; `None` when the three that limit are not all of this version.
+    /// The hierarchies of a machine; `None` when the four that limit and count are not all of this version.
     pub(super) fn find(mountinfo: &str) -> Option<Self> {
         let all: Vec<_> = mounts(mountinfo).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).collect();
         let controller = |name: &str| {
@@ -32,6 +35,7 @@ impl Tree {
         let plain = all.iter().filter(|m| m.kind == "cgroup2" || m.options.contains("name="));
         Some(Self {
             cpu: controller("cpu")?,
+            account: controller("cpuacct")?,
             memory: controller("memory")?,
             pids: controller("pids")?,
             plain: plain.map(|m| m.point.to_owned()).collect(),
@@ -47,7 +51,7 @@ impl CgroupTree for Tree {
             fs::create_dir_all(&folder)?;
             Ok(folder)
         };
-        self.plain.iter().try_for_each(|root| folder(root).map(drop))?;
+        self.plain.iter().chain([&self.account]).try_for_each(|root| folder(root).map(drop))?;
         let cpu = folder(&self.cpu)?;
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
@@ -74,6 +78,11 @@ impl CgroupTree for Tree {
             warm_up: Some(self.pids.join(PARENT).join("cgroup.procs")),
         }
     }
+
+    fn cpu_time(&self, name: &str) -> io::Result<Duration> {
+        let file = self.account.join(PARENT).join(name).join("cpuacct.usage");
+        read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
+    }
 }
 
 #[cfg(test)]
@@ -96,11 +105,21 @@ mod tests {
     fn limits_become_the_files_of_version_1() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        let tree = Tree { cpu: at("cpu"), memory: at("memory"), pids: at("pids"), plain: vec![], roots: vec![] };
+        let tree = Tree {
+            cpu: at("cpu"),
+            account: at("cpuacct"),
+            memory: at("memory"),
+            pids: at("pids"),
+            plain: vec![],
+            roots: vec![],
+        };
         tree.create("x", &Limits { cpu_millis: 500, memory_bytes: 1 << 29, pids: 77 }).unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cpu/atelier/x/cpu.cfs_quota_us"), "50000");
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
+        fs::write(at("cpuacct/atelier/x/cpuacct.usage"), "1500000000\n").unwrap();
+        assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));
+        assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpuacct.usage"));
     }
 }

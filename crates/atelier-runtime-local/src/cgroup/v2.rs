@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, PARENT, mounts, write};
+use super::{CgroupTree, Entry, Limits, PARENT, mounts, no_number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -53,6 +54,13 @@ impl CgroupTree for Tree {
         // The launcher joins as well, so that it is found with everything that it starts.
         Entry { join: vec![self.root.join(PARENT).join(name).join("cgroup.procs")], warm_up: None }
     }
+
+    fn cpu_time(&self, name: &str) -> io::Result<Duration> {
+        let file = self.root.join(PARENT).join(name).join("cpu.stat");
+        let text = read(&file)?;
+        let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+        micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +78,10 @@ mod tests {
         assert_eq!(read("x/memory.max"), "1073741824");
         assert_eq!(read("x/pids.max"), "7");
         assert_eq!(read("cgroup.subtree_control"), "+pids");
+        let stat = "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n";
+        fs::write(root.path().join("atelier/x/cpu.stat"), stat).unwrap();
+        assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_micros(1500));
+        assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpu.stat"));
     }
 
     #[test]

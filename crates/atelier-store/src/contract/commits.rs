@@ -25,6 +25,7 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     full.create_at = NOW;
     full.update_at = NOW.plus_millis(5);
     full.lease = full.lease.rewritten(NOW.plus_millis(7), Grant::Millis(9), LeaseKind::Idle);
+    full.lease = full.lease.active_at(NOW.plus_millis(8));
     full.ever_ran = true;
     full.progress = vec![a_step(StepState::Done, Some("done")), a_step(StepState::Failed, None)];
     full.generation = 41;
