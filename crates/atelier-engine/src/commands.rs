@@ -133,7 +133,7 @@ impl Engine {
         let found = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
         let notebook = found.ok_or_else(|| Refusal::no_notebook(&id.to_string()))?;
         own(caller, &notebook)?;
-        Ok(self.with_note(notebook))
+        Ok(self.with_activity(self.with_note(notebook)))
     }
 
     /// A page of the caller's notebooks.
@@ -150,7 +150,7 @@ impl Engine {
             limit: wanted.limit,
         };
         let mut page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
-        page.items = page.items.into_iter().map(|n| self.with_note(n)).collect();
+        page.items = page.items.into_iter().map(|n| self.with_activity(self.with_note(n))).collect();
         Ok(page)
     }
 
@@ -221,23 +221,21 @@ impl Engine {
     /// Stops a notebook whose lease is over. Decides anew: the lease may have been renewed meanwhile.
     pub(crate) async fn stop_by_lease(&self, id: NotebookId) {
         let origin = Origin { actor: Actor::Lease, request_id: None };
+        self.look_before_stop(id).await;
         let stopped = self
-            .change(id, |mut notebook| {
+            .change(id, |notebook| {
                 let now = self.now();
+                let mut notebook = self.with_activity(notebook);
                 if notebook.status() != Status::Running {
                     return Err(Refusal::new(Code::Conflict, "the notebook does not run"));
                 }
                 if !notebook.lease.is_over(now) {
-                    // Renewed meanwhile, or the clock was set back: the queue has let go of it, so put it back.
+                    // Renewed or active meanwhile, or the clock was set back: the queue has let go of it, so put it
+                    // back.
                     self.inner.leases.set(id, notebook.lease.expiry());
                     return Err(Refusal::new(Code::Conflict, "the lease is not over"));
                 }
-                let why = format!(
-                    "the lease is over: {} ms were granted at {}, type {}",
-                    notebook.lease.grant().as_wire(),
-                    notebook.lease.update_at().as_millis(),
-                    notebook.lease.kind()
-                );
+                let why = self.why_it_ends(&notebook, now);
                 notebook.apply(Event::StopAsked, now)?;
                 Ok(self.asked(notebook, OperationKind::Stop, &origin, why))
             })

@@ -14,11 +14,13 @@
 //! * [`mod@drive`] drives operations, one task per notebook at most.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
 //! * [`mod@lease_clock`] knows when the next lease ends.
+//! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
 //! A deletion is accepted in every status: it cancels what is under way, and its own steps take everything down,
 //! whatever was half made. All other commands meet one operation at a time.
 
+mod activity;
 mod commands;
 mod drive;
 pub mod failpoint;
@@ -49,9 +51,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use activity::{ActivityConfig, Asked, Asker, NotebookActivity};
 pub use routes::Route;
 pub use time::Timekeeper;
 
+use crate::activity::Activities;
 use crate::drive::Drivers;
 use crate::lease_clock::LeaseClock;
 use crate::routes::Routes;
@@ -74,6 +78,8 @@ pub struct EngineConfig {
     pub watcher: Watcher,
     /// What must stay free on the disk of the store; below it nothing new is begun.
     pub disk_reserve_bytes: u64,
+    /// How notebooks are looked at, for leases that end with idleness.
+    pub activity: ActivityConfig,
 }
 
 impl Default for EngineConfig {
@@ -86,6 +92,7 @@ impl Default for EngineConfig {
             memory_overcommit: 8,
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
+            activity: ActivityConfig::default(),
         }
     }
 }
@@ -166,6 +173,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     routes: Routes,
     leases: LeaseClock,
+    activities: Activities,
     drivers: Drivers,
     locks: NotebookLocks,
     /// What long steps are doing at present. Not kept: after a restart the step says it anew.
@@ -196,6 +204,7 @@ impl Engine {
                 entropy,
                 routes: Routes::new(),
                 leases: LeaseClock::default(),
+                activities: Activities::default(),
                 drivers: Drivers::default(),
                 locks: NotebookLocks::default(),
                 notes: Mutex::default(),
@@ -206,6 +215,7 @@ impl Engine {
         engine.load().await?;
         engine.spawn_lease_clock();
         engine.spawn_reconciler();
+        engine.spawn_activity();
         Ok(engine)
     }
 

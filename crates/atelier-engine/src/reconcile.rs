@@ -52,6 +52,7 @@ impl Engine {
             }
         };
         let Ok(Some(notebook)) = self.inner.store.notebook(id).await else { return };
+        let notebook = self.with_activity(notebook);
         match plan(notebook.status(), notebook.lease, &seen, self.now()) {
             Action::Wait => {}
             Action::StopByLease => self.stop_by_lease(id).await,

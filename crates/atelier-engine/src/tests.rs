@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use crate::time::ManualTime;
 use crate::{CreateNotebook, Engine, EngineConfig};
 
+mod activity;
 mod short_of_room;
 mod watching;
 

@@ -171,13 +171,15 @@ impl Engine {
 
     /// Lets the routes and the lease clock follow a commit.
     pub(crate) fn follow(&self, notebook: &Notebook) {
+        self.inner.activities.follow(notebook, self.now());
         if notebook.status() == Status::Deleted {
             self.inner.routes.remove(notebook.id);
             self.inner.leases.set(notebook.id, None);
             return;
         }
         self.inner.routes.put(notebook);
-        let end = if notebook.status() == Status::Running { notebook.lease.expiry() } else { None };
+        let lease = self.inner.activities.on(notebook.id, notebook.lease);
+        let end = if notebook.status() == Status::Running { lease.expiry() } else { None };
         self.inner.leases.set(notebook.id, end);
     }
 

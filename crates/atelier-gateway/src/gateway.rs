@@ -24,6 +24,7 @@ use crate::page::{self, Next, Page};
 use crate::routes::{Routes, comes_up, serves};
 use crate::upstream::{Start, Upstream, UpstreamError};
 use crate::visit::{Form, Manner, Visit, id_in_path};
+use crate::people::{self, Channel};
 use crate::{origin, shape, tunnel};
 
 /// The reverse proxy to notebooks. Cheap to clone; when the last clone is gone, every connection ends.
@@ -153,6 +154,9 @@ impl Gateway {
         let result = if visit.upgrade {
             self.upgrade(request, admitted, &start).await
         } else {
+            if people::is_work(request.method(), &visit.path, visit.navigates) {
+                self.inner.routes.person_worked(visit.id);
+            }
             let upward = self.upward(request, admitted);
             match upward {
                 Ok(request) => self.inner.upstream.send(&start, request).await.map(|r| downward(r, admitted)),
@@ -177,9 +181,21 @@ impl Gateway {
         };
         let mut response = self.inner.upstream.send_alone(start, request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            tunnel::spawn(visitor, hyper::upgrade::on(&mut response), start.ended().clone());
+            let ear = self.ear(&admitted.visit);
+            tunnel::spawn(visitor, hyper::upgrade::on(&mut response), start.ended().clone(), ear);
         }
         Ok(downward(response, admitted))
+    }
+
+    /// What listens for a person's work on a socket; `None` where it could not be told from the page's own.
+    fn ear(&self, visit: &Visit) -> Option<tunnel::Ear> {
+        let channel = Channel::at(&visit.path)?;
+        let (routes, id) = (self.inner.routes.clone(), visit.id);
+        Some(Box::new(move |beginning| {
+            if channel.is_work(beginning) {
+                routes.person_worked(id);
+            }
+        }))
     }
 
     /// The request for the notebook server.

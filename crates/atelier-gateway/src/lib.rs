@@ -38,17 +38,24 @@
 //! collected: bodies pass frame by frame at the pace of the slower side. Everything opened for one start ends when that
 //! start ends.
 //!
+//! **Who works?** Traffic that a person causes is told from what pages say by themselves (`people`, `frames`), and passed
+//! on as a moment only: idle leases count from it. And the gateway asks notebook servers what they do, for those who
+//! speak no HTTP (`asker`).
+//!
 //! Against the server, `Host` is `localhost` and a visitor's own `Origin` becomes `http://localhost`: a notebook server
 //! refuses other names unless told otherwise, and which names are right has been decided here already. The true ones
 //! are in `X-Forwarded-Host` and `X-Forwarded-Proto`.
 
+mod asker;
 mod config;
 mod credential;
+mod frames;
 mod gateway;
 mod headers;
 mod host;
 mod origin;
 mod page;
+mod people;
 mod query;
 mod routes;
 mod shape;
@@ -56,6 +63,7 @@ mod tunnel;
 mod upstream;
 mod visit;
 
+pub use asker::NotebookAsker;
 pub use config::{GatewayConfig, PublicUrl, Scheme};
 pub use credential::COOKIE;
 pub use gateway::Gateway;

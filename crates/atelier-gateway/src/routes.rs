@@ -19,6 +19,9 @@ pub trait Routes: Send + Sync + 'static {
 
     /// Wakes after every change of any route. [`Routes::route`] answers the new value before the wake-up.
     fn subscribe(&self) -> watch::Receiver<u64>;
+
+    /// A person did something in the notebook just now. Said at every message, so it must be cheap.
+    fn person_worked(&self, id: NotebookId);
 }
 
 #[async_trait]
@@ -33,6 +36,10 @@ impl Routes for Engine {
 
     fn subscribe(&self) -> watch::Receiver<u64> {
         self.route_changes()
+    }
+
+    fn person_worked(&self, id: NotebookId) {
+        Self::person_worked(self, id);
     }
 }
 

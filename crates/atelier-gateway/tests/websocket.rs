@@ -120,3 +120,29 @@ async fn sockets_end_with_their_start_and_no_others_do() {
     is_cut(&mut third).await;
     echoes(&mut siblings, "not concerned").await;
 }
+
+#[tokio::test]
+async fn on_a_kernels_socket_only_a_persons_messages_count() {
+    let world = World::new().await;
+    let mut worked = world.doubles.worked.subscribe();
+    let (mut socket, _) = open(&world, request("/api/kernels/x/channels", &host(ID), Some(TOKEN))).await.unwrap();
+    let message = |kind: &str| format!("{{\"header\": {{\"msg_type\": \"{kind}\"}}, \"content\": {{}}}}");
+    for own in ["kernel_info_request", "comm_info_request", "history_request"] {
+        echoes(&mut socket, &message(own)).await;
+    }
+    socket.send(Message::Ping("p".into())).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("p".into()));
+    assert_eq!(*worked.borrow_and_update(), 0, "a page by itself, and an answer to everything it sent");
+    echoes(&mut socket, &message("execute_request")).await;
+    assert_eq!(*worked.borrow_and_update(), 1);
+
+    let (mut terminal, _) = open(&world, request("/terminals/websocket/1", &host(ID), Some(TOKEN))).await.unwrap();
+    echoes(&mut terminal, "[\"set_size\", 24, 80]").await;
+    assert_eq!(*worked.borrow_and_update(), 1);
+    echoes(&mut terminal, "[\"stdin\", \"l\"]").await;
+    assert_eq!(*worked.borrow_and_update(), 2);
+
+    let (mut other, _) = open(&world, request("/lsp/ws/pylsp", &host(ID), Some(TOKEN))).await.unwrap();
+    echoes(&mut other, &message("execute_request")).await;
+    assert_eq!(*worked.borrow_and_update(), 2, "sockets that chatter do not count");
+}

@@ -77,6 +77,8 @@ pub struct Doubles {
     pub connections: AtomicUsize,
     /// Connections in memory that the server still holds.
     pub held: Arc<AtomicUsize>,
+    /// How often somebody was said to have worked.
+    pub worked: watch::Sender<usize>,
 }
 
 impl Doubles {
@@ -87,6 +89,7 @@ impl Doubles {
             changes: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
             held: Arc::default(),
+            worked: watch::Sender::new(0),
         };
         doubles.put(route(ID));
         doubles.put(Route { token: "siblings".into(), ..route(SIBLING) });
@@ -131,6 +134,10 @@ impl Routes for Doubles {
 
     fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn person_worked(&self, _: NotebookId) {
+        self.worked.send_modify(|n| *n += 1);
     }
 }
 
