@@ -212,6 +212,7 @@ SUITES = [
     ("suite sdk", python_tests("sdk", 10)),
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
+    ("suite activity", python_tests("activity", 10)),
     ("suite isolation", python_tests("isolation", 10)),
     ("suite crash", python_tests("crash", 20, "not long")),
 ]

@@ -128,9 +128,17 @@ class Api:
         """The lease as it is now."""
         return self.call("GET", f"/notebooks/{notebook}/lease")
 
-    def renew(self, notebook, duration):
+    def renew(self, notebook, duration, kind="timing"):
         """Grants the lease anew from now on."""
-        return self.call("PATCH", f"/notebooks/{notebook}/lease", {"duration": duration, "type": "timing"})
+        return self.call("PATCH", f"/notebooks/{notebook}/lease", {"duration": duration, "type": kind})
+
+    def own(self, path):
+        """Reads what only Atelier has, with the token."""
+        url = f"{self.server.url}/atelier/v1/{self.project}{path}"
+        answer = self.http.get(url, headers={"X-Auth-Token": self.token()}, timeout=30)
+        if not answer.ok:
+            raise RefusedError(answer)
+        return answer.json()
 
     def status(self, notebook):
         """The status, or `GONE` for one that is answered with 404."""

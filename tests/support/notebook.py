@@ -96,11 +96,16 @@ class Kernel:
             raise CellError(reply, printed)
         return printed
 
+    def begin(self, code):
+        """Sends a cell to run and waits for nothing."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        self._send("execute_request", content)
+
     def value(self, expression, seconds=60):
         """The value of an expression, as far as JSON can carry it."""
         return json.loads(self.run(f"import json as _json\nprint(_json.dumps({expression}))", seconds))
 
-    def _ask(self, kind, content, wanted):
+    def _send(self, kind, content):
         number = f"{self.session}-{next(self._numbers)}"
         header = {
             "msg_id": number,
@@ -112,6 +117,10 @@ class Kernel:
         }
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         self.socket.send(json.dumps(message))
+        return number
+
+    def _ask(self, kind, content, wanted):
+        number = self._send(kind, content)
         reply, printed, idle = None, [], False
         # The reply and the output come by different ways: both the reply and the kernel's return to idle are awaited.
         while reply is None or not idle:

@@ -170,7 +170,8 @@ pub struct NotebookCreateRequest {
     pub image_id: String,
     /// The volume.
     pub volume: VolumeReq,
-    /// Milliseconds to run; −1 for no automatic stop. When given, the values in `lease` do not count.
+    /// Milliseconds to run; −1 for no automatic stop. When given, the values in `lease` do not count, and the type is
+    /// `TIMING`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
     /// The automatic stop; one hour when neither is given.

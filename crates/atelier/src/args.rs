@@ -182,6 +182,8 @@ pub(crate) enum NotebookCommand {
     Logs(Logs),
     /// Print what happened to a notebook, when and why
     Events(One),
+    /// Say who works or what computes in a notebook, and when and why it stops by itself
+    Why(One),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +202,9 @@ pub(crate) struct Create {
     /// The time until it stops by itself, such as `90m` or `4h`, or `never` [default: the server's, 1h]
     #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, allow_hyphen_values = true)]
     pub duration: Option<i64>,
+    /// Count that time from the last activity: it stops when it was idle for so long
+    #[arg(long)]
+    pub idle: bool,
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -236,6 +241,9 @@ pub(crate) struct Start {
     /// The time until it stops by itself, such as `90m` or `4h`, or `never` [default: the last one]
     #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, allow_hyphen_values = true)]
     pub duration: Option<i64>,
+    /// Count that time from the last activity: it stops when it was idle for so long
+    #[arg(long)]
+    pub idle: bool,
     #[command(flatten)]
     pub waiting: Waiting,
     #[command(flatten)]
@@ -273,6 +281,9 @@ pub(crate) struct Renew {
     /// The time from now until it stops by itself, such as `90m` or `4h`, or `never`
     #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, default_value = "1h", allow_hyphen_values = true)]
     pub duration: i64,
+    /// Count that time from the last activity: it stops when it was idle for so long
+    #[arg(long)]
+    pub idle: bool,
     #[command(flatten)]
     pub connection: Connection,
 }

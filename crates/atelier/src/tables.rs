@@ -3,6 +3,7 @@
 use atelier_core::Timestamp;
 use atelier_wire::{Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::Value;
 
 use crate::times;
 
@@ -119,6 +120,31 @@ pub(crate) fn images(images: &[Image]) -> String {
     aligned(table, &[2])
 }
 
+/// What is known of a running notebook's activity at `now`.
+pub(crate) fn activity(name: &str, known: &Value, now: Timestamp) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ago = |value: &Value| value.as_i64().map_or_else(|| "-".into(), |at| times::ago(at, now));
+    let mut table = table(&["SIGNAL", "STATE", "FOUND", "THRESHOLD", "LAST ACTIVE"]);
+    for signal in known["signals"].as_array().into_iter().flatten() {
+        let found = signal["reason"].as_str().map_or_else(|| text(&signal["value"]), str::to_owned);
+        let threshold = text(&signal["threshold"]);
+        table.add_row([text(&signal["signal"]), text(&signal["state"]), found, threshold, ago(&signal["last_active_at"])]);
+    }
+    let last = ago(&known["last_activity_at"]);
+    let verdict = match known["verdict"].as_str() {
+        Some("idle") => format!("idle; the last activity was {last}"),
+        Some(other) => format!("{other}, which is not idle"),
+        None => String::new(),
+    };
+    let stops = match (known["stops_at"].as_i64(), known["lease_type"].as_str()) {
+        (None, _) => "never by itself".into(),
+        (Some(at), Some("IDLE")) => format!("{} if nothing happens until then", times::point(at)),
+        (Some(at), _) => format!("{}, whatever happens until then", times::point(at)),
+    };
+    let lines = [("notebook", name.to_owned()), ("verdict", verdict), ("stops", stops)];
+    format!("{}\n{}", aligned(table, &[]), fields(&lines))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +197,29 @@ url:             http://x.localhost:8080/lab
 ";
         assert_eq!(shown, wanted);
         assert!(!shown.contains("secret-token"));
+    }
+
+    #[test]
+    fn activity_is_shown_signal_by_signal_with_the_verdict_below() {
+        let now = NOW.as_millis();
+        let known = json!({
+            "verdict": "idle", "reasons": [], "last_activity_at": now - 120_000, "lease_type": "IDLE",
+            "stops_at": now + 3_480_000,
+            "signals": [
+                {"signal": "kernels", "state": "quiet", "reason": null, "value": "1 idle", "threshold": "t", "last_active_at": now - 120_000},
+                {"signal": "cpu", "state": "unknown", "reason": "no cgroup", "value": "not known", "threshold": "t", "last_active_at": null},
+            ],
+        });
+        let wanted = "\
+SIGNAL   STATE    FOUND      THRESHOLD  LAST ACTIVE
+kernels  quiet    1 idle     t          2 min ago
+cpu      unknown  no cgroup  t          -
+
+notebook: nb
+verdict:  idle; the last activity was 2 min ago
+stops:    2023-06-25 02:25:32 UTC if nothing happens until then
+";
+        assert_eq!(activity("nb", &known, NOW), wanted);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) fn lease(lease: &atelier_wire::lease::Lease, now: Timestamp) -> Strin
     }
     match lease.create_at.saturating_add(lease.duration).saturating_sub(now.as_millis()) {
         ..=0 => "over".into(),
+        left if lease.kind == "IDLE" => format!("in {}, if idle", duration(left)),
         left => format!("in {}", duration(left)),
     }
 }
@@ -88,6 +89,22 @@ mod tests {
         assert_eq!(ago(now.as_millis() - 119_000, now), "1 min ago");
         assert_eq!(ago(now.as_millis() + 5, now), "now");
         assert_eq!(ago(now.as_millis() - 3 * DAY, now), "3 d ago");
+    }
+
+    #[test]
+    fn what_is_left_of_a_lease_says_whether_activity_moves_it() {
+        let lease = |kind: &str, duration, enable| atelier_wire::lease::Lease {
+            create_at: 0,
+            update_at: 0,
+            duration,
+            enable,
+            kind: kind.into(),
+        };
+        let now = Timestamp::from_millis(HOUR);
+        assert_eq!(super::lease(&lease("TIMING", 2 * HOUR, true), now), "in 1 h");
+        assert_eq!(super::lease(&lease("IDLE", 2 * HOUR, true), now), "in 1 h, if idle");
+        assert_eq!(super::lease(&lease("IDLE", -1, false), now), "never");
+        assert_eq!(super::lease(&lease("IDLE", HOUR, true), now), "over");
     }
 
     #[test]

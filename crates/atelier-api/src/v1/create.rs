@@ -213,10 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_may_end_with_idleness() {
+        let new = with(&json!({"lease": {"type": "idle", "duration": 7_200_000}})).unwrap();
+        assert_eq!((new.grant, new.lease_kind), (Grant::Millis(7_200_000), LeaseKind::Idle));
+    }
+
+    #[test]
     fn what_is_not_offered_is_refused_by_name() {
         for (changes, named) in [
             (json!({"feature": "DEFAULT"}), "`feature`"),
-            (json!({"lease": {"type": "idle"}}), "`lease.type`"),
             (json!({"endpoints": [{"service": "SSH"}]}), "`endpoints[0].service`"),
             (
                 json!({"endpoints": [{"service": "NOTEBOOK", "allowed_access_ips": ["1.1.1.1"]}]}),

@@ -13,6 +13,9 @@ use crate::fields::Fields;
 use crate::query::Query;
 use crate::shape;
 
+/// The words of `type`.
+const KINDS: [&str; 2] = [LeaseKind::Timing.as_str(), LeaseKind::Idle.as_str()];
+
 /// Show the automatic stop of a notebook.
 #[utoipa::path(
     get, path = "/v1/{project_id}/notebooks/{id}/lease", operation_id = "ShowLease", tag = "lease",
@@ -64,19 +67,12 @@ pub(crate) fn check_types(fields: &Fields) -> Result<(), Refusal> {
 pub(crate) fn parse_start(query: &Query, grants: &GrantRange) -> Result<(Option<Grant>, Option<LeaseKind>), Refusal> {
     let asked = query.integer("duration")?.filter(|asked| *asked != 0);
     let asked = asked.map(|asked| grant(grants, asked, "query parameter `duration`")).transpose()?;
-    match query.word("type", &["TIMING", "IDLE"])? {
-        Some("IDLE") => Err(Refusal::unsupported("query parameter `type` IDLE")),
-        Some(_) => Ok((asked, Some(LeaseKind::Timing))),
-        None => Ok((asked, None)),
-    }
+    Ok((asked, query.word("type", &KINDS)?.and_then(|word| word.parse().ok())))
 }
 
 /// A lease as an object with `duration`, `type` and `enable`.
 pub(crate) fn parse(fields: &Fields, grants: &GrantRange) -> Result<(Grant, LeaseKind), Refusal> {
-    let path = fields.path_of("type");
-    if fields.word("type", &["TIMING", "IDLE"])? == Some("IDLE") {
-        return Err(Refusal::unsupported(&format!("`{path}` IDLE")));
-    }
+    let kind = fields.word("type", &KINDS)?.and_then(|word| word.parse().ok()).unwrap_or(LeaseKind::Timing);
     let asked = fields.integer("duration")?;
     let asked = asked.map(|asked| grant(grants, asked, &format!("`{}`", fields.path_of("duration")))).transpose()?;
     let grant = match (fields.flag("enable")?, asked) {
@@ -90,7 +86,7 @@ pub(crate) fn parse(fields: &Fields, grants: &GrantRange) -> Result<(Grant, Leas
         }
         (_, Some(grant)) => grant,
     };
-    Ok((grant, LeaseKind::Timing))
+    Ok((grant, kind))
 }
 
 /// The grant for `asked` milliseconds; the refusal calls it `field`.
@@ -110,6 +106,17 @@ mod tests {
 
     fn renewal(query: &str, body: &str) -> Result<Grant, Code> {
         parse_renewal(&Query::of(query), body.as_bytes(), &GRANTS).map(|(grant, _)| grant).map_err(|r| r.code())
+    }
+
+    #[test]
+    fn a_lease_may_end_with_idleness_and_ends_at_a_fixed_time_unless_that_is_said() {
+        let kind = |query: &str, body: &str| parse_renewal(&Query::of(query), body.as_bytes(), &GRANTS).unwrap();
+        assert_eq!(kind("", r#"{"type": "idle"}"#), (Grant::Millis(3_600_000), LeaseKind::Idle));
+        assert_eq!(kind("", r#"{"type": "TIMING"}"#), (Grant::Millis(3_600_000), LeaseKind::Timing));
+        assert_eq!(kind("", r#"{"type": null}"#), (Grant::Millis(3_600_000), LeaseKind::Timing));
+        let by_query = kind("duration=7200000", r#"{"type": "IDLE"}"#);
+        assert_eq!(by_query, (Grant::Millis(7_200_000), LeaseKind::Timing));
+        assert_eq!(renewal("", r#"{"type": "IDLE", "duration": 3599999}"#), Err(Code::LeaseOutOfRange));
     }
 
     #[test]
@@ -133,7 +140,6 @@ mod tests {
         }
         assert_eq!(renewal("duration=x", ""), Err(Code::BadQuery));
         assert_eq!(renewal("", r#"{"duration": "1"}"#), Err(Code::WrongType));
-        assert_eq!(renewal("", r#"{"type": "IDLE"}"#), Err(Code::Unsupported));
         assert_eq!(renewal("", r#"{"type": "x"}"#), Err(Code::BadValue));
     }
 
@@ -153,7 +159,7 @@ mod tests {
         assert_eq!(start("duration=0&type=timing"), Ok((None, Some(LeaseKind::Timing))));
         assert_eq!(start("duration=-1"), Ok((Some(Grant::Never), None)));
         assert_eq!(start("duration=1"), Err(Code::LeaseOutOfRange));
-        assert_eq!(start("type=IDLE"), Err(Code::Unsupported));
+        assert_eq!(start("type=IDLE"), Ok((None, Some(LeaseKind::Idle))));
         assert_eq!(start("type=x"), Err(Code::BadQuery));
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn delete(State(api): State<Api>, call: Call) -> Answer<wire::N
     params(
         ("project_id" = String, Path), ("id" = String, Path, format = "uuid"),
         ("duration" = Option<i64>, Query, description = "milliseconds to run, or -1; absent or 0: as the last time"),
-        ("type" = Option<String>, Query, description = "TIMING"),
+        ("type" = Option<String>, Query, description = "TIMING or IDLE; absent: as the last time"),
     ),
     responses((status = 200, body = wire::Notebook), (status = "default", body = wire::ApiError)),
 )]

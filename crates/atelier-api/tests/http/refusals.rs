@@ -52,7 +52,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             "name" | "description" | "flavor" | "image_id" | "volume" | "volume.capacity" | "endpoints" | "lease"
             | "lease.duration" | "lease.enable" | "duration" | "workspace_id" => T::Taken,
             "feature" | "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
-            "lease.type" => T::Words(&["TIMING"]),
+            "lease.type" => T::Words(&["TIMING", "IDLE"]),
             "volume.category" => T::Words(&["EVS"]),
             "volume.ownership" => T::Words(&["MANAGED"]),
             "volume.read_only" => T::Fixed("false"),
@@ -84,7 +84,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             "limit" | "offset" | "name" | "name_fuzzy_match" | "namespace" | "service_type" | "type" | "sort_dir"
             | "show_name" | "show_tag",
         ) => T::Taken,
-        ("StartNotebook" | "RenewLease", "type") => T::Words(&["TIMING"]),
+        ("StartNotebook" | "RenewLease", "type") => T::Words(&["TIMING", "IDLE"]),
         ("ListNotebooks" | "ListFlavors" | "ListImage", "sort_key") => T::SortKey,
         ("ListNotebooks" | "ListImage", "workspace_id" | "workspaceId") => T::Workspace,
         (

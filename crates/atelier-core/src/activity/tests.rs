@@ -138,7 +138,7 @@ fn people_count_at_the_moment_at_which_they_did_something() {
     let look = Look { person_at: Some(t(33)), ..quiet(40) };
     assert_eq!(verdict(&mut watch, &look), Verdict::Active(vec!["somebody works in it".into()]));
     let later = Look { person_at: Some(t(33)), ..quiet(50) };
-    assert_eq!(verdict(&mut watch, &later), Verdict::Idle(t(40)));
+    assert_eq!(verdict(&mut watch, &later), Verdict::Idle(t(33)));
     // A clock that was set back does not make people come from the future.
     let odd = Look { person_at: Some(t(900)), ..quiet(60) };
     watch.look(&odd, &RULES, Baseline::default());

@@ -66,10 +66,10 @@ impl Watch {
         let said = self.memory.compare(look, rules, baseline);
         self.note(said, look, rules, baseline);
         let (active, unknown) = (self.reasons(is_active), self.reasons(is_unknown));
-        if !active.is_empty() {
+        if self.findings.iter().any(|f| f.signal != Signal::People && is_active(&f.reading)) {
             self.prove(look.at);
         }
-        // What somebody did is a moment, and may lie before the first look.
+        // What somebody did is a moment of its own, and may lie before the first look.
         if let Some(at) = look.person_at {
             self.prove(at.min(look.at));
         }

@@ -131,7 +131,7 @@ async fn bring_up(context: &Context, client: &Client) -> Result<String, Failure>
             None => break create(context, client).await?,
             Some(notebook) => match next(notebook)? {
                 Next::Watch => break client.get(&format!("/notebooks/{}", notebook.id)).await?,
-                Next::Start => break ask_start(client, &notebook.id, Some(NEVER)).await?,
+                Next::Start => break ask_start(client, &notebook.id, Some(NEVER), false).await?,
                 Next::AwaitStop => await_stop(context, client, notebook).await?,
                 Next::Replace => replace(context, client, notebook).await?,
                 Next::AwaitEnd => wait::until_gone(client, context.printer, notebook).await?,
@@ -156,6 +156,7 @@ async fn create(context: &Context, client: &Client) -> Result<Value, Failure> {
         image: None,
         volume_gib: VOLUME_GIB,
         duration: Some(NEVER),
+        idle: false,
     };
     make(client, wish).await
 }

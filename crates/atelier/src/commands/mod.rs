@@ -13,6 +13,7 @@ pub(crate) mod notebook;
 pub(crate) mod open;
 pub(crate) mod serve;
 pub(crate) mod wait;
+pub(crate) mod why;
 
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 //! `atelier notebook …`: create, list, show, start, stop, renew, events.
 
+use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
 use atelier_wire::{
     Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, NotebookFlavorPage, NotebookPage, VolumeReq,
@@ -7,7 +8,7 @@ use atelier_wire::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Context, delete, encoded, logs, lookup, open, record, wait};
+use super::{Context, delete, encoded, logs, lookup, open, record, wait, why};
 use crate::args::{Create, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -26,6 +27,7 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
         NotebookCommand::Open(args) => open::run(context, args).await,
         NotebookCommand::Logs(args) => logs::run(context, args).await,
         NotebookCommand::Events(args) => events(context, args).await,
+        NotebookCommand::Why(args) => why::run(context, args).await,
     }
 }
 
@@ -38,6 +40,7 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         image: args.image,
         volume_gib: args.volume,
         duration: args.duration,
+        idle: args.idle,
     };
     let mut notebook = make(&client, wish).await?;
     if !args.waiting.no_wait {
@@ -45,6 +48,9 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
     }
     report(context, &notebook)
 }
+
+/// The type of a lease that ends with idleness.
+const IDLE: &str = LeaseKind::Idle.as_str();
 
 /// What a new notebook should be.
 #[derive(Debug)]
@@ -61,6 +67,8 @@ pub(crate) struct Wish {
     pub volume_gib: u32,
     /// Milliseconds to run, −1 for ever.
     pub duration: Option<i64>,
+    /// Count them from the last activity.
+    pub idle: bool,
 }
 
 /// Asks the server for a new notebook; its record, on its way.
@@ -80,7 +88,8 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
         flavor,
         image_id,
         volume,
-        duration: wish.duration,
+        duration: wish.duration.filter(|_| !wish.idle),
+        lease: wish.idle.then(|| LeaseReq { duration: wish.duration, kind: Some(IDLE.into()), enable: None }),
         ..NotebookCreateRequest::default()
     };
     let body = serde_json::to_value(request).map_err(|e| Failure::new(e.to_string()))?;
@@ -140,7 +149,7 @@ async fn show(context: &Context, args: One) -> Result<(), Failure> {
 async fn start(context: &Context, args: Start) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
     let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
-    let mut notebook = ask_start(&client, &found.id, args.duration).await?;
+    let mut notebook = ask_start(&client, &found.id, args.duration, args.idle).await?;
     if !args.waiting.no_wait {
         notebook = wait::until_running(&client, context.printer, notebook).await?;
     }
@@ -148,8 +157,9 @@ async fn start(context: &Context, args: Start) -> Result<(), Failure> {
 }
 
 /// Asks the server to start a notebook; its record, on its way.
-pub(crate) async fn ask_start(client: &Client, id: &str, duration: Option<i64>) -> Result<Value, Failure> {
-    let query = duration.map(|ms| format!("?duration={ms}")).unwrap_or_default();
+pub(crate) async fn ask_start(client: &Client, id: &str, duration: Option<i64>, idle: bool) -> Result<Value, Failure> {
+    let kind = if idle { IDLE } else { "" };
+    let query = format!("?type={kind}&duration={}", duration.unwrap_or(0));
     client.call(Method::POST, &format!("/notebooks/{id}/start{query}"), None).await
 }
 
@@ -166,7 +176,8 @@ async fn stop(context: &Context, args: Stop) -> Result<(), Failure> {
 async fn renew(context: &Context, args: Renew) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
     let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
-    let wish = LeaseReq { duration: Some(args.duration), ..LeaseReq::default() };
+    let kind = args.idle.then(|| IDLE.to_owned());
+    let wish = LeaseReq { duration: Some(args.duration), kind, enable: None };
     let body = serde_json::to_value(wish).map_err(|e| Failure::new(e.to_string()))?;
     let answer = client.call(Method::PATCH, &format!("/notebooks/{}/lease", found.id), Some(&body)).await;
     let answer = answer.map_err(|failure| match failure.code.as_deref() {

@@ -20,7 +20,7 @@ use atelier_runtime::RuntimeKind;
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
-pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls};
+pub(crate) use self::sections::{Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls};
 
 use self::reader::Reader;
 
@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) image: Image,
     /// The grants that leases may have.
     pub lease: GrantRange,
+    /// How idleness is found out.
+    pub(crate) idle: Idle,
     /// Notebooks that a user may have in a project.
     pub notebooks_per_user: u32,
     /// What one caller, or all together, may use of the server.
@@ -102,6 +104,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         local: sections::local(&mut reader, &places.default_cache_dir),
         image: sections::image(&mut reader),
         lease: sections::lease(&mut reader),
+        idle: sections::idle(&mut reader),
         notebooks_per_user: sections::quota(&mut reader),
         limits: sections::limits(&mut reader),
         retention: sections::retention(&mut reader),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use atelier_core::activity::Rules;
 use atelier_core::lease::GrantRange;
 use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
 use atelier_runtime::RuntimeKind;
@@ -110,6 +111,15 @@ pub(crate) struct Image {
     pub(crate) sources: Option<String>,
     /// Whether notebooks get addresses of package indexes and proxies that hold a password.
     pub(crate) share_credentials: bool,
+}
+
+/// `[idle]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    /// Milliseconds between two looks at a notebook.
+    pub(crate) period_ms: i64,
+    /// By what a verdict is found.
+    pub(crate) rules: Rules,
 }
 
 /// `[limits]`
@@ -301,6 +311,35 @@ pub(super) fn lease(reader: &mut Reader) -> GrantRange {
     }
     // A default that nobody wrote follows the range that somebody wrote.
     GrantRange { default_ms: default_ms.max(min_ms).min(max_ms), ..range }
+}
+
+pub(super) fn idle(reader: &mut Reader) -> Idle {
+    let seconds = |raw: &super::Raw| kinds::integer::<i64>(1..=86_400)(raw).map(|seconds| seconds * 1000);
+    let seconds_wanted = "a whole number of seconds, 1 to 86400";
+    let millis = || kinds::integer::<u32>(0..=1_000_000);
+    let millis_wanted = "thousandths of a CPU, 0 to 1000000";
+    let usual = Rules::default();
+    let period_ms = reader.read("idle.look_seconds", 30_000, seconds_wanted, seconds);
+    let rules = Rules {
+        cpu_window_ms: reader.read("idle.cpu_window_seconds", usual.cpu_window_ms, seconds_wanted, seconds),
+        cpu_margin_millis: reader.read("idle.cpu_margin_millis", usual.cpu_margin_millis, millis_wanted, millis()),
+        cpu_baseline_most_millis: reader.read(
+            "idle.cpu_baseline_most_millis",
+            usual.cpu_baseline_most_millis,
+            millis_wanted,
+            millis(),
+        ),
+        unknown_ceiling_ms: reader.read(
+            "idle.unknown_ceiling_seconds",
+            usual.unknown_ceiling_ms,
+            seconds_wanted,
+            seconds,
+        ),
+        starting_most_ms: reader.read("idle.starting_most_seconds", usual.starting_most_ms, seconds_wanted, seconds),
+        // A look may come late when the machine is busy; several that do not come are a gap.
+        gap_most_ms: period_ms * 4 + 60_000,
+    };
+    Idle { period_ms, rules }
 }
 
 pub(super) fn quota(reader: &mut Reader) -> u32 {

@@ -26,6 +26,7 @@ fn known_keys() -> Vec<String> {
     sections::local(&mut reader, Path::new("/c"));
     sections::image(&mut reader);
     sections::lease(&mut reader);
+    sections::idle(&mut reader);
     sections::quota(&mut reader);
     sections::limits(&mut reader);
     sections::retention(&mut reader);
@@ -150,6 +151,12 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LEASE__MIN_MS", "1"),
         ("ATELIER_LEASE__MAX_MS", "9"),
         ("ATELIER_LEASE__DEFAULT_MS", "5"),
+        ("ATELIER_IDLE__LOOK_SECONDS", "1"),
+        ("ATELIER_IDLE__CPU_WINDOW_SECONDS", "2"),
+        ("ATELIER_IDLE__CPU_MARGIN_MILLIS", "5"),
+        ("ATELIER_IDLE__CPU_BASELINE_MOST_MILLIS", "6"),
+        ("ATELIER_IDLE__UNKNOWN_CEILING_SECONDS", "7"),
+        ("ATELIER_IDLE__STARTING_MOST_SECONDS", "8"),
         ("ATELIER_QUOTA__NOTEBOOKS_PER_USER", "4"),
         ("ATELIER_LIMITS__REQUESTS_PER_SECOND", "6"),
         ("ATELIER_LIMITS__CONNECTIONS", "70"),

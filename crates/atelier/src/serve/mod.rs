@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
-use atelier_engine::{Engine, EngineConfig};
-use atelier_gateway::{Gateway, GatewayConfig, HostNames, PublicUrl, Scheme};
+use atelier_engine::{ActivityConfig, Engine, EngineConfig};
+use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, PublicUrl, Scheme};
 use atelier_iam::{Iam, IamConfig};
 use atelier_store_sqlite::{Sealer, SqliteStore};
 use rand::RngCore as _;
@@ -100,6 +100,7 @@ impl Server {
         let engine =
             Engine::open(engine_config(&config), store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
+        engine.ask_with(Arc::new(NotebookAsker::new(engine.runtime().clone())));
         folder.announce(&reach).map_err(of_folder)?;
         let stop = CancellationToken::new();
         retention::begin(store, config.retention.history_days, stop.clone());
@@ -210,6 +211,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
+        activity: ActivityConfig { period_ms: config.idle.period_ms, rules: config.idle.rules },
         ..EngineConfig::default()
     }
 }

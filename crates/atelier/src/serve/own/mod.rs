@@ -1,6 +1,7 @@
 //! What only Atelier has, below `/atelier/v1/{project_id}`. Proofs and refusals are the API's. Each topic is a file here
 //! with its routes; they meet in [`router`].
 
+mod activity;
 mod call;
 mod images;
 mod notebooks;
@@ -32,6 +33,7 @@ pub(super) struct Own {
 pub(super) fn router(own: Own) -> Router {
     Router::new()
         .merge(notebooks::routes())
+        .merge(activity::routes())
         .merge(images::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
