@@ -12,6 +12,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::activity::Verdict;
 use crate::caller::Origin;
 use crate::id::{NotebookId, OperationId};
 use crate::operation::{OperationKind, OperationState, StepName};
@@ -135,6 +136,16 @@ pub enum IdleVerdict {
     Idle,
     /// It could not be found out.
     Unknown,
+}
+
+impl From<&Verdict> for IdleVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Active(_) => Self::Active,
+            Verdict::Idle(_) => Self::Idle,
+            Verdict::Unknown(_) => Self::Unknown,
+        }
+    }
 }
 
 impl IdleVerdict {

@@ -21,6 +21,7 @@ use atelier_core::caller::Origin;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, Lease};
 use atelier_core::notebook::Notebook;
+use atelier_core::observe::IdleVerdict;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 use atelier_core::{Caller, Timestamp};
@@ -145,7 +146,7 @@ impl Activities {
     }
 
     /// Takes a look into account, unless the notebook is not watched any more.
-    fn take(&self, notebook: &Notebook, look: &Look, rules: &Rules) -> Option<News> {
+    fn take(&self, notebook: &Notebook, look: &Look, rules: &Rules) -> Option<(IdleVerdict, Option<News>)> {
         let mut baselines = self.baselines.lock().unwrap_or_else(PoisonError::into_inner);
         let baseline = baselines.entry((notebook.image.id, notebook.flavor.id.clone())).or_default();
         let mut watches = self.watches();
@@ -154,7 +155,7 @@ impl Activities {
         if let Some(millis) = watch.idle_cpu(rules) {
             baseline.learn(millis);
         }
-        news
+        Some((watch.verdict().into(), news))
     }
 }
 
@@ -177,13 +178,6 @@ impl Engine {
             notebook.lease = self.inner.activities.on(notebook.id, notebook.lease);
         }
         notebook
-    }
-
-    /// How many of the watched notebooks have each verdict.
-    pub fn verdicts(&self) -> Vec<(&'static str, usize)> {
-        let watches = self.inner.activities.watches();
-        let count = |name: &str| watches.values().filter(|watch| watch.verdict().as_str() == name).count();
-        ["active", "idle", "unknown"].map(|name| (name, count(name))).into()
     }
 
     /// Looks at one of the caller's running notebooks, whatever its lease, and says what is known.
@@ -249,8 +243,10 @@ impl Engine {
             return;
         }
         let Some(look) = self.inner.stopping.run_until_cancelled(self.find_out(&notebook)).await else { return };
-        let news = self.inner.activities.take(&notebook, &look, &self.inner.config.activity.rules);
+        let taken = self.inner.activities.take(&notebook, &look, &self.inner.config.activity.rules);
+        let Some((verdict, news)) = taken else { return };
         if notebook.lease.follows_activity() {
+            self.watcher().idle_verdict(verdict);
             if let Some(news) = news {
                 self.tell(&notebook, news).await;
             }
@@ -305,7 +301,8 @@ impl Engine {
     /// Writes the last activity into the lease when it has moved it by enough.
     async fn write_activity(&self, seen: &Notebook) {
         let Grant::Millis(grant) = seen.lease.grant() else { return };
-        let moved = |lease: Lease| self.inner.activities.on(seen.id, lease).counts_from().millis_since(lease.counts_from());
+        let moved =
+            |lease: Lease| self.inner.activities.on(seen.id, lease).counts_from().millis_since(lease.counts_from());
         if moved(seen.lease) < LEAST_WRITTEN_MS.max(grant / PART_WRITTEN) {
             return;
         }

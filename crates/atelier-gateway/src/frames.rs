@@ -191,7 +191,8 @@ mod tests {
             frame(LAST | 0x8, b"\x03\xe8"),
         ]
         .concat();
-        let wanted = [b"one".to_vec(), medium[..1024].to_vec(), b"in pieces".to_vec(), long[..1024].to_vec(), Vec::new()];
+        let wanted =
+            [b"one".to_vec(), medium[..1024].to_vec(), b"in pieces".to_vec(), long[..1024].to_vec(), Vec::new()];
         for pieces in [1, 2, 3, 7, 1000, all.len()] {
             assert_eq!(told(&all, pieces), wanted, "in pieces of {pieces}");
         }

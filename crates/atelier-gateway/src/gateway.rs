@@ -21,10 +21,10 @@ use crate::config::GatewayConfig;
 use crate::credential::{Opened, Session, Verdict};
 use crate::headers::{self, Up};
 use crate::page::{self, Next, Page};
+use crate::people::{self, Channel};
 use crate::routes::{Routes, comes_up, serves};
 use crate::upstream::{Start, Upstream, UpstreamError};
 use crate::visit::{Form, Manner, Visit, id_in_path};
-use crate::people::{self, Channel};
 use crate::{origin, shape, tunnel};
 
 /// The reverse proxy to notebooks. Cheap to clone; when the last clone is gone, every connection ends.

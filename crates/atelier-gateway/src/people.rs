@@ -117,7 +117,8 @@ mod tests {
         ] {
             assert!(!is_work(&Method::GET, path, false), "{path}");
         }
-        for path in ["/lab/api/workspaces/default", "/lab/api/settings/x", "/api/security/csp-report", "/git/x/status"] {
+        for path in ["/lab/api/workspaces/default", "/lab/api/settings/x", "/api/security/csp-report", "/git/x/status"]
+        {
             for method in [Method::PUT, Method::POST] {
                 assert!(!is_work(&method, path, false), "{method} {path}");
             }

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_init::protocol::{Answer, Command, State};
-use atelier_runtime::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage};
+use atelier_runtime::{
+    Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
+};
 use tokio::time::sleep;
 
 use crate::cgroup::{self, CgroupTree, Limits};

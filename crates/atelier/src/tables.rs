@@ -128,7 +128,13 @@ pub(crate) fn activity(name: &str, known: &Value, now: Timestamp) -> String {
     for signal in known["signals"].as_array().into_iter().flatten() {
         let found = signal["reason"].as_str().map_or_else(|| text(&signal["value"]), str::to_owned);
         let threshold = text(&signal["threshold"]);
-        table.add_row([text(&signal["signal"]), text(&signal["state"]), found, threshold, ago(&signal["last_active_at"])]);
+        table.add_row([
+            text(&signal["signal"]),
+            text(&signal["state"]),
+            found,
+            threshold,
+            ago(&signal["last_active_at"]),
+        ]);
     }
     let last = ago(&known["last_activity_at"]);
     let verdict = match known["verdict"].as_str() {

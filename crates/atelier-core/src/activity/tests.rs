@@ -252,10 +252,7 @@ fn the_words_of_a_notebook_are_shortened_and_tamed() {
     let said = reasons(|l| l.kernels = Ok(vec![Kernel { id: "ü".repeat(20), ..kernel(&state, "m") }])).concat();
     assert!(said.len() < 400 && !said.contains(['\u{1b}', '\n', '`']), "{said}");
     let many = (0..50).map(|n| Kernel { id: format!("{n}"), ..kernel("busy", "m") }).collect();
-    assert_eq!(
-        reasons(|l| l.kernels = Ok(many)),
-        ["kernel 0 is busy, kernel 1 is busy, kernel 2 is busy and 47 more"]
-    );
+    assert_eq!(reasons(|l| l.kernels = Ok(many)), ["kernel 0 is busy, kernel 1 is busy, kernel 2 is busy and 47 more"]);
 }
 
 #[test]
@@ -289,9 +286,8 @@ fn found() -> impl Strategy<Value = Found> {
     let state = prop_oneof![3 => Just(Some("idle")), 1 => Just(Some("busy")), 1 => Just(None)];
     let traffic = prop_oneof![4 => Just(Some(false)), 1 => Just(Some(true)), 1 => Just(None)];
     let millis = prop_oneof![4 => Just(Some(1)), 1 => Just(Some(900)), 1 => Just(None)];
-    (1_i64..60, state, traffic, prop::bool::weighted(0.1), millis).prop_map(
-        |(after, kernels, traffic, person, millis)| Found { after, kernels, traffic, person, millis },
-    )
+    (1_i64..60, state, traffic, prop::bool::weighted(0.1), millis)
+        .prop_map(|(after, kernels, traffic, person, millis)| Found { after, kernels, traffic, person, millis })
 }
 
 proptest! {

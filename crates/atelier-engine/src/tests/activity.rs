@@ -17,6 +17,7 @@ const PERIOD: i64 = 30_000;
 /// A notebook server that says what the test tells it to.
 struct Server {
     says: Mutex<Asked>,
+    asked: AtomicU64,
 }
 
 impl Server {
@@ -37,6 +38,7 @@ impl Server {
 #[async_trait]
 impl Asker for Server {
     async fn ask(&self, _id: NotebookId, _secret: &SecretString) -> Asked {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.says.lock().unwrap().clone()
     }
 }
@@ -51,7 +53,7 @@ struct Idle {
 impl Idle {
     async fn new() -> Self {
         let world = World::new().await;
-        let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")) });
+        let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")), asked: AtomicU64::new(0) });
         server.says(&[], &[]);
         world.engine.ask_with(server.clone());
         let wish = CreateNotebook { lease_kind: LeaseKind::Idle, ..World::wish("nb") };
@@ -149,7 +151,8 @@ async fn processor_time_keeps_a_notebook_whatever_its_server_says() {
         idle.pass(PERIOD).await;
     }
     assert!(idle.runs().await, "a tenth of a CPU for two hours");
-    assert_eq!(idle.world.engine.verdicts(), [("active", 1), ("idle", 0), ("unknown", 0)]);
+    let Verdict::Active(reasons) = idle.verdict().await else { panic!("not active") };
+    assert!(reasons[0].contains("100 thousandths of a CPU"), "{reasons:?}");
 }
 
 #[tokio::test]
@@ -253,12 +256,12 @@ async fn a_renewal_writes_an_idle_lease_and_switches_between_kinds() {
 #[tokio::test]
 async fn a_timed_lease_is_never_looked_at_unless_somebody_asks() {
     let world = World::new().await;
-    let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")) });
+    let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")), asked: AtomicU64::new(0) });
     server.says(&[("busy", "m")], &["t"]);
     world.engine.ask_with(server.clone());
     let id = world.running().await;
     world.engine.look_around().await;
-    assert_eq!(world.engine.verdicts(), [("active", 0), ("idle", 0), ("unknown", 0)]);
+    assert_eq!(server.asked.load(Ordering::SeqCst), 0);
 
     let known = world.engine.activity(&World::caller('a'), id).await.unwrap();
     assert_eq!(known.report.verdict, Verdict::Active(vec!["kernel 8f3a0000 is busy".into()]));
@@ -278,6 +281,7 @@ async fn without_anybody_who_asks_a_notebook_is_unknown_and_not_idle() {
     let wish = CreateNotebook { lease_kind: LeaseKind::Idle, ..World::wish("nb") };
     let id = world.engine.create(&World::caller('a'), "r1", wish).await.unwrap().id;
     world.reaches(id, Status::Running).await;
-    world.engine.look_around().await;
-    assert_eq!(world.engine.verdicts(), [("active", 0), ("idle", 0), ("unknown", 1)]);
+    let known = world.engine.activity(&World::caller('a'), id).await.unwrap();
+    let Verdict::Unknown(why) = known.report.verdict else { panic!("known") };
+    assert!(why[0].contains("nobody asks notebook servers here"), "{why:?}");
 }
