@@ -173,7 +173,11 @@ fn what_only_atelier_has_is_closed_without_credentials_and_for_other_projects() 
         ))
     };
     let right = format!("X-Auth-Token: {}\r\n", token.trim());
-    for path in [format!("notebooks/{id}/logs"), format!("notebooks/{id}/events"), format!("images/{id}/build")] {
+    for path in ["logs", "events", "activity"]
+        .map(|what| format!("notebooks/{id}/{what}"))
+        .into_iter()
+        .chain([format!("images/{id}/build")])
+    {
         assert!(asked(&project, &path, "").starts_with("HTTP/1.1 401 "), "{path}");
         assert!(asked(&project, &path, "X-Auth-Token: forged\r\n").starts_with("HTTP/1.1 401 "), "{path}");
         assert!(asked(&"0".repeat(32), &path, &right).starts_with("HTTP/1.1 403 "), "{path}");
