@@ -271,8 +271,8 @@ impl Engine {
         let Some(asker) = self.inner.activities.asker.get() else {
             return Asked::nothing("nobody asks notebook servers here");
         };
-        let asked = tokio::time::timeout(ASK_LIMIT, asker.ask(notebook.id, &notebook.upstream_secret)).await;
-        asked.unwrap_or_else(|_| Asked::nothing("the notebook server does not answer in time"))
+        let answer = tokio::time::timeout(ASK_LIMIT, asker.ask(notebook.id, &notebook.upstream_secret)).await;
+        answer.unwrap_or_else(|_| Asked::nothing("the notebook server does not answer in time"))
     }
 
     async fn usage(&self, id: NotebookId) -> Answer<Usage> {
