@@ -9,6 +9,7 @@ use atelier_wire::{ApiError, LegacyError};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Refused>;
@@ -63,6 +64,9 @@ impl From<IamRefusal> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
+        if let Self::Identity(IamRefusal { retry_after: Some(seconds), .. }) = self {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -101,7 +105,10 @@ impl Refused {
             Self::Api(refusal) if family != Family::Identity || refusal.code() == Code::NoSuchApi => {
                 refusal.code().as_str().to_owned()
             }
-            _ => return (status, Json(bodies::error(&IamRefusal { http: status.as_u16(), message }))).into_response(),
+            _ => {
+                return (status, Json(bodies::error(&IamRefusal { http: status.as_u16(), message, retry_after: None })))
+                    .into_response();
+            }
         };
         let request_id = Some(request_id.to_owned());
         match family {

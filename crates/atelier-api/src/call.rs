@@ -88,6 +88,13 @@ impl FromRequest<Api> for Visit {
     }
 }
 
+impl Visit {
+    /// A parameter of the path, decoded.
+    pub(crate) async fn param(&mut self, name: &str) -> Result<String, Refused> {
+        Ok(Params::of(&mut self.parts).await?.take(name))
+    }
+}
+
 /// Who sends the request. A signature over a body that did not come through whole proves nothing, and must not count as a
 /// bad one either.
 async fn authenticate(api: &Api, parts: &Parts, body: &Result<Bytes, Refusal>) -> Result<Arc<Identity>, Refused> {
@@ -142,7 +149,7 @@ fn request_id(parts: &Parts) -> String {
 }
 
 /// Where the request comes from; unknown only where the server was not told.
-fn source(parts: &Parts) -> IpAddr {
+pub(crate) fn source(parts: &Parts) -> IpAddr {
     peer(parts).unwrap_or(IpAddr::from([0, 0, 0, 0]))
 }
 

@@ -72,6 +72,13 @@ impl Fields {
         self.typed(name, "an integer", |value| whole(value).is_some()).map(|found| found.and_then(whole))
     }
 
+    /// The texts of a list.
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, Refusal> {
+        let is_text_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+        let list = self.typed(name, "a list of strings", is_text_list)?.and_then(Value::as_array);
+        Ok(list.map(|list| list.iter().filter_map(Value::as_str).collect()))
+    }
+
     pub(crate) fn object(&self, name: &str) -> Result<Option<Self>, Refusal> {
         let found = self.typed(name, "an object", Value::is_object)?;
         Ok(found.and_then(Value::as_object).map(|object| Self { object: object.clone(), path: self.path_of(name) }))

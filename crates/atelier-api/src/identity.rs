@@ -14,6 +14,7 @@ use crate::Api;
 use crate::answer::{Answer, Refused};
 use crate::call::{self, Visit};
 use crate::docket::Docket;
+use crate::fields::Fields;
 
 /// The header that carries a token's text.
 const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
@@ -46,7 +47,7 @@ pub(crate) async fn version(State(api): State<Api>) -> Json<wire::VersionAnswer>
 pub(crate) async fn create_token(State(api): State<Api>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     let body = call::read(body).await?;
-    let issued = api.iam.log_in(AuthRequest::parse(&body)?).await?;
+    let issued = api.iam.log_in(AuthRequest::parse(&body)?, call::source(&parts)).await?;
     if let Some(docket) = Docket::of(&parts.extensions) {
         docket.logged_in(&issued.identity, call::peer(&parts));
     }
@@ -62,12 +63,43 @@ pub(crate) async fn create_token(State(api): State<Api>, request: Request) -> Re
     responses((status = 200, body = wire::TokenAnswer), (status = "default", body = wire::IdentityError)),
 )]
 pub(crate) async fn show_token(State(api): State<Api>, visit: Visit) -> Result<Response, Refused> {
-    let text = visit.parts.headers.get(SUBJECT_TOKEN).and_then(|value| value.to_str().ok());
-    let text = text.ok_or_else(|| IamRefusal::bad_request("the header `X-Subject-Token` is required"))?;
+    let text = subject_of(&visit)?;
     let identity = api.iam.validate(&visit.identity, text).await?;
     let with_catalog = bodies::wants_catalog(visit.parts.uri.query().unwrap_or_default());
     let answer = bodies::token(&identity, &api.site, with_catalog).ok_or_else(IamRefusal::internal)?;
     Ok((StatusCode::OK, subject(text), Json(answer)).into_response())
+}
+
+/// Revoke the token in `X-Subject-Token`, and what was earned with it. From the next request on it is worth nothing.
+#[utoipa::path(
+    delete, path = "/v3/auth/tokens", operation_id = "DeleteToken", tag = "identity",
+    params(("X-Subject-Token" = String, Header)),
+    responses((status = 204), (status = "default", body = wire::IdentityError)),
+)]
+pub(crate) async fn delete_token(State(api): State<Api>, visit: Visit) -> Result<StatusCode, Refused> {
+    api.iam.revoke_for(&visit.identity, subject_of(&visit)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the caller's own password. Every token of theirs is worth nothing afterwards, the one in use included.
+#[utoipa::path(
+    post, path = "/v3/users/{user_id}/password", operation_id = "ChangeUserPassword", tag = "identity",
+    params(("user_id" = String, Path)),
+    request_body(content = serde_json::Value, description = "`user.password` and `user.original_password`"),
+    responses((status = 204), (status = "default", body = wire::IdentityError)),
+)]
+pub(crate) async fn change_password(State(api): State<Api>, mut visit: Visit) -> Result<StatusCode, Refused> {
+    let user_id = visit.param("user_id").await?;
+    let from = call::source(&visit.parts);
+    let user = Fields::of_body(&visit.body?)?.required_object("user")?;
+    let (new, original) = (user.required_text("password")?.into(), user.required_text("original_password")?.into());
+    api.iam.change_password(&visit.identity, &user_id, original, new, from).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn subject_of(visit: &Visit) -> Result<&str, IamRefusal> {
+    let text = visit.parts.headers.get(SUBJECT_TOKEN).and_then(|value| value.to_str().ok());
+    text.ok_or_else(|| IamRefusal::bad_request("the header `X-Subject-Token` is required"))
 }
 
 /// The header with a token's text, kept out of logs.

@@ -17,6 +17,7 @@
 
 mod answer;
 mod call;
+mod credentials;
 mod docket;
 mod door;
 mod fields;
@@ -141,11 +142,17 @@ fn served() -> OpenApiRouter<Api> {
         .routes(routes!(v1::images::list))
         .routes(routes!(identity::versions))
         .routes(routes!(identity::version))
-        .routes(routes!(identity::create_token, identity::show_token))
+        .routes(routes!(identity::create_token, identity::show_token, identity::delete_token))
+        .routes(routes!(identity::change_password))
         .routes(routes!(identity::catalog))
         .routes(routes!(identity::projects))
         .routes(routes!(identity::own_projects))
         .routes(routes!(identity::domains))
+        .routes(routes!(credentials::create, credentials::list))
+        .routes(routes!(credentials::show, credentials::update, credentials::delete))
+        .routes(routes!(credentials::create_temporary))
+        .routes(routes!(credentials::id_token))
+        .routes(routes!(credentials::caller_identity))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

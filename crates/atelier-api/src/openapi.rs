@@ -15,7 +15,10 @@ pub(crate) fn frame() -> OpenApi {
     info.license = Some(License::new("Apache-2.0"));
     let mut components = Components::new();
     components.add_security_scheme("Token", scheme("X-Auth-Token", "A project-scoped token."));
-    components.add_security_scheme("AkSk", scheme("Authorization", "A request signature, SDK-HMAC-SHA256."));
+    components.add_security_scheme(
+        "AkSk",
+        scheme("Authorization", "A request signature, SDK-HMAC-SHA256 or V11-HMAC-SHA256."),
+    );
     let none: [&str; 0] = [];
     let either = ["Token", "AkSk"].map(|name| SecurityRequirement::new(name, none));
     OpenApiBuilder::new().info(info).components(Some(components)).security(Some(either)).build()

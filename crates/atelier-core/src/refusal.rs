@@ -42,6 +42,8 @@ catalogue! {
     NotPermitted = 403 "ModelArts.0112"
     /// The caller's quota is used up.
     QuotaExhausted = 400 "ModelArts.0113"
+    /// Something else than notebooks is used up.
+    QuotaExceeded = 400 "ModelArts.0118"
     /// No token was sent.
     TokenMissing = 401 "ModelArts.0201"
     /// The token has expired.

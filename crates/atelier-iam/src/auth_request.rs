@@ -109,7 +109,7 @@ fn method(methods: &Place<'_>) -> Result<Method, IamRefusal> {
 
 fn not_offered(method: &str) -> IamRefusal {
     let method: String = method.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).take(32).collect();
-    IamRefusal { http: 401, message: format!("authentication method `{method}` is not supported by this server") }
+    IamRefusal::new(401, format!("authentication method `{method}` is not supported by this server"))
 }
 
 fn password(user: &Place<'_>) -> Result<Evidence, IamRefusal> {

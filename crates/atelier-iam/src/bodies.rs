@@ -4,14 +4,19 @@
 //! be sent on to the forger.
 
 use atelier_core::clock::Timestamp;
-use atelier_store::people::{Domain, Project, Role};
+use atelier_store::people::{AccessKey, Domain, Project, Role};
+use atelier_wire::credential::{
+    CallerIdentity, Credential, CredentialAnswer, CredentialsAnswer, TemporaryCredential, TemporaryCredentialAnswer,
+};
 use atelier_wire::identity::{
     ApiVersion, CatalogAnswer, CatalogEndpoint, CatalogService, DomainDescription, DomainsAnswer, IdentityError,
     IdentityErrorDetail, MediaType, NamedId, PageLinks, ProjectDescription, ProjectsAnswer, RelLink, RoleRef,
     ScopedProject, SelfLink, TokenAnswer, TokenDescription, TokenUser, VersionAnswer, Versions, VersionsAnswer,
 };
+use secrecy::ExposeSecret as _;
 
 use crate::identity::{Identity, Proof, Scope};
+use crate::keys::TemporaryKey;
 use crate::listing::ProjectPage;
 use crate::refusal::IamRefusal;
 use crate::text::{hex, sha256};
@@ -173,6 +178,47 @@ pub fn domains(domains: &[Domain], site: &Site) -> DomainsAnswer {
     DomainsAnswer {
         domains: domains.iter().map(description).collect(),
         links: PageLinks { this: site.url("/v3/auth/domains"), next: None, previous: None },
+    }
+}
+
+/// One access key. Its secret is shown only where it was just made.
+pub fn credential(key: &AccessKey, just_made: bool) -> CredentialAnswer {
+    CredentialAnswer { credential: described(key, just_made) }
+}
+
+/// `GET /v3.0/OS-CREDENTIAL/credentials`.
+pub fn credentials(keys: &[AccessKey]) -> CredentialsAnswer {
+    CredentialsAnswer { credentials: keys.iter().map(|key| described(key, false)).collect() }
+}
+
+fn described(key: &AccessKey, just_made: bool) -> Credential {
+    Credential {
+        access: key.access.clone(),
+        secret: just_made.then(|| key.secret.expose_secret().to_owned()),
+        status: if key.active { "active" } else { "inactive" }.to_owned(),
+        create_time: time(key.created_at),
+        user_id: key.user_id.to_string(),
+        description: key.description.clone(),
+    }
+}
+
+/// `POST /v3.0/OS-CREDENTIAL/securitytokens`.
+pub fn temporary_credential(key: &TemporaryKey) -> TemporaryCredentialAnswer {
+    let credential = TemporaryCredential {
+        access: key.access.clone(),
+        secret: key.secret.expose_secret().to_owned(),
+        securitytoken: key.security_token.expose_secret().to_owned(),
+        expires_at: time(key.expires_at),
+    };
+    TemporaryCredentialAnswer { credential }
+}
+
+/// `GET /v5/caller-identity`.
+pub fn caller_identity(identity: &Identity) -> CallerIdentity {
+    CallerIdentity {
+        account_id: identity.domain_id.to_string(),
+        principal_id: identity.user_id.to_string(),
+        principal_urn: format!("iam::{}:user:{}", identity.domain_id, identity.user_name),
     }
 }
 

@@ -28,27 +28,66 @@ pub struct IncomingRequest<'a> {
     pub from: std::net::IpAddr,
 }
 
+/// In which way a client writes what all write nearly alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Habits {
+    /// Runs of blanks inside a header's value count as one.
+    collapses_blanks: bool,
+    query: QueryStands,
+}
+
+/// Where the query stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum QueryStands {
+    /// In its own line.
+    InItsLine,
+    /// In the place of the body: older clients see the query of a POST without a body as a form. This is how a blank is
+    /// written in it.
+    ForTheBody(&'static [u8]),
+}
+
+impl Habits {
+    /// Of the present clients.
+    pub(crate) const PLAIN: Self = Self { collapses_blanks: false, query: QueryStands::InItsLine };
+    /// Of the older clients, which differ among themselves.
+    pub(crate) const SCOPED: &[Self] = &[
+        Self { collapses_blanks: true, query: QueryStands::InItsLine },
+        Self { collapses_blanks: true, query: QueryStands::ForTheBody(b"%20") },
+        Self { collapses_blanks: true, query: QueryStands::ForTheBody(b"+") },
+    ];
+}
+
 /// The header that may stand for the hash of the body.
 const CONTENT_HASH: &str = "x-sdk-content-sha256";
 /// Its value when the client leaves the body unsigned.
 const UNSIGNED: &[u8] = b"UNSIGNED-PAYLOAD";
 
-/// The canonical form, for the signed headers as they are listed (`a;b;c`).
-pub(crate) fn canonical_request(request: &IncomingRequest<'_>, signed_headers: &str) -> Option<Vec<u8>> {
+/// The canonical form, for the signed headers as they are listed (`a;b;c`). Nothing where the habit does not apply.
+pub(crate) fn canonical_request(
+    request: &IncomingRequest<'_>,
+    signed_headers: &str,
+    habits: Habits,
+) -> Option<Vec<u8>> {
     let mut form = Vec::with_capacity(512);
     form.extend_from_slice(request.method.as_bytes());
     form.push(b'\n');
     push_path(&mut form, request.path);
     form.push(b'\n');
-    push_query(&mut form, request.query);
+    let payload_hash = match habits.query {
+        QueryStands::InItsLine => {
+            push_query(&mut form, request.query, b"%20");
+            payload_hash(request)?
+        }
+        QueryStands::ForTheBody(blank) => query_hash(request, blank)?,
+    };
     form.push(b'\n');
     for name in signed_headers.split(';') {
-        push_header(&mut form, name, the_one(request.headers, name)?);
+        push_header(&mut form, name, the_one(request.headers, name)?, habits.collapses_blanks);
     }
     form.push(b'\n');
     form.extend_from_slice(signed_headers.as_bytes());
     form.push(b'\n');
-    form.extend_from_slice(&payload_hash(request)?);
+    form.extend_from_slice(&payload_hash);
     Some(form)
 }
 
@@ -59,10 +98,12 @@ pub(crate) fn the_one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]
     values.next().is_none().then(|| value.as_bytes().trim_ascii())
 }
 
-fn push_header(form: &mut Vec<u8>, name: &str, value: &[u8]) {
+fn push_header(form: &mut Vec<u8>, name: &str, value: &[u8], collapses_blanks: bool) {
     form.extend_from_slice(name.as_bytes());
     form.push(b':');
-    form.extend_from_slice(value);
+    let repeats = |nth: usize| nth > 0 && value[nth] == b' ' && value[nth - 1] == b' ';
+    let kept = (0..value.len()).filter(|nth| !(collapses_blanks && repeats(*nth)));
+    form.extend(kept.map(|nth| value[nth]));
     form.push(b'\n');
 }
 
@@ -72,7 +113,7 @@ fn push_path(form: &mut Vec<u8>, path: &str) {
         if nth > 0 {
             form.push(b'/');
         }
-        push_encoded(form, segment);
+        push_encoded(form, segment, b"%20");
     }
     if !decoded.ends_with(b"/") {
         form.push(b'/');
@@ -81,7 +122,7 @@ fn push_path(form: &mut Vec<u8>, path: &str) {
 
 /// Pairs are read as the server's own handlers read them (a `+` is a blank, an empty pair is none), so that what was
 /// signed is what is understood.
-fn push_query(form: &mut Vec<u8>, query: &str) {
+fn push_query(form: &mut Vec<u8>, query: &str, blank: &[u8]) {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name, true), decode(value, true))
@@ -92,9 +133,9 @@ fn push_query(form: &mut Vec<u8>, query: &str) {
         if nth > 0 {
             form.push(b'&');
         }
-        push_encoded(form, name);
+        push_encoded(form, name, blank);
         form.push(b'=');
-        push_encoded(form, value);
+        push_encoded(form, value, blank);
     }
 }
 
@@ -107,6 +148,17 @@ fn payload_hash(request: &IncomingRequest<'_>) -> Option<Vec<u8>> {
     }
     let claimed = the_one(request.headers, CONTENT_HASH)?;
     (claimed == UNSIGNED || claimed.eq_ignore_ascii_case(&hash)).then(|| claimed.to_vec())
+}
+
+/// The hash of the query as a form, for a POST without a body that has a query. A signature over a body cannot be taken
+/// for one over a query: every pair of a form has a `=` outside of quotes, which no JSON document has.
+fn query_hash(request: &IncomingRequest<'_>, blank: &[u8]) -> Option<Vec<u8>> {
+    if request.method != "POST" || !request.body.is_empty() || request.query.is_empty() {
+        return None;
+    }
+    let mut form = Vec::with_capacity(request.query.len());
+    push_query(&mut form, request.query, blank);
+    Some(hex(&sha256(&form)).into_bytes())
 }
 
 /// Undoes percent-encoding. A percent sign that encodes nothing stands for itself.
@@ -136,11 +188,13 @@ const fn digit(hexadecimal: u8) -> u8 {
     }
 }
 
-fn push_encoded(form: &mut Vec<u8>, bytes: &[u8]) {
+fn push_encoded(form: &mut Vec<u8>, bytes: &[u8], blank: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
             form.push(*byte);
+        } else if *byte == b' ' {
+            form.extend_from_slice(blank);
         } else {
             form.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
@@ -159,7 +213,7 @@ mod tests {
 
     fn query(raw: &str) -> String {
         let mut form = Vec::new();
-        push_query(&mut form, raw);
+        push_query(&mut form, raw, b"%20");
         String::from_utf8(form).unwrap()
     }
 
@@ -191,6 +245,39 @@ mod tests {
         assert_eq!(query("a&&b=x=y&"), "a=&b=x%3Dy");
         assert_eq!(query("a=1+1&b=1%2B1"), "a=1%201&b=1%2B1");
         assert_eq!(query(""), "");
+    }
+
+    /// The hash that stands in the form, in each of the older habits.
+    fn hashes_in_older_forms(method: &str, query: &str, body: &[u8]) -> Vec<Option<String>> {
+        let headers = HeaderMap::new();
+        let from = std::net::Ipv4Addr::LOCALHOST.into();
+        let request = IncomingRequest { method, path: "/", query, headers: &headers, body, from };
+        let [_, percent, plus] = Habits::SCOPED else { panic!("three habits") };
+        let hash = |habits: &Habits| {
+            let QueryStands::ForTheBody(blank) = habits.query else { panic!("not for the body") };
+            query_hash(&request, blank).map(|hash| String::from_utf8(hash).unwrap())
+        };
+        vec![hash(percent), hash(plus)]
+    }
+
+    #[test]
+    fn the_query_stands_for_the_body_only_of_a_post_that_has_none() {
+        let hash = |form: &str| Some(hex(&sha256(form.as_bytes())));
+        assert_eq!(hashes_in_older_forms("POST", "b=x+y&a=1", b""), [hash("a=1&b=x%20y"), hash("a=1&b=x+y")]);
+        for (method, query, body) in [("GET", "a=1", &b""[..]), ("POST", "a=1", b"{}"), ("POST", "", b"")] {
+            assert_eq!(hashes_in_older_forms(method, query, body), [None, None], "{method} {query}");
+        }
+    }
+
+    #[test]
+    fn blanks_inside_values_collapse_only_in_the_older_form() {
+        let header = |collapses| {
+            let mut form = Vec::new();
+            push_header(&mut form, "x", b"a  b   c d", collapses);
+            String::from_utf8(form).unwrap()
+        };
+        assert_eq!(header(true), "x:a b c d\n");
+        assert_eq!(header(false), "x:a  b   c d\n");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Tokens: issued to whoever proves who they are, shown to whoever may see them, and revoked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use atelier_core::clock::Timestamp;
 use atelier_core::id::UserId;
 use atelier_store::StoreError;
-use atelier_store::people::{GrantTarget, Method, Role, Token, User};
+use atelier_store::people::{AccessKey, GrantTarget, KeyParent, Method, Token, TokenHash, User};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::auth_request::{AuthRequest, Evidence, NameOrId, WantedScope, WantedUser};
@@ -14,7 +15,7 @@ use crate::identity::{Identity, Proof};
 use crate::password::HashFailed;
 use crate::people::People;
 use crate::refusal::{AuthRefusal, IamRefusal};
-use crate::service::{Iam, finish};
+use crate::service::{Iam, Inner, finish};
 use crate::text;
 use crate::tokens::Known;
 
@@ -28,10 +29,10 @@ pub struct Issued {
 }
 
 impl Iam {
-    /// Issues a token to whoever proves who they are.
-    pub async fn log_in(&self, request: AuthRequest) -> Result<Issued, IamRefusal> {
+    /// Issues a token to whoever proves who they are. `from`: wrong passwords are counted by it.
+    pub async fn log_in(&self, request: AuthRequest, from: IpAddr) -> Result<Issued, IamRefusal> {
         let inner = &self.inner;
-        let proven = self.prove(request.evidence).await?;
+        let proven = self.prove(request.evidence, from).await?;
         let people = inner.people()?;
         let target = wanted_target(&people, &proven.user_id, &request.scope)?;
         let text = text::token(inner.entropy.as_ref());
@@ -55,11 +56,11 @@ impl Iam {
         Ok(Issued { text, identity })
     }
 
-    async fn prove(&self, evidence: Evidence) -> Result<Proven, IamRefusal> {
+    async fn prove(&self, evidence: Evidence, from: IpAddr) -> Result<Proven, IamRefusal> {
         let now = self.inner.clock.now();
         match evidence {
             Evidence::Password { user, password } => {
-                let user_id = self.prove_by_password(&user, password).await?;
+                let user_id = self.prove_by_password(&user, password, from).await?;
                 let until = now.plus_millis(self.inner.config.token_life_ms);
                 Ok(Proven { user_id, methods: vec![Method::Password], at: now, until })
             }
@@ -72,16 +73,49 @@ impl Iam {
     }
 
     /// Whoever is unknown, switched off or without a password costs one comparison too.
-    async fn prove_by_password(&self, user: &WantedUser, password: SecretString) -> Result<UserId, IamRefusal> {
+    async fn prove_by_password(
+        &self,
+        wanted: &WantedUser,
+        password: SecretString,
+        from: IpAddr,
+    ) -> Result<UserId, IamRefusal> {
         let people = self.inner.people()?;
-        let user = match user {
-            WantedUser::Id(id) => id.parse().ok().and_then(|id| people.user(&id)),
-            WantedUser::Name(name, domain) => people.user_named(name, domain),
+        let (user, said) = match wanted {
+            WantedUser::Id(id) => (id.parse().ok().and_then(|id| people.user(&id)), id),
+            WantedUser::Name(name, domain) => (people.user_named(name, domain), name),
         };
+        // However somebody names a user, the tries count together.
+        let suspect = user.map_or(said.as_str(), |user| user.id.as_str());
         let user = user.filter(|user| user.enabled);
         let kept = user.and_then(|user| user.password_hash.as_ref());
-        let matches = self.inner.passwords.matches(password, kept).await?;
+        let matches = self.password_matches(suspect, from, password, kept).await?;
         user.filter(|_| matches).map(|user| user.id.clone()).ok_or_else(IamRefusal::wrong_credentials)
+    }
+
+    /// Whether the password is right. A wrong one is counted, and after five the answer is no without a look. Looked at
+    /// twice: whoever is locked out takes no place in the queue, and whoever waited there may be locked out by then.
+    pub(crate) async fn password_matches(
+        &self,
+        suspect: &str,
+        from: IpAddr,
+        password: SecretString,
+        kept: Option<&SecretString>,
+    ) -> Result<bool, IamRefusal> {
+        let inner = &self.inner;
+        let check = || match inner.logins.locked_for(suspect, from, inner.clock.now()) {
+            Some(ms) => Err(IamRefusal::locked(ms)),
+            None => Ok(()),
+        };
+        check()?;
+        let turn = inner.passwords.turn().await?;
+        check()?;
+        let (matches, _place) = turn.matches(password, kept).await?;
+        if matches {
+            inner.logins.good(suspect, from);
+        } else {
+            inner.logins.bad(suspect, from, inner.clock.now());
+        }
+        Ok(matches)
     }
 
     /// What another token is worth, for its owner and for administrators of its owner's domain.
@@ -96,33 +130,57 @@ impl Iam {
 
     /// Whether somebody administers the domain of somebody, wherever their present credential counts.
     fn administers(&self, somebody: &Identity, other: &Identity) -> Result<bool, IamRefusal> {
-        let domain = GrantTarget::Domain(other.domain_id.clone());
-        Ok(self.inner.people()?.roles(&somebody.user_id, &domain).contains(&Role::Admin))
+        Ok(self.inner.people()?.administers(&somebody.user_id, &other.domain_id))
     }
 
-    /// Makes a token worthless. When this answers, it is so on disk and for every later request. Whether there was
-    /// such a token.
+    /// Makes another's or the own token worthless, for its owner and for administrators of its owner's domain.
+    pub async fn revoke_for(&self, asked_by: &Identity, subject: &str) -> Result<(), IamRefusal> {
+        self.validate(asked_by, subject).await?;
+        self.revoke(subject).await?;
+        Ok(())
+    }
+
+    /// Makes a token worthless, and the temporary keys that were earned with it. When this answers, it is so on disk and
+    /// for every later request. Whether there was such a token.
     pub async fn revoke(&self, text: &str) -> Result<bool, StoreError> {
         let Some(hash) = text::token_hash(text) else { return Ok(false) };
         let inner = Arc::clone(&self.inner);
         finish(async move {
+            let _one_at_a_time = inner.changing.lock().await;
             let removed = inner.store.remove_token(hash).await;
             // Also after a failure: the store may have removed it and only failed to say so.
             inner.tokens.revoked(&hash);
+            inner.drop_keys_of(|token| token == hash).await?;
             removed
         })
         .await
     }
 
-    /// Makes every token of a user worthless and returns how many there were.
+    /// Makes every token of a user worthless, and the temporary keys that were earned with them; returns how many tokens
+    /// there were.
     pub async fn revoke_all_of(&self, user_id: &UserId) -> Result<u64, StoreError> {
         let (inner, user_id) = (Arc::clone(&self.inner), user_id.clone());
         finish(async move {
+            let _one_at_a_time = inner.changing.lock().await;
             let removed = inner.store.remove_tokens_of(&user_id).await;
             inner.tokens.revoked_of(&user_id);
+            inner.drop_keys_of(|_| true).await?;
             removed
         })
         .await
+    }
+}
+
+impl Inner {
+    /// Reads the directory anew when temporary keys of these tokens are in it: the store has removed them. Called with
+    /// `changing` held.
+    async fn drop_keys_of(&self, concerns: impl Fn(TokenHash) -> bool) -> Result<(), StoreError> {
+        let gone = |key: &AccessKey| match key.session.as_ref().map(|session| &session.parent) {
+            Some(KeyParent::Token(hash)) => concerns(*hash),
+            Some(KeyParent::Key(_)) | None => false,
+        };
+        let known = self.people().is_ok_and(|people| people.temporary_keys().any(gone));
+        if known { self.reload().await } else { Ok(()) }
     }
 }
 
@@ -179,13 +237,18 @@ fn wanted_project(
 fn other_than(place: &str, http: u16, refusal: AuthRefusal) -> IamRefusal {
     match refusal {
         AuthRefusal::Unavailable => refusal.into(),
-        _ => IamRefusal { http, message: format!("`{place}` is not a valid token") },
+        _ => IamRefusal::new(http, format!("`{place}` is not a valid token")),
     }
 }
 
 impl From<HashFailed> for IamRefusal {
     fn from(cause: HashFailed) -> Self {
-        tracing::error!(%cause, "a password could not be checked");
-        AuthRefusal::Unavailable.into()
+        match cause {
+            HashFailed::TooManyWait => Self::busy(),
+            HashFailed::Broken => {
+                tracing::error!(%cause, "a password could not be checked");
+                AuthRefusal::Unavailable.into()
+            }
+        }
     }
 }

@@ -10,9 +10,11 @@
 //! * [`identity`]: who somebody is, once proved. [`refusal`]: the ways to say no.
 //! * [`auth_request`]: the body that asks for a token, read member by member.
 //! * [`canonical`], [`Iam::authenticate_signature`]: signed requests.
+//! * [`Iam::create_key`] and its like: access keys, permanent and temporary. [`Iam::add_account`] and its like: users.
 //! * [`bodies`]: the answers of the identity API, ready to be serialised.
 //! * [`first_start`]: how the first administrator comes to be, without a moment in which nobody could get in.
 
+mod accounts;
 pub mod auth_request;
 mod authenticate;
 pub mod bodies;
@@ -20,6 +22,7 @@ pub mod canonical;
 pub mod first_start;
 pub mod identity;
 mod issue;
+mod keys;
 mod listing;
 mod lockout;
 mod password;
@@ -27,20 +30,24 @@ mod people;
 pub mod refusal;
 mod service;
 mod signature;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod text;
 mod tokens;
 
+pub use accounts::{Account, NewAccount};
 pub use auth_request::AuthRequest;
 pub use bodies::Site;
 pub use canonical::IncomingRequest;
 pub use first_start::{FirstStart, FirstStartError};
 pub use identity::{Identity, Proof, Scope};
 pub use issue::Issued;
+pub use keys::{LONGEST_LIFE_S, MOST_KEYS, MOST_TEMPORARY_KEYS, SHORTEST_LIFE_S, TemporaryKey};
 pub use listing::{ProjectFilter, ProjectPage};
 pub use lockout::{LOCKED_MS, TRIES};
 pub use password::{BadCost, HashFailed, PasswordCost};
 pub use refusal::{AuthRefusal, IamRefusal};
 pub use service::{Iam, IamConfig, OpenError};
 pub use signature::MOST_SKEW_MS;
+pub use standing::Standing;

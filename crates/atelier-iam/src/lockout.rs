@@ -1,7 +1,8 @@
-//! Five bad signatures lock an access key for five minutes, but only for the address they came from: whoever could
-//! lock a key for everybody could keep its owner out.
+//! Five bad tries lock a name for five minutes, but only for the address they came from: whoever could lock a name for
+//! everybody could keep its owner out. Signatures are counted by access key, passwords by user, each in a memory of its
+//! own.
 //!
-//! An unknown key is counted like a known one, so that being locked says nothing about it. Memory is bounded: when all
+//! An unknown name is counted like a known one, so that being locked says nothing about it. Memory is bounded: when all
 //! places are taken, the entry that was quiet for the longest goes.
 
 use std::collections::HashMap;
@@ -10,20 +11,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atelier_core::clock::Timestamp;
 
-/// Bad signatures before the lock.
+/// Bad tries before the lock.
 pub const TRIES: u32 = 5;
-/// How long a lock holds, and how long a bad signature is remembered, in milliseconds.
+/// How long a lock holds, and how long a bad try is remembered, in milliseconds.
 pub const LOCKED_MS: i64 = 5 * 60 * 1000;
 
 const MOST: usize = 4096;
 /// Keys are shorter; a longer text is cut, so that nobody chooses how much is remembered.
 const KEY_CHARS: usize = 64;
 
-/// Who signed badly, from where.
+/// Who tried badly, from where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Suspect(Box<str>, IpAddr);
 
-/// Bad signatures in a row.
+/// Bad tries in a row.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     bad: u32,
@@ -36,14 +37,20 @@ impl Record {
     }
 }
 
-/// The memory of bad signatures.
+/// The memory of bad tries.
 #[derive(Debug, Default)]
 pub(crate) struct Lockout(Mutex<HashMap<Suspect, Record>>);
 
 impl Lockout {
     pub(crate) fn is_locked(&self, access: &str, from: IpAddr, now: Timestamp) -> bool {
+        self.locked_for(access, from, now).is_some()
+    }
+
+    /// How many milliseconds the lock still holds, when there is one.
+    pub(crate) fn locked_for(&self, access: &str, from: IpAddr, now: Timestamp) -> Option<i64> {
         let records = self.records();
-        records.get(&suspect(access, from)).is_some_and(|record| record.bad >= TRIES && !record.is_forgotten(now))
+        let record = records.get(&suspect(access, from)).filter(|record| record.bad >= TRIES)?;
+        (!record.is_forgotten(now)).then(|| LOCKED_MS - now.millis_since(record.last))
     }
 
     pub(crate) fn bad(&self, access: &str, from: IpAddr, now: Timestamp) {

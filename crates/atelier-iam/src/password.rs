@@ -1,7 +1,8 @@
 //! Passwords: argon2id, away from the threads that serve requests, and only a few at a time.
 //!
 //! One hash costs tens of milliseconds and tens of megabytes on purpose. Without a bound, a crowd at the login page
-//! would take all the memory; so those who come while all places are taken wait their turn.
+//! would take all the memory; so those who come while all places are taken wait their turn. The queue is bounded, too:
+//! whoever would wait for longer than a client does is told so at once.
 //!
 //! A user that does not exist costs as much as a wrong password: the password is then compared to a hash that no
 //! password has.
@@ -12,7 +13,10 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use atelier_core::Entropy;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many may wait for a place: a second or two at the usual cost.
+const MOST_WAITING: usize = 64;
 
 /// What one hash costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +41,23 @@ impl Default for PasswordCost {
 #[error("the cost of password hashes is out of range: {0}")]
 pub struct BadCost(String);
 
-/// A hash could not be computed: no memory, or the server is going down.
+/// A hash could not be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a password could not be hashed")]
-pub struct HashFailed;
+pub enum HashFailed {
+    /// No memory, or the server is going down.
+    #[error("a password could not be hashed")]
+    Broken,
+    /// Too many wait already.
+    #[error("too many passwords wait for being hashed")]
+    TooManyWait,
+}
 
 /// Makes and checks hashes of passwords.
 #[derive(Debug)]
 pub(crate) struct Passwords {
     params: Params,
     places: Arc<Semaphore>,
+    waiting: Semaphore,
     nobodys: SecretString,
 }
 
@@ -59,7 +70,24 @@ impl Passwords {
             "$argon2id$v=19$m={},t={},p=1$bm9ib2R5cy1zYWx0LQ$bm9ib2R5LWhhcy10aGlzLWhhc2gtMDAwMDAwMDAwMDA",
             cost.memory_kib, cost.passes
         );
-        Ok(Self { params, places: Arc::new(Semaphore::new(cost.at_once.max(1))), nobodys: nobodys.into() })
+        Ok(Self {
+            params,
+            places: Arc::new(Semaphore::new(cost.at_once.max(1))),
+            waiting: Semaphore::new(MOST_WAITING),
+            nobodys: nobodys.into(),
+        })
+    }
+
+    /// Waits for a place.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, HashFailed> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let _waiting = self.waiting.try_acquire().map_err(|_| HashFailed::TooManyWait)?;
+                Arc::clone(&self.places).acquire_owned().await.map_err(|_| HashFailed::Broken)?
+            }
+        };
+        Ok(Turn { passwords: self, place })
     }
 
     /// The hash of a new password, in the PHC string format.
@@ -67,31 +95,43 @@ impl Passwords {
         let mut salt = [0; 16];
         entropy.fill(&mut salt);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
-        self.in_turn(move || {
+        let turn = self.turn().await?;
+        turn.take(move || {
             let hash = argon2.hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
-            hash.map(|hash| hash.to_string().into()).map_err(|_| HashFailed)
+            hash.map(|hash| hash.to_string().into()).map_err(|_| HashFailed::Broken)
         })
         .await?
+        .0
     }
+}
 
-    /// Whether `password` has the hash `kept`; never when there is none, in the same time.
+/// A place among those that hash now.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    passwords: &'a Passwords,
+    place: OwnedSemaphorePermit,
+}
+
+impl Turn<'_> {
+    /// Whether `password` has the hash `kept`; never when there is none, in the same time. The place comes back with
+    /// the answer: whoever is next should find written down what came out.
     pub(crate) async fn matches(
-        &self,
+        self,
         password: SecretString,
         kept: Option<&SecretString>,
-    ) -> Result<bool, HashFailed> {
-        let kept = kept.unwrap_or(&self.nobodys).clone();
-        self.in_turn(move || verify(&password, &kept)).await
+    ) -> Result<(bool, OwnedSemaphorePermit), HashFailed> {
+        let kept = kept.unwrap_or(&self.passwords.nobodys).clone();
+        self.take(move || verify(&password, &kept)).await
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashFailed> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| HashFailed)?;
+    async fn take<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), HashFailed> {
+        let place = self.place;
         // The place goes along: a request that is given up does not free the memory that its hash still holds.
-        let task = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            work()
-        });
-        task.await.map_err(|_| HashFailed)
+        let task = tokio::task::spawn_blocking(move || (work(), place));
+        task.await.map_err(|_| HashFailed::Broken)
     }
 }
 
@@ -113,14 +153,18 @@ mod tests {
 
     const CHEAP: PasswordCost = PasswordCost { memory_kib: 8, passes: 1, at_once: 1 };
 
+    async fn matches(passwords: &Passwords, password: &str, kept: Option<&SecretString>) -> bool {
+        passwords.turn().await.unwrap().matches(password.into(), kept).await.unwrap().0
+    }
+
     #[tokio::test]
     async fn a_password_matches_its_own_hash_and_no_other() {
         let passwords = Passwords::new(CHEAP).unwrap();
         let hash = passwords.hash("correct horse".into(), &Dice::new(1)).await.unwrap();
         assert!(hash.expose_secret().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
-        assert!(passwords.matches("correct horse".into(), Some(&hash)).await.unwrap());
-        assert!(!passwords.matches("correct horsf".into(), Some(&hash)).await.unwrap());
-        assert!(!passwords.matches("".into(), Some(&hash)).await.unwrap());
+        assert!(matches(&passwords, "correct horse", Some(&hash)).await);
+        assert!(!matches(&passwords, "correct horsf", Some(&hash)).await);
+        assert!(!matches(&passwords, "", Some(&hash)).await);
     }
 
     #[tokio::test]
@@ -144,8 +188,24 @@ mod tests {
     #[tokio::test]
     async fn nobody_has_no_password_and_a_damaged_hash_matches_none() {
         let passwords = Passwords::new(CHEAP).unwrap();
-        assert!(!passwords.matches("".into(), None).await.unwrap());
-        assert!(!passwords.matches("x".into(), Some(&"$argon2id$broken".into())).await.unwrap());
+        assert!(!matches(&passwords, "", None).await);
+        assert!(!matches(&passwords, "x", Some(&"$argon2id$broken".into())).await);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_bounded_and_each_gets_a_turn() {
+        let passwords = Arc::new(Passwords::new(CHEAP).unwrap());
+        let first = passwords.turn().await.unwrap();
+        let mut waiting: Vec<_> = (0..MOST_WAITING).map(|_| Box::pin(passwords.turn())).collect();
+        for turn in &mut waiting {
+            assert!(futures_util::poll!(turn).is_pending());
+        }
+        assert_eq!(passwords.turn().await.unwrap_err(), HashFailed::TooManyWait);
+        drop(first);
+        for turn in waiting {
+            drop(turn.await.unwrap());
+        }
+        assert!(passwords.turn().await.is_ok(), "the queue is empty again");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use atelier_core::clock::Timestamp;
 use atelier_core::id::{DomainId, ProjectId, UserId};
-use atelier_store::people::{AccessKey, Directory, Domain, GrantTarget, Project, Role, TokenHash, User};
+use atelier_store::people::{AccessKey, Directory, Domain, GrantTarget, KeyParent, Project, Role, TokenHash, User};
 
 use crate::auth_request::NameOrId;
 use crate::identity::{Identity, Proof, Scope};
@@ -58,14 +58,47 @@ impl People {
     /// The key, when it signs anything now.
     pub(crate) fn access_key(&self, access: &str, now: Timestamp) -> Option<&AccessKey> {
         let key = self.access_keys.get(access)?;
-        let in_time = key.session.is_none_or(|session| now < session.expires_at);
+        let in_time = key.session.as_ref().is_none_or(|session| now < session.expires_at);
         let enabled = self.users.get(&key.user_id).is_some_and(|user| user.enabled);
-        (key.active && in_time && enabled).then_some(key)
+        (key.active && in_time && enabled && self.parent_is_active(key)).then_some(key)
+    }
+
+    /// A temporary key sleeps with the permanent one that it was earned with.
+    fn parent_is_active(&self, key: &AccessKey) -> bool {
+        match key.session.as_ref().map(|session| &session.parent) {
+            Some(KeyParent::Key(access)) => self.access_keys.get(access).is_some_and(|parent| parent.active),
+            Some(KeyParent::Token(_)) | None => true,
+        }
+    }
+
+    /// The key, also when it signs nothing now.
+    pub(crate) fn any_key(&self, access: &str) -> Option<&AccessKey> {
+        self.access_keys.get(access)
+    }
+
+    /// Every key of a user.
+    pub(crate) fn keys_of(&self, user_id: &UserId) -> impl Iterator<Item = &AccessKey> {
+        self.access_keys.values().filter(move |key| key.user_id == *user_id)
+    }
+
+    /// Every temporary key, also those that have expired.
+    pub(crate) fn temporary_keys(&self) -> impl Iterator<Item = &AccessKey> {
+        self.access_keys.values().filter(|key| key.session.is_some())
+    }
+
+    /// Every user of a domain.
+    pub(crate) fn users_of(&self, domain_id: &DomainId) -> impl Iterator<Item = &User> {
+        self.users.values().filter(move |user| user.domain_id == *domain_id)
+    }
+
+    /// Whether a user administers a domain, wherever their present credential counts.
+    pub(crate) fn administers(&self, user_id: &UserId, domain_id: &DomainId) -> bool {
+        self.roles(user_id, &GrantTarget::Domain(domain_id.clone())).contains(&Role::Admin)
     }
 
     /// Whether the key is the one this security token belongs to; a permanent key belongs to none.
     pub(crate) fn security_token_fits(key: &AccessKey, token: Option<TokenHash>) -> bool {
-        key.session.map(|session| session.token_hash) == token
+        key.session.as_ref().map(|session| session.token_hash) == token
     }
 
     /// The user with this name in the domain that was named; with the domain "default", the one user of this name.

@@ -52,7 +52,7 @@ impl From<AuthRefusal> for Refusal {
 
 impl From<AuthRefusal> for IamRefusal {
     fn from(refusal: AuthRefusal) -> Self {
-        Self { http: refusal.code().http_status(), message: refusal.to_string() }
+        Self::new(refusal.code().http_status(), refusal.to_string())
     }
 }
 
@@ -72,32 +72,52 @@ pub struct IamRefusal {
     pub http: u16,
     /// A sentence for the caller: lower case, no full stop, no secret.
     pub message: String,
+    /// The seconds after which it may be different.
+    pub retry_after: Option<u32>,
 }
 
 impl IamRefusal {
+    pub(crate) fn new(http: u16, message: impl Into<String>) -> Self {
+        Self { http, message: message.into(), retry_after: None }
+    }
+
     /// The body is wrong; the sentence names the place.
     pub fn bad_request(message: impl Into<String>) -> Self {
-        Self { http: 400, message: message.into() }
+        Self::new(400, message)
     }
 
     /// Wrong user, domain or password: nobody learns which.
     pub fn wrong_credentials() -> Self {
-        Self { http: 401, message: "the user name, the domain or the password is wrong".to_owned() }
+        Self::new(401, "the user name, the domain or the password is wrong")
+    }
+
+    /// Too many wrong passwords; `ms` are left until the next try counts.
+    pub(crate) fn locked(ms: i64) -> Self {
+        let seconds = u32::try_from(ms.div_euclid(1000) + i64::from(ms.rem_euclid(1000) > 0)).unwrap_or(u32::MAX);
+        let message =
+            format!("too many wrong passwords for this user from this address; try again in {seconds} seconds");
+        Self { retry_after: Some(seconds), ..Self::new(403, message) }
+    }
+
+    /// Too many logins wait already.
+    pub(crate) fn busy() -> Self {
+        let message = "too many logins wait for their turn; try again in a second";
+        Self { retry_after: Some(1), ..Self::new(429, message) }
     }
 
     /// The caller is known and may not do this.
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self { http: 403, message: message.into() }
+        Self::new(403, message)
     }
 
     /// What was named does not exist, or is not the caller's: the answer is the same.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self { http: 404, message: message.into() }
+        Self::new(404, message)
     }
 
     /// Something broke on our side.
     pub fn internal() -> Self {
-        Self { http: 500, message: "internal error".to_owned() }
+        Self::new(500, "internal error")
     }
 
     /// The HTTP status in words, as Keystone's bodies carry it.

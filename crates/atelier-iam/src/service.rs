@@ -9,7 +9,7 @@ use atelier_core::clock::{Clock, Entropy, Timestamp};
 use atelier_store::StoreError;
 use atelier_store::people::{Domain, PeopleChange, PeopleStore, PeopleWritten};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::first_start::{FirstStart, FirstStartError};
 use crate::identity::Identity;
@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tokens: Tokens,
     pub(crate) lockout: Lockout,
+    /// Wrong passwords, by user.
+    pub(crate) logins: Lockout,
     /// What an unknown access key is checked against, so that it takes as long as a known one.
     pub(crate) nobodys_secret: SecretString,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -74,8 +76,10 @@ pub(crate) struct Inner {
     people: RwLock<Option<Arc<People>>>,
     /// Counts the directories that were read.
     versions: AtomicU64,
+    /// Tells of every one of them.
+    pub(crate) changed: watch::Sender<u64>,
     /// Changes of the directory, one at a time.
-    changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
     tidied_at: AtomicI64,
 }
 
@@ -98,9 +102,11 @@ impl Iam {
             passwords: Passwords::new(config.password_cost)?,
             tokens: Tokens::default(),
             lockout: Lockout::default(),
+            logins: Lockout::default(),
             nobodys_secret: text::secret_key(entropy.as_ref()),
             people: RwLock::new(Some(Arc::new(people))),
             versions: AtomicU64::new(1),
+            changed: watch::Sender::new(0),
             changing: Mutex::default(),
             tidied_at: AtomicI64::new(i64::MIN),
             store,
@@ -140,6 +146,27 @@ impl Iam {
         .await
     }
 
+    /// Changes the directory by what `decide` makes of it as it is, with nobody in between. Carried to its end also when
+    /// whoever asked stops waiting.
+    pub(crate) async fn decide<T, R>(
+        &self,
+        decide: impl FnOnce(&People) -> Result<(Vec<PeopleChange>, T), R> + Send + 'static,
+    ) -> Result<(PeopleWritten, T), R>
+    where
+        T: Send + 'static,
+        R: From<AuthRefusal> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        let change = async move {
+            let _one_at_a_time = inner.changing.lock().await;
+            let people = inner.people()?;
+            let (changes, made) = decide(&people)?;
+            let written = inner.change(changes, false).await.map_err(AuthRefusal::from)?;
+            Ok((written, made))
+        };
+        tokio::spawn(change).await.unwrap_or_else(|_| Err(AuthRefusal::Unavailable.into()))
+    }
+
     /// Whether identity can be checked: for readiness. Reads the directory again when it was lost.
     pub async fn check(&self) -> Result<(), StoreError> {
         if self.inner.people().is_ok() {
@@ -168,25 +195,32 @@ impl Inner {
 
     /// Writes changes and shows them. Called with `changing` held.
     async fn change(&self, changes: Vec<PeopleChange>, only_when_empty: bool) -> Result<PeopleWritten, StoreError> {
+        let mut revoked = Vec::new();
+        for change in &changes {
+            if let PeopleChange::RemoveTokensOf(user_id) = change {
+                revoked.push(user_id.clone());
+            }
+        }
         let written = self.store.change_people(changes, only_when_empty).await;
+        for user_id in &revoked {
+            self.tokens.revoked_of(user_id);
+        }
         // Also after a failure: the store may have written and only failed to say so.
         let shown = self.reload().await;
         written.and_then(|written| shown.map(|()| written))
     }
 
     /// Reads the directory; when that fails, nobody is let in until it succeeds. Called with `changing` held.
-    async fn reload(&self) -> Result<(), StoreError> {
+    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
         let directory = self.store.directory().await;
-        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
         let version = self.versions.fetch_add(1, Ordering::Relaxed);
-        match directory {
-            Ok(directory) => *people = Some(Arc::new(People::new(version, directory))),
-            Err(cause) => {
-                *people = None;
-                return Err(cause);
-            }
-        }
-        Ok(())
+        let (people, shown) = match directory {
+            Ok(directory) => (Some(Arc::new(People::new(version, directory))), Ok(())),
+            Err(cause) => (None, Err(cause)),
+        };
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people;
+        self.changed.send_modify(|n| *n += 1);
+        shown
     }
 
     /// Removes tokens that expired long ago, once an hour at most. Failing is no harm: the next hour comes.

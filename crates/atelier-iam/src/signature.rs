@@ -1,8 +1,17 @@
 //! Signatures of requests: reading the `Authorization` header, and computing what it should hold.
 //!
-//! The forms differ in three places only: what the header carries, the string that is signed, and the key it is signed
-//! with. Those three are the methods of [`Scheme`]; everything else (canonical form, clock, comparison, lock-out) is
-//! the same for all of them.
+//! Three forms are accepted. They differ in a few places only: what the header carries, the string that is signed, the
+//! key it is signed with, and small habits of the canonical form. Those are the methods of [`Scheme`]; everything else
+//! (canonical form, clock, comparison, lock-out) is the same for all of them.
+//!
+//! | form | header | key |
+//! |---|---|---|
+//! | plain | `SDK-HMAC-SHA256 Access=…` | the secret |
+//! | scoped, of older clients | `SDK-HMAC-SHA256 Credential=…/date/region/service/sdk_request` | the secret, bound step by step to date, region and service |
+//! | derived | `V11-HMAC-SHA256 Credential=…/date/region/service` | HKDF of the secret for date, region and service |
+//!
+//! Region and service of a scope are whatever the signer wrote, often nothing: they bind the key, they select nothing
+//! here. Its date must be the day of `X-Sdk-Date`, or a key derived for one day would serve for ever.
 
 use atelier_core::clock::Timestamp;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,9 +19,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 
-use crate::canonical::{IncomingRequest, canonical_request, the_one};
+use crate::canonical::{Habits, IncomingRequest, canonical_request, the_one};
 use crate::refusal::AuthRefusal;
 use crate::text::{hex, sha256};
 
@@ -22,32 +31,118 @@ pub const MOST_SKEW_MS: i64 = 15 * 60 * 1000;
 /// More than any client sends; a bound on the work that an unproven claim can cause.
 const MOST_SIGNED_HEADERS: usize = 64;
 const DATE: &str = "x-sdk-date";
+/// How a scope of the older form ends.
+const SCOPE_END: &str = "sdk_request";
 
 /// A form of signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
+enum Scheme<'a> {
     /// `SDK-HMAC-SHA256 Access=…`: HMAC with the secret itself.
     Access,
+    /// `SDK-HMAC-SHA256 Credential=…`: HMAC with a key that is bound to a scope, link by link.
+    Scoped(Scope<'a>),
+    /// `V11-HMAC-SHA256 Credential=…`: HMAC with a key that HKDF makes for a scope.
+    Derived(Scope<'a>),
 }
 
-impl Scheme {
-    fn string_to_sign(self, date: &str, canonical: &[u8]) -> String {
+/// What a key is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scope<'a> {
+    /// The whole, as it is signed.
+    text: &'a str,
+    /// `YYYYMMDD`.
+    day: &'a str,
+    region: &'a str,
+    service: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    /// `{day}/{region}/{service}`, and what else the form demands behind it.
+    fn read(text: &'a str, end: Option<&str>) -> Option<Self> {
+        let mut parts = text.split('/');
+        let scope = Self { text, day: parts.next()?, region: parts.next()?, service: parts.next()? };
+        (parts.next() == end && parts.next().is_none()).then_some(scope)
+    }
+}
+
+impl<'a> Scheme<'a> {
+    /// The scheme and the public half of the key, from the algorithm and the fields behind it.
+    fn read(header: &'a str) -> Result<(Self, &'a str, &'a str), AuthRefusal> {
+        let (keyword, fields) = header.trim().split_once(' ').ok_or(MALFORMED)?;
+        let credential = || field(fields, "Credential=").and_then(|value| value.split_once('/')).ok_or(MALFORMED);
+        let (scheme, access) = match keyword {
+            "SDK-HMAC-SHA256" => match field(fields, "Access=") {
+                Some(access) => (Self::Access, access),
+                None => {
+                    let (access, scope) = credential()?;
+                    (Self::Scoped(Scope::read(scope, Some(SCOPE_END)).ok_or(MALFORMED)?), access)
+                }
+            },
+            "V11-HMAC-SHA256" => {
+                let (access, scope) = credential()?;
+                (Self::Derived(Scope::read(scope, None).ok_or(MALFORMED)?), access)
+            }
+            other => return Err(not_offered(other)),
+        };
+        if access.is_empty() { Err(MALFORMED) } else { Ok((scheme, access, fields)) }
+    }
+
+    const fn keyword(self) -> &'static str {
         match self {
-            Self::Access => format!("SDK-HMAC-SHA256\n{date}\n{}", hex(&sha256(canonical))),
+            Self::Access | Self::Scoped(_) => "SDK-HMAC-SHA256",
+            Self::Derived(_) => "V11-HMAC-SHA256",
         }
     }
 
-    fn sign(self, secret: &SecretString, string_to_sign: &str) -> String {
+    const fn scope(self) -> Option<Scope<'a>> {
         match self {
-            Self::Access => hex(&hmac(secret.expose_secret().as_bytes(), string_to_sign.as_bytes())),
+            Self::Access => None,
+            Self::Scoped(scope) | Self::Derived(scope) => Some(scope),
         }
     }
+
+    /// How clients of this form write the canonical request; the older ones in two ways.
+    const fn habits(self) -> &'static [Habits] {
+        match self {
+            Self::Access | Self::Derived(_) => &[Habits::PLAIN],
+            Self::Scoped(_) => Habits::SCOPED,
+        }
+    }
+
+    fn string_to_sign(self, date: &str, canonical: &[u8]) -> String {
+        let (keyword, hash) = (self.keyword(), hex(&sha256(canonical)));
+        match self.scope() {
+            None => format!("{keyword}\n{date}\n{hash}"),
+            Some(scope) => format!("{keyword}\n{date}\n{}\n{hash}", scope.text),
+        }
+    }
+
+    /// What the string is signed with.
+    fn key(self, access: &str, secret: &SecretString) -> Vec<u8> {
+        let secret = secret.expose_secret();
+        match self {
+            Self::Access => secret.as_bytes().to_vec(),
+            Self::Scoped(Scope { day, region, service, .. }) => {
+                let first = hmac(format!("SDK{secret}").as_bytes(), day.as_bytes());
+                let links = [region, service, SCOPE_END];
+                links.iter().fold(first, |key, link| hmac(&key, link.as_bytes())).to_vec()
+            }
+            // The text of the digits is the key, not the bytes that they stand for.
+            Self::Derived(scope) => hex(&hkdf(access, secret, scope.text)).into_bytes(),
+        }
+    }
+}
+
+/// HKDF with SHA-256, for one block of output: the first is all that is used.
+fn hkdf(salt: &str, input: &str, info: &str) -> [u8; 32] {
+    let extracted = hmac(salt.as_bytes(), input.as_bytes());
+    hmac(&extracted, &[info.as_bytes(), &[1]].concat())
 }
 
 /// A request that claims to be signed, its claim read but not believed.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
-    scheme: Scheme,
+    scheme: Scheme<'a>,
     /// The public half of the key.
     pub(crate) access: &'a str,
     signed_headers: &'a str,
@@ -61,13 +156,15 @@ impl<'a> Claim<'a> {
     /// Reads what the request claims.
     pub(crate) fn read(request: IncomingRequest<'a>) -> Result<Self, AuthRefusal> {
         let header = the_one(request.headers, "authorization").and_then(|value| str::from_utf8(value).ok());
-        let (scheme, fields) = scheme_of(header.ok_or(MALFORMED)?)?;
-        let access = field(fields, "Access=").filter(|access| !access.is_empty()).ok_or(MALFORMED)?;
+        let (scheme, access, fields) = Scheme::read(header.ok_or(MALFORMED)?)?;
         let signed_headers = field(fields, "SignedHeaders=").ok_or(MALFORMED)?;
         let signature = field(fields, "Signature=").ok_or(MALFORMED)?;
         check_signed_headers(signed_headers)?;
         let date = the_one(request.headers, DATE).and_then(|value| str::from_utf8(value).ok()).ok_or(BAD_DATE)?;
         let signed_at = moment(date).ok_or(BAD_DATE)?;
+        if scheme.scope().is_some_and(|scope| !date.starts_with(scope.day) || scope.day.len() != 8) {
+            return Err(AuthRefusal::BadSignature("the date in `Credential` must be the day of `X-Sdk-Date`"));
+        }
         Ok(Self { scheme, access, signed_headers, signature, date, signed_at, request })
     }
 
@@ -81,12 +178,20 @@ impl<'a> Claim<'a> {
     }
 
     /// Whether the signature is the one that `secret` makes of this request. The comparison takes the same time
-    /// wherever the difference lies.
+    /// wherever the difference lies, and every way of writing the request is tried.
     pub(crate) fn is_signed_with(&self, secret: &SecretString) -> bool {
-        let Some(canonical) = canonical_request(&self.request, self.signed_headers) else { return false };
+        let key = self.scheme.key(self.access, secret);
+        let ways = self.scheme.habits().iter();
+        ways.fold(Choice::from(0), |found, habits| found | self.is_signed_in(*habits, &key)).into()
+    }
+
+    fn is_signed_in(&self, habits: Habits, key: &[u8]) -> Choice {
+        let Some(canonical) = canonical_request(&self.request, self.signed_headers, habits) else {
+            return Choice::from(0);
+        };
         let string_to_sign = self.scheme.string_to_sign(self.date, &canonical);
-        let expected = self.scheme.sign(secret, &string_to_sign);
-        expected.as_bytes().ct_eq(self.signature.as_bytes()).into()
+        let expected = hex(&hmac(key, string_to_sign.as_bytes()));
+        expected.as_bytes().ct_eq(self.signature.as_bytes())
     }
 
     /// The value of a header, when the signature vouches for it.
@@ -96,17 +201,22 @@ impl<'a> Claim<'a> {
     }
 }
 
-const MALFORMED: AuthRefusal =
-    AuthRefusal::BadSignature("`Authorization` must be `SDK-HMAC-SHA256 Access=…, SignedHeaders=…, Signature=…`");
+const MALFORMED: AuthRefusal = AuthRefusal::BadSignature(
+    "`Authorization` must be `SDK-HMAC-SHA256 Access=…`, `SDK-HMAC-SHA256 Credential=…/YYYYMMDD/…/…/sdk_request` or \
+     `V11-HMAC-SHA256 Credential=…/YYYYMMDD/…/…`, each with `, SignedHeaders=…, Signature=…`",
+);
 const BAD_DATE: AuthRefusal = AuthRefusal::BadSignature("`X-Sdk-Date` must be a UTC time like `20260115T083000Z`");
 
-/// The scheme, and the rest of the header.
-fn scheme_of(header: &str) -> Result<(Scheme, &str), AuthRefusal> {
-    let (keyword, fields) = header.trim().split_once(' ').ok_or(MALFORMED)?;
-    match keyword {
-        "SDK-HMAC-SHA256" => Ok((Scheme::Access, fields)),
-        _ => Err(AuthRefusal::BadSignature("the algorithm in `Authorization` must be `SDK-HMAC-SHA256`")),
-    }
+/// The other algorithms that the same clients know, by their names: nobody should have to guess what was not understood.
+fn not_offered(keyword: &str) -> AuthRefusal {
+    AuthRefusal::BadSignature(match keyword {
+        "SDK-HMAC-SM3" => "the algorithm `SDK-HMAC-SM3` is not supported by this server; sign with `SDK-HMAC-SHA256`",
+        "SDK-ECDSA-P256-SHA256" => {
+            "the algorithm `SDK-ECDSA-P256-SHA256` is not supported by this server; sign with `SDK-HMAC-SHA256`"
+        }
+        "SDK-SM2-SM3" => "the algorithm `SDK-SM2-SM3` is not supported by this server; sign with `SDK-HMAC-SHA256`",
+        _ => "the algorithm in `Authorization` must be `SDK-HMAC-SHA256` or `V11-HMAC-SHA256`",
+    })
 }
 
 /// The one field that starts with `name`.
@@ -157,6 +267,7 @@ mod tests {
 
     use super::*;
 
+    const ACCESS: &str = "AKIDEXAMPLE0000000A";
     const SECRET: &str = "SkExampleSecretKey0000000000000000000000A";
     const NOTEBOOKS: &str = "/v1/0f1e2d3c4b5a69788796a5b4c3d2e1f0/notebooks";
     const FOUR: &str = "content-type;host;x-project-id;x-sdk-date";
@@ -181,9 +292,26 @@ mod tests {
     ) -> (String, String) {
         let from = std::net::Ipv4Addr::LOCALHOST.into();
         let request = IncomingRequest { method, path, query, headers, body, from };
-        let canonical = canonical_request(&request, signed_headers).unwrap();
-        let string_to_sign = Scheme::Access.string_to_sign("20260115T083000Z", &canonical);
-        (hex(&sha256(&canonical)), Scheme::Access.sign(&SECRET.into(), &string_to_sign))
+        let canonical = canonical_request(&request, signed_headers, Habits::PLAIN).unwrap();
+        (hex(&sha256(&canonical)), sign(Scheme::Access, &canonical))
+    }
+
+    fn sign(scheme: Scheme<'_>, canonical: &[u8]) -> String {
+        let string_to_sign = scheme.string_to_sign("20260115T083000Z", canonical);
+        hex(&hmac(&scheme.key(ACCESS, &SECRET.into()), string_to_sign.as_bytes()))
+    }
+
+    /// What the scheme in this header makes of a `GET` of the notebooks: canonical form, string to sign, key, signature.
+    fn derivation(header: &str, query: &str) -> [String; 4] {
+        let (scheme, access, _) = Scheme::read(header).unwrap();
+        let headers = headers("application/json", &[]);
+        let from = std::net::Ipv4Addr::LOCALHOST.into();
+        let request = IncomingRequest { method: "GET", path: NOTEBOOKS, query, headers: &headers, body: b"", from };
+        let canonical = canonical_request(&request, FOUR, scheme.habits()[0]).unwrap();
+        let to_sign = scheme.string_to_sign("20260115T083000Z", &canonical);
+        let key = scheme.key(access, &SECRET.into());
+        let shown = if key.iter().all(u8::is_ascii_graphic) { String::from_utf8(key).unwrap() } else { hex(&key) };
+        [String::from_utf8(canonical.clone()).unwrap(), to_sign, shown, sign(scheme, &canonical)]
     }
 
     fn pair(hash: &str, signature: &str) -> (String, String) {
@@ -243,6 +371,47 @@ mod tests {
     }
 
     #[test]
+    fn vector_5_the_older_scoped_form() {
+        let header = "SDK-HMAC-SHA256 Credential=AKIDEXAMPLE0000000A/20260115///sdk_request, SignedHeaders=x";
+        let [canonical, to_sign, key, signature] = derivation(header, "limit=10&offset=0");
+        let hash = "f86f37aa37e63bc19597f7003a2b734383a1a721e7573ba27b79fa89ef95621e";
+        assert_eq!(hex(&sha256(canonical.as_bytes())), hash, "{canonical}");
+        assert_eq!(to_sign, format!("SDK-HMAC-SHA256\n20260115T083000Z\n20260115///sdk_request\n{hash}"));
+        assert_eq!(key, "3f9d1c3b68fc062d82896b3d62b0ec31f4349f0203a91111f017ac03d1c1cf78");
+        assert_eq!(signature, "366bb7e50a20443960b79f2d46032229cbf0ee4133f2325f18336f7893674cf0");
+    }
+
+    /// Each link of the chain by itself: computed once more with another program.
+    #[test]
+    fn the_links_of_the_older_form_s_key() {
+        let first = hmac(format!("SDK{SECRET}").as_bytes(), b"20260115");
+        let region = hmac(&first, b"");
+        let service = hmac(&region, b"");
+        assert_eq!(hex(&first), "46aaf4010a9a7e928dfdbec3d30fa950b58f706ea8cd56f4119887748b1e72b1");
+        assert_eq!(hex(&region), "5dcdce430f7f099b47ed2e211f22b1dc4898ec54b96ba4e69cdd56636ab1cac4");
+        assert_eq!(hex(&service), "42674836bf01fcbf23d64b46acc3aab912c5a95e90d4a59d7d73ec675b45feed");
+        assert_eq!(
+            hex(&hmac(&service, b"sdk_request")),
+            "3f9d1c3b68fc062d82896b3d62b0ec31f4349f0203a91111f017ac03d1c1cf78"
+        );
+    }
+
+    #[test]
+    fn vector_6_the_derived_form() {
+        let header = "V11-HMAC-SHA256 Credential=AKIDEXAMPLE0000000A/20260115/eu-de/modelarts, SignedHeaders=x";
+        let [canonical, to_sign, key, signature] = derivation(header, "limit=10");
+        let hash = "b88b72b42445c3e282d9e9c949f28f3c40bfa492e67c63e420cfe04d17a26132";
+        assert_eq!(hex(&sha256(canonical.as_bytes())), hash, "{canonical}");
+        assert_eq!(to_sign, format!("V11-HMAC-SHA256\n20260115T083000Z\n20260115/eu-de/modelarts\n{hash}"));
+        assert_eq!(
+            hex(&hmac(ACCESS.as_bytes(), SECRET.as_bytes())),
+            "e799ef0779592e1fda6cbfbbef4aade36f2caf0877a016bd24fcdd8163bdfde2"
+        );
+        assert_eq!(key, "2e3dcfdd704d260b89b434278f285f0ace0b6bbf39332cfff8c2b784cc929d52");
+        assert_eq!(signature, "c73934aea443331ff1d70a4947e99c4680c2bf7b0037a763d973885ea083b61c");
+    }
+
+    #[test]
     fn times_have_one_spelling() {
         assert_eq!(moment("19700102T000001Z"), Some(Timestamp::from_millis(86_401_000)));
         for other in
@@ -253,12 +422,42 @@ mod tests {
     }
 
     #[test]
-    fn other_algorithms_and_older_forms_are_refused() {
-        for keyword in ["SDK-HMAC-SM3", "SDK-ECDSA-P256-SHA256", "SDK-SM2-SM3", "V11-HMAC-SHA256", "Basic"] {
-            let refusal = scheme_of(&format!("{keyword} Access=A")).unwrap_err();
+    fn other_algorithms_are_refused_by_their_names() {
+        for keyword in ["SDK-HMAC-SM3", "SDK-ECDSA-P256-SHA256", "SDK-SM2-SM3"] {
+            let refusal = Scheme::read(&format!("{keyword} Access=A")).unwrap_err();
             assert_eq!(refusal.code().http_status(), 401, "{keyword}");
+            assert!(refusal.to_string().contains(&format!("`{keyword}` is not supported")), "{refusal}");
         }
-        assert_eq!(field("Credential=A/20260115///sdk_request, SignedHeaders=host", "Access="), None);
+        let refusal = Scheme::read("Basic Access=A").unwrap_err();
+        assert_eq!(refusal.code().http_status(), 401);
+        assert!(refusal.to_string().contains("`V11-HMAC-SHA256`"), "{refusal}");
+    }
+
+    #[test]
+    fn scopes_have_all_their_parts_and_no_more() {
+        let read = |credential: &str, keyword: &str| {
+            let header = format!("{keyword} Credential={credential}, SignedHeaders=h, Signature=s");
+            Scheme::read(&header)
+                .map(|(scheme, access, _)| (access.to_owned(), scheme.scope().unwrap().text.to_owned()))
+        };
+        let older = |credential: &str| read(credential, "SDK-HMAC-SHA256");
+        assert_eq!(older("A/20260115/r/s/sdk_request"), Ok(("A".into(), "20260115/r/s/sdk_request".into())));
+        for wrong in [
+            "A",
+            "A/20260115",
+            "A/20260115//",
+            "A/20260115///sdk_requests",
+            "A/20260115////sdk_request",
+            "A/20260115///sdk_request/x",
+            "/20260115///sdk_request",
+        ] {
+            assert_eq!(older(wrong), Err(MALFORMED), "{wrong}");
+        }
+        let derived = |credential: &str| read(credential, "V11-HMAC-SHA256");
+        assert_eq!(derived("A/20260115//"), Ok(("A".into(), "20260115//".into())));
+        for wrong in ["A", "A/20260115/r", "A/20260115/r/s/sdk_request", "/20260115/r/s"] {
+            assert_eq!(derived(wrong), Err(MALFORMED), "{wrong}");
+        }
     }
 
     #[test]

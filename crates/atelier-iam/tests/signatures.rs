@@ -9,7 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use atelier_core::Timestamp;
 use atelier_core::id::{ProjectId, UserId};
 use atelier_iam::{AuthRefusal, Iam, LOCKED_MS, MOST_SKEW_MS, Proof, Scope, TRIES};
-use atelier_store::people::{AccessKey, Grant, GrantTarget, KeySession, PeopleChange, Project, Role, TokenHash};
+use atelier_store::people::{
+    AccessKey, Grant, GrantTarget, KeyParent, KeySession, PeopleChange, Project, Role, TokenHash,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use secrecy::ExposeSecret as _;
@@ -25,6 +27,8 @@ const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 /// A world that has the key and the project of the vectors.
 async fn world(session: Option<KeySession>) -> World {
     let world = World::new().await;
+    let parent = KeyParent::Key(world.admin.access_key.clone());
+    let session = session.map(|session| KeySession { parent, ..session });
     let (user_id, project_id): (UserId, ProjectId) = (world.admin.user_id.clone(), PROJECT.parse().unwrap());
     let project = Project {
         id: project_id.clone(),
@@ -105,7 +109,8 @@ fn vector_4() -> Draft {
 
 fn session(expires_at: i64) -> KeySession {
     let token_hash = TokenHash(Sha256::digest(b"SECURITYTOKENEXAMPLE").into());
-    KeySession { token_hash, expires_at: Timestamp::from_millis(expires_at) }
+    // The world has the key that it was earned with.
+    KeySession { token_hash, expires_at: Timestamp::from_millis(expires_at), parent: KeyParent::Key(String::new()) }
 }
 
 #[tokio::test]

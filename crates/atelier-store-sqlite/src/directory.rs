@@ -3,13 +3,14 @@
 use atelier_core::Timestamp;
 use atelier_store::StoreError;
 use atelier_store::people::{
-    AccessKey, Directory, Domain, Grant, GrantTarget, KeySession, PeopleChange, PeopleWritten, Project, Role, User,
+    AccessKey, Directory, Domain, Grant, GrantTarget, KeyParent, KeySession, PeopleChange, PeopleWritten, Project,
+    Role, User,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::columns::{named, parsed};
-use crate::people::token_hash;
+use crate::columns::{named, parsed, unreadable};
+use crate::people::{self, token_hash};
 use crate::{Sealer, failed};
 
 /// The place that secrets of access keys are sealed for.
@@ -75,6 +76,7 @@ async fn apply(connection: &mut SqliteConnection, change: &PeopleChange, sealer:
         PeopleChange::Take(grant) => take(connection, grant).await,
         PeopleChange::PutAccessKey(key) => put_access_key(connection, key, sealer).await,
         PeopleChange::RemoveAccessKey(access) => remove_access_key(connection, access).await,
+        PeopleChange::RemoveTokensOf(user_id) => Ok(people::remove_tokens_of(connection, user_id).await.map(drop)?),
     }
 }
 
@@ -191,15 +193,24 @@ async fn put_access_key(connection: &mut SqliteConnection, key: &AccessKey, seal
     let sealed_secret = sealer.seal(SECRET, &key.access, &key.secret)?;
     let user_id = key.user_id.as_str();
     let created_at = key.created_at.as_millis();
-    let token_hash = key.session.map(|session| session.token_hash.0.to_vec());
-    let expires_at = key.session.map(|session| session.expires_at.as_millis());
+    let session = key.session.as_ref();
+    let token_hash = session.map(|session| session.token_hash.0.to_vec());
+    let expires_at = session.map(|session| session.expires_at.as_millis());
+    let (parent_token, parent_key) = match session.map(|session| &session.parent) {
+        None => (None, None),
+        Some(KeyParent::Token(hash)) => (Some(hash.0.as_slice()), None),
+        Some(KeyParent::Key(access)) => (None, Some(access.as_str())),
+    };
     sqlx::query!(
         r#"insert into access_keys (
-            access, sealed_secret, user_id, active, description, created_at, session_token_hash, session_expires_at
-        ) values ($1, $2, $3, $4, $5, $6, $7, $8)
+            access, sealed_secret, user_id, active, description, created_at, session_token_hash, session_expires_at,
+            session_parent_token, session_parent_key
+        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         on conflict (access) do update set sealed_secret = excluded.sealed_secret, user_id = excluded.user_id,
             active = excluded.active, description = excluded.description, created_at = excluded.created_at,
-            session_token_hash = excluded.session_token_hash, session_expires_at = excluded.session_expires_at"#,
+            session_token_hash = excluded.session_token_hash, session_expires_at = excluded.session_expires_at,
+            session_parent_token = excluded.session_parent_token,
+            session_parent_key = excluded.session_parent_key"#,
         key.access,
         sealed_secret,
         user_id,
@@ -208,6 +219,8 @@ async fn put_access_key(connection: &mut SqliteConnection, key: &AccessKey, seal
         created_at,
         token_hash,
         expires_at,
+        parent_token,
+        parent_key,
     )
     .execute(connection)
     .await?;
@@ -302,6 +315,7 @@ async fn access_keys(connection: &mut SqliteConnection, sealer: &Sealer) -> Resu
                 (Some(hash), Some(end)) => Some(KeySession {
                     token_hash: token_hash("session_token_hash", &hash)?,
                     expires_at: Timestamp::from_millis(end),
+                    parent: parent(row.session_parent_token.as_deref(), row.session_parent_key)?,
                 }),
                 _ => None,
             };
@@ -316,4 +330,12 @@ async fn access_keys(connection: &mut SqliteConnection, sealer: &Sealer) -> Resu
             })
         })
         .collect()
+}
+
+fn parent(token: Option<&[u8]>, key: Option<String>) -> Result<KeyParent, StoreError> {
+    match (token, key) {
+        (Some(hash), None) => token_hash("session_parent_token", hash).map(KeyParent::Token),
+        (None, Some(access)) => Ok(KeyParent::Key(access)),
+        _ => Err(unreadable("parent of a temporary access key")),
+    }
 }

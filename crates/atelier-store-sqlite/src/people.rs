@@ -61,14 +61,8 @@ impl PeopleStore for SqliteStore {
     }
 
     async fn remove_tokens_of(&self, user_id: &UserId) -> Result<u64, StoreError> {
-        let user_id = user_id.to_string();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let removed = sqlx::query!("delete from tokens where user_id = $1", user_id).execute(connection).await;
-                Ok(removed.map_err(failed)?.rows_affected())
-            })
-        })
-        .await
+        let user_id = user_id.clone();
+        self.write(move |connection| Box::pin(async move { remove_tokens_of(connection, &user_id).await })).await
     }
 
     async fn remove_tokens_expired_by(&self, moment: Timestamp) -> Result<u64, StoreError> {
@@ -113,6 +107,12 @@ impl TryFrom<TokenRow> for Token {
             expires_at: Timestamp::from_millis(row.expires_at),
         })
     }
+}
+
+pub(crate) async fn remove_tokens_of(connection: &mut SqliteConnection, user_id: &UserId) -> Result<u64, StoreError> {
+    let user_id = user_id.as_str();
+    let removed = sqlx::query!("delete from tokens where user_id = $1", user_id).execute(connection).await;
+    Ok(removed.map_err(failed)?.rows_affected())
 }
 
 pub(crate) fn token_hash(column: &str, bytes: &[u8]) -> Result<TokenHash, StoreError> {

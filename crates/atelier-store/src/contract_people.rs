@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
 use crate::people::{
-    AccessKey, Directory, Domain, Grant, GrantTarget, KeySession, Method, PeopleChange, PeopleStore, PeopleWritten,
-    Project, Role, Token, TokenHash, User,
+    AccessKey, Directory, Domain, Grant, GrantTarget, KeyParent, KeySession, Method, PeopleChange, PeopleStore,
+    PeopleWritten, Project, Role, Token, TokenHash, User,
 };
 
 /// Runs every test, each on a store of its own.
@@ -34,6 +34,8 @@ where
     tokens_of_one_user_go_together(&empty().await).await;
     only_expired_tokens_are_swept(&empty().await).await;
     a_token_needs_its_user(&empty().await).await;
+    temporary_keys_go_with_what_earned_them(&empty().await).await;
+    tokens_are_removed_together_with_a_change(&empty().await).await;
 }
 
 /// Every field of every kind comes back as it was written, each list in order.
@@ -185,6 +187,51 @@ pub async fn a_token_needs_its_user(store: &dyn PeopleStore) {
     assert_eq!(store.token(token(1, 1, 1_000).hash).await.expect("reads"), None);
 }
 
+/// A temporary key needs its parent and does not outlive it, whichever way that is removed.
+pub async fn temporary_keys_go_with_what_earned_them(store: &dyn PeopleStore) {
+    written(store, two_of_everything()).await;
+    let by_token = |n: u8| {
+        let parent = KeyParent::Token(token(n, 1, 1_000).hash);
+        PeopleChange::PutAccessKey(AccessKey { access: format!("T{n}"), ..temporary(1, parent) })
+    };
+    let kept = async || {
+        let keys = store.directory().await.expect("reads").access_keys;
+        keys.into_iter().map(|key| key.access).collect::<Vec<_>>()
+    };
+    assert_eq!(change(store, vec![by_token(1)]).await, PeopleWritten::Conflict, "no such token");
+    for n in 1..=4 {
+        store.put_token(&token(n, 1, i64::from(n) * 1_000)).await.expect("writes");
+        written(store, vec![by_token(n)]).await;
+    }
+    let directory = store.directory().await.expect("reads");
+    let parents: Vec<_> = directory.access_keys.iter().filter_map(|key| Some(key.session.clone()?.parent)).collect();
+    assert_eq!(parents.len(), 5);
+    assert!(parents.contains(&KeyParent::Key("AK1".into())) && parents.contains(&KeyParent::Token(TokenHash([4; 32]))));
+    store.remove_tokens_expired_by(Timestamp::from_millis(1_000)).await.expect("writes");
+    assert_eq!(kept().await, ["AK1", "AK2", "T2", "T3", "T4"]);
+    store.remove_token(TokenHash([2; 32])).await.expect("writes");
+    assert_eq!(kept().await, ["AK1", "AK2", "T3", "T4"]);
+    store.remove_tokens_of(&user(1).id).await.expect("writes");
+    assert_eq!(kept().await, ["AK1", "AK2"]);
+    written(store, vec![PeopleChange::RemoveAccessKey("AK1".into())]).await;
+    assert!(kept().await.is_empty(), "AK2 was earned with AK1");
+}
+
+/// Tokens can be removed in one transaction with what made them worthless.
+pub async fn tokens_are_removed_together_with_a_change(store: &dyn PeopleStore) {
+    written(store, two_of_everything()).await;
+    store.put_token(&token(1, 1, 1_000)).await.expect("writes");
+    store.put_token(&token(2, 2, 1_000)).await.expect("writes");
+    let revoked = || PeopleChange::RemoveTokensOf(user(1).id);
+    let taken = PeopleChange::PutDomain(Domain { id: domain(3).id, ..domain(1) });
+    assert_eq!(change(store, vec![revoked(), taken]).await, PeopleWritten::Conflict);
+    assert!(store.token(TokenHash([1; 32])).await.expect("reads").is_some(), "all or nothing");
+    let off = User { enabled: false, ..user(1) };
+    written(store, vec![PeopleChange::PutUser(off), revoked()]).await;
+    assert_eq!(store.token(TokenHash([1; 32])).await.expect("reads"), None);
+    assert!(store.token(TokenHash([2; 32])).await.expect("reads").is_some(), "another user's");
+}
+
 async fn change(store: &dyn PeopleStore, changes: Vec<PeopleChange>) -> PeopleWritten {
     store.change_people(changes, false).await.expect("the store answers")
 }
@@ -210,8 +257,8 @@ fn two_of_everything() -> Vec<PeopleChange> {
         PeopleChange::Give(in_project(1, 1)),
         PeopleChange::Give(in_domain(1, 1)),
         PeopleChange::Give(in_domain(2, 2)),
-        PeopleChange::PutAccessKey(temporary_key(2)),
         PeopleChange::PutAccessKey(key(1)),
+        PeopleChange::PutAccessKey(temporary_key(2)),
     ]
 }
 
@@ -264,8 +311,13 @@ fn key(n: u8) -> AccessKey {
     }
 }
 
+/// One that was earned with the first key.
 fn temporary_key(n: u8) -> AccessKey {
-    let session = KeySession { token_hash: TokenHash([n; 32]), expires_at: Timestamp::from_millis(3_000) };
+    temporary(n, KeyParent::Key(key(1).access))
+}
+
+fn temporary(n: u8, parent: KeyParent) -> AccessKey {
+    let session = KeySession { token_hash: TokenHash([n; 32]), expires_at: Timestamp::from_millis(3_000), parent };
     AccessKey { session: Some(session), ..key(n) }
 }
 
@@ -292,5 +344,5 @@ fn plain_user(user: &User) -> impl PartialEq + std::fmt::Debug + use<> {
 
 fn plain_key(key: &AccessKey) -> impl PartialEq + std::fmt::Debug + use<> {
     let texts = (key.access.clone(), plain(&key.secret), key.description.clone());
-    (texts, key.user_id.clone(), key.active, key.created_at, key.session)
+    (texts, key.user_id.clone(), key.active, key.created_at, key.session.clone())
 }

@@ -126,12 +126,23 @@ pub struct AccessKey {
 }
 
 /// The second half of a temporary access key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySession {
     /// SHA-256 of the security token that must come along.
     pub token_hash: TokenHash,
     /// The moment from which the key is worth nothing.
     pub expires_at: Timestamp,
+    /// What it was earned with.
+    pub parent: KeyParent,
+}
+
+/// What a temporary access key was earned with. When that is removed, the key goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyParent {
+    /// A token.
+    Token(TokenHash),
+    /// A permanent access key, by its public half.
+    Key(String),
 }
 
 /// SHA-256 of a token's text.
@@ -213,8 +224,10 @@ pub enum PeopleChange {
     Take(Grant),
     /// Writes an access key.
     PutAccessKey(AccessKey),
-    /// Removes an access key; removing it again changes nothing.
+    /// Removes an access key and the temporary ones that were earned with it; removing it again changes nothing.
     RemoveAccessKey(String),
+    /// Removes every token of a user, and the temporary access keys that were earned with them.
+    RemoveTokensOf(UserId),
 }
 
 /// What became of a change of the directory. Only `Written` changed anything.
@@ -248,12 +261,14 @@ pub trait PeopleStore: Send + Sync {
     /// The token with this hash, also when it has expired.
     async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError>;
 
-    /// Removes a token; says whether there was one.
+    /// Removes a token, and the temporary access keys that were earned with it; says whether there was one.
     async fn remove_token(&self, hash: TokenHash) -> Result<bool, StoreError>;
 
-    /// Removes every token of a user and returns how many there were.
+    /// Removes every token of a user, with the temporary access keys that were earned with them, and returns how many
+    /// tokens there were.
     async fn remove_tokens_of(&self, user_id: &UserId) -> Result<u64, StoreError>;
 
-    /// Removes the tokens that expired at or before `moment` and returns how many there were.
+    /// Removes the tokens that expired at or before `moment`, with the temporary access keys that were earned with them,
+    /// and returns how many tokens there were.
     async fn remove_tokens_expired_by(&self, moment: Timestamp) -> Result<u64, StoreError>;
 }

@@ -11,6 +11,7 @@
 //! Requests are here for clients to write. The server does not read them into these shapes: it reads bodies field by
 //! field, because its refusals name the field that was wrong, which a derived reader cannot do.
 
+pub mod credential;
 pub mod error;
 pub mod flavor;
 pub mod health;

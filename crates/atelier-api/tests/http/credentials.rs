@@ -20,11 +20,13 @@ enum Guard {
     Open(u16),
     /// Whoever proved who they are.
     Known,
+    /// The same, refused with codes.
+    KnownByCode,
     /// Whoever acts in the project of the path.
     Project,
 }
 
-const SERVED: [(&str, &str, Guard); 22] = [
+const SERVED: [(&str, &str, Guard); 32] = [
     ("GET", "/", Guard::Open(200)),
     ("GET", "/v3", Guard::Open(200)),
     ("POST", "/v3/auth/tokens", Guard::Open(400)),
@@ -33,6 +35,16 @@ const SERVED: [(&str, &str, Guard); 22] = [
     ("GET", "/openapi.json", Guard::Open(200)),
     ("GET", "/v3/auth/tokens", Guard::Known),
     ("GET", "/v3/auth/catalog", Guard::Known),
+    ("DELETE", "/v3/auth/tokens", Guard::Known),
+    ("POST", "/v3/users/{user_id}/password", Guard::Known),
+    ("POST", "/v3.0/OS-AUTH/id-token/tokens", Guard::Open(400)),
+    ("POST", "/v3.0/OS-CREDENTIAL/credentials", Guard::KnownByCode),
+    ("GET", "/v3.0/OS-CREDENTIAL/credentials", Guard::KnownByCode),
+    ("GET", "/v3.0/OS-CREDENTIAL/credentials/{access_key}", Guard::KnownByCode),
+    ("PUT", "/v3.0/OS-CREDENTIAL/credentials/{access_key}", Guard::KnownByCode),
+    ("DELETE", "/v3.0/OS-CREDENTIAL/credentials/{access_key}", Guard::KnownByCode),
+    ("POST", "/v3.0/OS-CREDENTIAL/securitytokens", Guard::KnownByCode),
+    ("GET", "/v5/caller-identity", Guard::KnownByCode),
     ("GET", "/v3/auth/projects", Guard::Known),
     ("GET", "/v3/auth/domains", Guard::Known),
     ("GET", "/v3/projects", Guard::Known),
@@ -91,14 +103,14 @@ impl Credentials {
 /// The number and the code that a refusal carries; the identity API has no codes.
 fn refusal(guard: Guard, reply: &Reply) -> (u16, String) {
     match guard {
-        Guard::Project => (reply.status.as_u16(), reply.code().to_owned()),
+        Guard::Project | Guard::KnownByCode => (reply.status.as_u16(), reply.code().to_owned()),
         _ => (reply.status.as_u16(), reply.body["error"]["title"].as_str().unwrap_or_default().to_owned()),
     }
 }
 
 fn expected(guard: Guard, status: u16, code: &str) -> (u16, String) {
     match guard {
-        Guard::Project => (status, code.to_owned()),
+        Guard::Project | Guard::KnownByCode => (status, code.to_owned()),
         _ => (status, "Unauthorized".to_owned()),
     }
 }

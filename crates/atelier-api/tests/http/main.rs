@@ -7,6 +7,7 @@ mod contract;
 mod credentials;
 mod document;
 mod house;
+mod keys;
 mod lists;
 mod refusals;
 mod requests;

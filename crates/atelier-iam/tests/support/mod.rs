@@ -216,7 +216,7 @@ pub async fn with_token(iam: &Iam, token: &str, scope: Value) -> Result<Issued, 
 
 async fn ask(iam: &Iam, identity: Value, scope: Value) -> Result<Issued, IamRefusal> {
     let body = json!({"auth": {"identity": identity, "scope": scope}}).to_string();
-    iam.log_in(AuthRequest::parse(body.as_bytes())?).await
+    iam.log_in(AuthRequest::parse(body.as_bytes())?, HERE).await
 }
 
 /// A request that owns its parts, so that they can be tampered with.
