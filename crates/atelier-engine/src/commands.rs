@@ -334,6 +334,25 @@ impl Engine {
         .await
     }
 
+    /// Gives a notebook a new token. What was opened with the old one ends; the notebook itself goes on.
+    pub async fn replace_token(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
+        let origin = origin(caller, request_id);
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            engine
+                .change(id, |mut notebook| {
+                    own(&caller, &notebook)?;
+                    notebook.token = engine.new_token();
+                    let why =
+                        format!("{} replaced the token; what was opened with the old one has ended", origin.actor);
+                    let event = engine.event(&notebook, &origin, "token.replaced", why);
+                    Ok(Change { events: vec![event], ..Change::of(notebook) })
+                })
+                .await
+        })
+        .await
+    }
+
     /// The flavors, and which of them are sold out.
     pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
         let held = self.inner.store.held().await.map_err(|e| hidden(&e))?;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use atelier_core::id::NotebookId;
+use atelier_core::id::{NotebookId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::StepRecord;
 use atelier_core::status::Status;
@@ -19,6 +19,10 @@ use tokio::sync::watch;
 pub struct Route {
     /// The notebook.
     pub id: NotebookId,
+    /// The project it is in.
+    pub project_id: ProjectId,
+    /// Whose it is.
+    pub owner: UserId,
     /// Its name.
     pub name: String,
     /// Its status.
@@ -72,6 +76,8 @@ impl Routes {
     pub(crate) fn put(&self, notebook: &Notebook) {
         let route = Route {
             id: notebook.id,
+            project_id: notebook.project_id.clone(),
+            owner: notebook.owner.user_id.clone(),
             name: notebook.name.clone(),
             status: notebook.status(),
             fail_reason: notebook.fail_reason.clone(),

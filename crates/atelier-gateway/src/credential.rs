@@ -147,6 +147,8 @@ mod tests {
     fn route(token: &str) -> Route {
         Route {
             id: "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10".parse().unwrap(),
+            project_id: "a".repeat(32).parse().unwrap(),
+            owner: "b".repeat(32).parse().unwrap(),
             name: "a".into(),
             status: Status::Running,
             fail_reason: None,

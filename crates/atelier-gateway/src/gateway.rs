@@ -22,7 +22,7 @@ use crate::credential::{Opened, Session, Verdict};
 use crate::headers::{self, Up};
 use crate::page::{self, Next, Page};
 use crate::people::{self, Channel};
-use crate::routes::{Routes, comes_up, serves};
+use crate::routes::{Routes, Standing, comes_up, serves};
 use crate::upstream::{Start, Upstream, UpstreamError};
 use crate::visit::{Form, Manner, Visit, id_in_path};
 use crate::{origin, shape, tunnel};
@@ -52,7 +52,7 @@ impl Gateway {
     pub fn new(config: GatewayConfig, routes: Arc<dyn Routes>) -> Self {
         let upstream = Arc::new(Upstream::new(routes.clone()));
         let watching = CancellationToken::new();
-        let watch = watch(Arc::downgrade(&upstream), routes.subscribe());
+        let watch = watch(Arc::downgrade(&upstream), routes.subscribe(), routes.subscribe_standings());
         tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
         Self { inner: Arc::new(Inner { config, routes, upstream, _watching: watching.drop_guard() }) }
     }
@@ -107,6 +107,11 @@ impl Gateway {
             Verdict::Wrong => return refuse(page::token_wrong(self.ask(&visit))),
             Verdict::Right(opened) => opened,
         };
+        match self.inner.routes.standing(&route) {
+            Standing::Welcome => {}
+            Standing::Barred => return refuse(page::owner_barred()),
+            Standing::Unknown => return refuse(page::owner_unknown()),
+        }
         if let Err(foreign) = origin::check(parts, &visit, &self.inner.config, opened) {
             let refusal = Refusal::new(Code::NotPermitted, foreign.0);
             return refuse(Page::new("Another page asked for this", refusal));
@@ -237,10 +242,14 @@ fn downward(response: Response<hyper::body::Incoming>, admitted: &Admitted) -> R
     response
 }
 
-/// Ends what belongs to starts that are over, whenever a route has changed.
-async fn watch(upstream: Weak<Upstream>, mut changes: watch::Receiver<u64>) {
-    while changes.changed().await.is_ok() {
-        let Some(upstream) = upstream.upgrade() else { return };
+/// Ends what belongs to starts that are over, whenever a route or the standing of an owner has changed.
+async fn watch(upstream: Weak<Upstream>, mut routes: watch::Receiver<u64>, mut standings: watch::Receiver<u64>) {
+    loop {
+        let changed = tokio::select! {
+            changed = routes.changed() => changed,
+            changed = standings.changed() => changed,
+        };
+        let Some(upstream) = upstream.upgrade().filter(|_| changed.is_ok()) else { return };
         upstream.sweep();
     }
 }

@@ -21,13 +21,15 @@
 //!    point may an answer say anything of the notebook: its name, its status, why it failed. Any right credential
 //!    opens, also beside a wrong one: `JupyterLab`'s own pages send the token that they know themselves, which is not
 //!    the visitor's, together with the visitor's cookie.
-//! 4. *Did the visitor want it?* (`origin`) A cookie travels with requests that other pages cause. So what changes
+//! 4. *Is the owner still welcome?* The token proves that its holder was let in by the owner. Where the owner was
+//!    switched off or left the project, nobody is let in by them any more, and what they had opened ends at once.
+//! 5. *Did the visitor want it?* (`origin`) A cookie travels with requests that other pages cause. So what changes
 //!    something, and every upgrade, must come from the notebook's own origin.
-//! 5. *Does the token show?* A browser that navigates with `?token=` gets a cookie and is sent to the same address
+//! 6. *Does the token show?* A browser that navigates with `?token=` gets a cookie and is sent to the same address
 //!    without it, so that the token stands in no address bar, history or `Referer`. A program's request never is: it
 //!    could not follow with a body or an upgrade, and has no use for a cookie.
-//! 6. *Does the notebook serve?* If not, a page says what it does instead, and looks again while it starts.
-//! 7. *On to the server*, over a connection that belongs to this start of the notebook (`upstream`), with headers
+//! 7. *Does the notebook serve?* If not, a page says what it does instead, and looks again while it starts.
+//! 8. *On to the server*, over a connection that belongs to this start of the notebook (`upstream`), with headers
 //!    rewritten (`headers`).
 //!
 //! **What must hold.** The visitor's token, the gateway's cookie and the upstream secret never meet in a head: what goes
@@ -36,7 +38,7 @@
 //! them, because nothing but the gateway reaches the server and the gateway does not accept it. The cookie does not
 //! contain the token but a value derived from it, so a new start makes old cookies worthless. Nothing that streams is
 //! collected: bodies pass frame by frame at the pace of the slower side. Everything opened for one start ends when that
-//! start ends.
+//! start ends, its token is replaced, or its owner may enter no more.
 //!
 //! **Who works?** Traffic that a person causes is told from what pages say by themselves (`people`, `frames`), and passed
 //! on as a moment only: idle leases count from it. And the gateway asks notebook servers what they do, for those who
@@ -68,5 +70,5 @@ pub use config::{GatewayConfig, PublicUrl, Scheme};
 pub use credential::COOKIE;
 pub use gateway::Gateway;
 pub use host::{Host, HostNames};
-pub use routes::{Route, Routes};
+pub use routes::{Notebooks, Route, Routes, Standing};
 pub use visit::Form;

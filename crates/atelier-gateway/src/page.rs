@@ -175,6 +175,18 @@ pub(crate) fn token_wrong(next: Next) -> Page<'static> {
     Page::new("This is not the notebook's token", Refusal::new(Code::NotebookTokenInvalid, message)).next(next)
 }
 
+/// The right token was shown, but the owner of the notebook may not enter it any more.
+pub(crate) fn owner_barred() -> Page<'static> {
+    let message = "the owner of the notebook is switched off or has left the project; an administrator can undo that";
+    Page::new("This notebook is closed", Refusal::new(Code::NotPermitted, message))
+}
+
+/// Whether the owner may enter cannot be found out now.
+pub(crate) fn owner_unknown() -> Page<'static> {
+    let message = "who may enter cannot be checked at the moment; try again";
+    Page::new("This notebook cannot be opened now", Refusal::new(Code::Unavailable, message)).next(Next::Wait)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

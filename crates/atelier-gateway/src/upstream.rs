@@ -2,7 +2,8 @@
 //!
 //! Every connection belongs to one *start* of a notebook, known by its session value. Kept connections wait there for
 //! the next request, tunnels run there, and when the routes say that this start is over, all of it ends at once: a
-//! stopped notebook holds no sockets here, and what was opened with an old token does not outlive it.
+//! stopped notebook holds no sockets here, and what was opened with an old token does not outlive it. The same when its
+//! owner may enter no more.
 //!
 //! No change is missed. A request enters its start under the lock, and there reads the route once more; the sweep after
 //! a change takes the same lock. So either the request sees the change, or the sweep sees the request's start.
@@ -22,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
 use crate::credential::Session;
-use crate::routes::{Routes, serves};
+use crate::routes::{Route, Routes, Standing, serves};
 
 /// Opening a socket of this machine takes microseconds, unless the server hangs with a full queue.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -94,7 +95,10 @@ impl Upstream {
     }
 
     fn is_current(&self, id: NotebookId, session: Session) -> bool {
-        self.routes.route(id).is_some_and(|route| serves(route.status) && Session::of(&route) == session)
+        let fits = |route: &Route| serves(route.status) && Session::of(route) == session;
+        let route = self.routes.route(id).filter(fits);
+        // Not being able to know who may enter cuts nobody off.
+        route.is_some_and(|route| self.routes.standing(&route) != Standing::Barred)
     }
 
     /// Sends a request over a kept connection, or a new one, and keeps it afterwards.

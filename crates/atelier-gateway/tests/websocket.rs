@@ -12,7 +12,7 @@ mod support;
 use std::time::Duration;
 
 use atelier_core::status::Status;
-use atelier_gateway::Route;
+use atelier_gateway::{Route, Standing};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Request};
 use serde_json::Value;
@@ -145,4 +145,33 @@ async fn on_a_kernels_socket_only_a_persons_messages_count() {
     let (mut other, _) = open(&world, request("/lsp/ws/pylsp", &host(ID), Some(TOKEN))).await.unwrap();
     echoes(&mut other, &message("execute_request")).await;
     assert_eq!(*worked.borrow_and_update(), 2, "sockets that chatter do not count");
+}
+
+/// An owner who is switched off: nobody gets in by their tokens, and what was open is cut; others do not notice.
+#[tokio::test]
+async fn sockets_end_when_the_owner_may_enter_no_more() {
+    let world = World::new().await;
+    let (mut socket, _) = open(&world, request("/k", &host(ID), Some(TOKEN))).await.unwrap();
+    let (mut siblings, _) = open(&world, request("/k", &host(SIBLING), Some("siblings"))).await.unwrap();
+    echoes(&mut socket, "welcome").await;
+
+    // Nothing is decided from what cannot be known: what is open stays, what is new waits.
+    world.doubles.set_standing(ID, Standing::Unknown);
+    echoes(&mut socket, "still there").await;
+    let again = open(&world, request("/k", &host(ID), Some(TOKEN))).await;
+    assert!(matches!(again, Err(Error::Http(r)) if r.status() == 503));
+
+    let began = std::time::Instant::now();
+    world.doubles.set_standing(ID, Standing::Barred);
+    is_cut(&mut socket).await;
+    eprintln!("an open socket was cut {:?} after its owner was barred", began.elapsed());
+    let again = open(&world, request("/k", &host(ID), Some(TOKEN))).await;
+    assert!(matches!(again, Err(Error::Http(r)) if r.status() == 403));
+    let wrong = open(&world, request("/k", &host(ID), Some("wrong"))).await;
+    assert!(matches!(wrong, Err(Error::Http(r)) if r.status() == 403), "no more is told without the token");
+    echoes(&mut siblings, "not concerned").await;
+
+    world.doubles.set_standing(ID, Standing::Welcome);
+    let (mut socket, _) = open(&world, request("/k", &host(ID), Some(TOKEN))).await.unwrap();
+    echoes(&mut socket, "back").await;
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use atelier_core::id::NotebookId;
+use atelier_core::id::{NotebookId, UserId};
 use atelier_core::status::Status;
-use atelier_gateway::{Form, Gateway, GatewayConfig, Host, HostNames, Route, Routes};
+use atelier_gateway::{Form, Gateway, GatewayConfig, Host, HostNames, Route, Routes, Standing};
 use atelier_runtime::{Connection, RuntimeError};
 use axum::Router;
 use axum::body::Body;
@@ -51,6 +51,9 @@ pub fn host(id: &str) -> String {
 pub fn route(id: &str) -> Route {
     Route {
         id: id.parse().unwrap(),
+        project_id: "a".repeat(32).parse().unwrap(),
+        // Everybody owns one.
+        owner: id.replace('-', "").parse().unwrap(),
         name: "trial".into(),
         status: Status::Running,
         fail_reason: None,
@@ -73,6 +76,8 @@ pub struct Doubles {
     routes: RwLock<HashMap<NotebookId, Route>>,
     way: Way,
     changes: watch::Sender<u64>,
+    standings: RwLock<HashMap<UserId, Standing>>,
+    standing_changes: watch::Sender<u64>,
     /// Connections ever opened to the server.
     pub connections: AtomicUsize,
     /// Connections in memory that the server still holds.
@@ -87,6 +92,8 @@ impl Doubles {
             routes: RwLock::default(),
             way,
             changes: watch::Sender::new(0),
+            standings: RwLock::default(),
+            standing_changes: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
             held: Arc::default(),
             worked: watch::Sender::new(0),
@@ -107,6 +114,12 @@ impl Doubles {
     pub fn put(&self, route: Route) {
         self.routes.write().unwrap().insert(route.id, route);
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// How the owner of a notebook stands from now on.
+    pub fn set_standing(&self, id: &str, standing: Standing) {
+        self.standings.write().unwrap().insert(route(id).owner, standing);
+        self.standing_changes.send_modify(|n| *n += 1);
     }
 
     pub fn remove(&self, id: NotebookId) {
@@ -138,6 +151,14 @@ impl Routes for Doubles {
 
     fn person_worked(&self, _: NotebookId) {
         self.worked.send_modify(|n| *n += 1);
+    }
+
+    fn standing(&self, route: &Route) -> Standing {
+        self.standings.read().unwrap().get(&route.owner).copied().unwrap_or(Standing::Welcome)
+    }
+
+    fn subscribe_standings(&self) -> watch::Receiver<u64> {
+        self.standing_changes.subscribe()
     }
 }
 
