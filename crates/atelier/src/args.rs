@@ -53,8 +53,16 @@ pub(crate) enum Command {
     Flavor(FlavorCommand),
     /// Log in to a server and remember it
     Login(Login),
+    /// Revoke the tokens that are remembered here, and forget them
+    Logout,
     /// Print a token for the API
     Token(Connection),
+    /// Make, list, switch off and delete access keys, for programs that sign their requests
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make, list, switch off users and change passwords
+    #[command(subcommand)]
+    User(UserCommand),
     /// Look what this machine allows, what is missing, what that costs and what cures it
     Doctor(Settings),
     /// Print a completion script
@@ -184,6 +192,101 @@ pub(crate) enum NotebookCommand {
     Events(One),
     /// Say who works or what computes in a notebook, and when and why it stops by itself
     Why(One),
+    /// Give a notebook a new token; whoever came in by the old one is out at once
+    Revoke(One),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make an access key; its secret is shown only now
+    Create(KeyMade),
+    /// List access keys
+    #[command(visible_alias = "ls")]
+    List(KeyList),
+    /// Switch an access key off; it counts no more from the next request on
+    Disable(OneKey),
+    /// Switch an access key on again
+    Enable(OneKey),
+    /// Delete an access key, and the temporary ones that were earned with it
+    #[command(visible_alias = "rm")]
+    Delete(OneKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyMade {
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Whose it shall be; for administrators [default: yours]
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyList {
+    /// Whose to list; for administrators [default: yours]
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneKey {
+    /// Its public half
+    pub key: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Make a user who may work in the project; for administrators
+    Create(UserMade),
+    /// List the users; for administrators
+    #[command(visible_alias = "ls")]
+    List(Connection),
+    /// Switch a user off: their tokens, keys and open notebooks count no more; for administrators
+    Disable(OneUser),
+    /// Switch a user on again; for administrators
+    Enable(OneUser),
+    /// Change your own password, or give a user another one
+    Password(UserPassword),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserMade {
+    /// Its name
+    pub name: String,
+    /// It may administer others
+    #[arg(long)]
+    pub admin: bool,
+    /// Read its password from the first line of stdin; without this, one is made up and printed
+    #[arg(long)]
+    pub password_stdin: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneUser {
+    /// Its name or id
+    pub name: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserPassword {
+    /// Whose; for administrators [default: yours]
+    pub name: Option<String>,
+    /// Read it from stdin: the new password; for your own, the present one in a line before it
+    #[arg(long)]
+    pub password_stdin: bool,
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 #[derive(Debug, Args)]

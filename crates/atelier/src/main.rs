@@ -29,7 +29,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
 use crate::commands::{
-    Context, backup as backups, catalogue, configuration, doctor, hello, login, notebook, serve as server,
+    Context, backup as backups, catalogue, configuration, doctor, hello, key, login, notebook, serve as server, user,
 };
 use crate::failure::Failure;
 use crate::places::Surroundings;
@@ -92,7 +92,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Image(command) => catalogue::image(context, command).await,
         Command::Flavor(command) => catalogue::flavor(context, command).await,
         Command::Login(args) => login::login(context, args).await,
+        Command::Logout => login::logout(context).await,
         Command::Token(connection) => login::token(context, connection).await,
+        Command::Key(command) => key::run(context, command).await,
+        Command::User(command) => user::run(context, command).await,
         Command::Completion { shell } => completion(context, shell),
         Command::Backup(args) => backups::backup(context, args).await,
         Command::Restore(args) => backups::restored(context, args).await,

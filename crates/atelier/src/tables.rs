@@ -1,6 +1,7 @@
 //! Records as people read them: tables for many, a list of fields for one.
 
 use atelier_core::Timestamp;
+use atelier_wire::credential::Credential;
 use atelier_wire::{Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -83,6 +84,36 @@ pub(crate) fn fields(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     let line = |(name, value): &(&str, String)| format!("{:width$}{value}\n", format!("{name}:"));
     lines.iter().map(line).collect()
+}
+
+/// A list of access keys.
+pub(crate) fn keys(keys: &[Credential]) -> String {
+    if keys.is_empty() {
+        return "no access keys; `atelier key create` makes one".into();
+    }
+    let mut table = table(&["ACCESS KEY", "STATUS", "CREATED", "DESCRIPTION"]);
+    for key in keys {
+        let made = key.create_time.split('.').next().unwrap_or_default().replace('T', " ") + " UTC";
+        table.add_row([key.access.clone(), key.status.clone(), made, key.description.clone()]);
+    }
+    aligned(table, &[])
+}
+
+/// A list of users, as the server's own records.
+pub(crate) fn users(users: &serde_json::Value) -> String {
+    let mut table = table(&["NAME", "STATUS", "ROLES", "CREATED", "ID"]);
+    for user in users.as_array().into_iter().flatten() {
+        let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
+        let roles: Vec<_> = user["roles"].as_array().into_iter().flatten().filter_map(|role| role.as_str()).collect();
+        table.add_row([
+            text("name"),
+            if user["enabled"] == true { "on" } else { "off" }.into(),
+            roles.join(", "),
+            times::point(user["created_at"].as_i64().unwrap_or_default()),
+            text("id"),
+        ]);
+    }
+    aligned(table, &[])
 }
 
 /// A list of flavors.

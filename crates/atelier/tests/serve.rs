@@ -334,3 +334,78 @@ fn without_a_server_the_command_line_says_what_to_do() {
     assert_eq!(closed.status.code(), Some(1));
     assert!(stderr_of(&closed).contains("does the server run?"), "{}", stderr_of(&closed));
 }
+
+#[test]
+fn keys_are_managed_by_the_command_line() {
+    let server = Server::start(&[]);
+    let made = json_of(&server.cli(&["key", "create", "--description", "a laptop", "-o", "json"]));
+    let key = made["access"].as_str().unwrap();
+    assert_eq!(made["secret"].as_str().map(str::len), Some(40));
+    let listed = stdout_of(&server.cli(&["key", "list"]));
+    assert!(listed.contains(key) && listed.contains("a laptop") && !listed.contains(made["secret"].as_str().unwrap()));
+    let full = server.cli(&["key", "create"]);
+    assert!(stderr_of(&full).contains("ModelArts.0118") && stderr_of(&full).contains("hint: `atelier key delete"));
+    assert!(stdout_of(&server.cli(&["key", "disable", key])).contains("is inactive"));
+    assert!(stdout_of(&server.cli(&["key", "enable", key])).contains("is active"));
+    stdout_of(&server.cli(&["key", "delete", key]));
+    assert!(stderr_of(&server.cli(&["key", "delete", key])).contains("ModelArts.6404"));
+}
+
+#[test]
+fn users_are_managed_by_the_command_line_and_log_in_and_out() {
+    let server = Server::start(&[]);
+    let made = json_of(&server.cli(&["user", "create", "ada", "-o", "json"]));
+    let password = made["password"].as_str().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let log_in = |password: &str| {
+        let line = ["login", "--endpoint", &server.url(), "--user", "ada", "--password-stdin"];
+        e2e::atelier_with(home.path(), &line, &[], &format!("{password}\n"))
+    };
+    assert!(log_in(password).status.success());
+    let ada = |line: &[&str]| atelier(home.path(), line);
+    assert!(ada(&["notebook", "create", "adas"]).status.success());
+    assert!(stderr_of(&ada(&["user", "list"])).contains("role `admin`"));
+    let token = json_of(&ada(&["token", "-o", "json"]))["token"].as_str().unwrap().to_owned();
+    assert!(stderr_of(&ada(&["logout"])).contains("logged out of"));
+    let with_token = ["flavor", "list", "--endpoint", &server.url(), "--token", &token];
+    assert!(
+        stderr_of(&ada(&with_token)).contains("401") || !ada(&with_token).status.success(),
+        "the token is worth nothing"
+    );
+    assert!(!ada(&["notebook", "list"]).status.success() && !home.path().join("config/atelier/login.json").exists());
+    assert!(log_in(password).status.success());
+    assert!(stdout_of(&server.cli(&["user", "disable", "ada"])).contains("switched off"));
+    assert!(stdout_of(&server.cli(&["user", "list"])).contains("off"));
+    assert!(stderr_of(&ada(&["notebook", "list"])).contains("ModelArts.0203"), "her token went with her");
+    server.cli(&["user", "enable", "ada"]);
+    let line = ["user", "password", "ada", "--password-stdin", "--data-dir", &server.data_dir()];
+    assert!(e2e::atelier_with(&server.home(), &line, &[], "another one\n").status.success());
+    assert!(!log_in(password).status.success());
+    assert!(log_in("another one").status.success());
+    let changed =
+        e2e::atelier_with(home.path(), &["user", "password", "--password-stdin"], &[], "another one\nher own one\n");
+    assert!(changed.status.success(), "{}", stderr_of(&changed));
+    assert!(log_in("her own one").status.success());
+    let mistyped = server.cli(&["user", "disable", "adda"]);
+    assert!(stderr_of(&mistyped).contains("hint: did you mean `ada`?"), "{}", stderr_of(&mistyped));
+}
+
+#[test]
+fn a_revoked_notebook_has_a_new_token_and_its_history_says_so() {
+    let server = Server::start(&[]);
+    let before = json_of(&server.cli(&["notebook", "create", "one", "-o", "json"]));
+    assert!(stdout_of(&server.cli(&["notebook", "revoke", "one"])).contains("atelier notebook open one"));
+    let after = json_of(&server.cli(&["notebook", "show", "one", "-o", "json"]));
+    assert_ne!(before["token"], after["token"]);
+    assert_eq!((&after["status"], &before["update_at"]), (&"RUNNING".into(), &after["update_at"]));
+    assert!(stdout_of(&server.cli(&["notebook", "events", "one"])).contains("token.replaced"));
+    let host = format!("{}.localhost:{}", before["id"].as_str().unwrap(), server.port());
+    let visit = |token: &Value| {
+        let token = token.as_str().unwrap();
+        server.raw(&format!(
+            "GET /api HTTP/1.1\r\nHost: {host}\r\nAuthorization: token {token}\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    assert!(visit(&before["token"]).starts_with("HTTP/1.1 403 "));
+    assert!(!visit(&after["token"]).starts_with("HTTP/1.1 403 "));
+}

@@ -120,6 +120,24 @@ impl Client {
         self.exchange(&method, &format!("/atelier/v1/{}{path}", self.project_id), None).await
     }
 
+    /// Calls what only Atelier has, with a body.
+    pub(crate) async fn own_with(&self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
+        let path = format!("/atelier/v1/{}{path}", self.project_id);
+        self.transport.json(self.exchange(&method, &path, Some(body)).await?).await
+    }
+
+    /// Calls the identity service: `path` is the whole.
+    pub(crate) async fn identity(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.transport.json(self.exchange(&method, path, body).await?).await
+    }
+
+    /// The id of whoever this is.
+    pub(crate) async fn user_id(&self) -> Result<String, Failure> {
+        let answer = self.identity(Method::GET, "/v5/caller-identity", None).await?;
+        let id = answer["principal_id"].as_str().map(str::to_owned);
+        id.ok_or_else(|| Failure::new("the server did not say who this is"))
+    }
+
     /// Calls what only Atelier has.
     pub(crate) async fn own(&self, method: Method, path: &str) -> Result<Value, Failure> {
         self.transport.json(self.stream(method, path).await?).await

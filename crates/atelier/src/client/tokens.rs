@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::folder::write_private;
 
 /// Where the last token is kept, in the folder of what the command line remembers.
-const TOKEN_FILE: &str = "token.json";
+pub(crate) const TOKEN_FILE: &str = "token.json";
 /// A token this close to its end is not used any more: a command should not lose it half-way.
 const LAST_MINUTES_MS: i64 = 5 * 60 * 1000;
 
@@ -98,6 +98,18 @@ pub(crate) async fn inspect(transport: &Transport, text: SecretString) -> Result
         );
     }
     Ok(token)
+}
+
+/// Makes a token worthless. One that already is needs nothing.
+pub(crate) async fn revoke(transport: &Transport, text: &SecretString) -> Result<(), Failure> {
+    let request = transport
+        .request(reqwest::Method::DELETE, "/v3/auth/tokens")
+        .header("X-Auth-Token", text.expose_secret())
+        .header("X-Subject-Token", text.expose_secret());
+    match transport.send(request).await {
+        Err(failure) if !matches!(failure.status, Some(401 | 404)) => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 /// The last token, kept for the next command.

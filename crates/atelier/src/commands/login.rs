@@ -1,4 +1,4 @@
-//! `atelier login` and `atelier token`.
+//! `atelier login`, `atelier logout` and `atelier token`.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -9,8 +9,8 @@ use serde_json::json;
 use super::Context;
 use crate::args::{Connection, Login};
 use crate::client::Client;
-use crate::client::target::{Clues, LOGIN_FILE, Password, Remembered};
-use crate::client::tokens::{earn, remembered, write_remembered};
+use crate::client::target::{Clues, LOGIN_FILE, Password, Remembered, read_json};
+use crate::client::tokens::{TOKEN_FILE, earn, remembered, revoke, write_remembered};
 use crate::client::transport::Transport;
 use crate::failure::Failure;
 use crate::times;
@@ -41,6 +41,38 @@ pub(crate) async fn login(context: &Context, args: Login) -> Result<(), Failure>
     Ok(())
 }
 
+/// Revokes the tokens that are remembered here, and forgets them. What cannot be revoked is forgotten all the same, and
+/// said: it goes on being worth something until it expires.
+pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
+    let mut known = Vec::new();
+    for file in [LOGIN_FILE, TOKEN_FILE] {
+        let path = context.surroundings.config_dir().join(file);
+        let Some(kept) = read_json::<Remembered>(&path)? else { continue };
+        let connection = Connection { endpoint: Some(kept.endpoint.clone()), ..Connection::default() };
+        let transport = Transport::to(&Clues::gather(&connection, &context.surroundings)?.reach())?;
+        known.push((path, kept, transport));
+    }
+    let mut failed = None;
+    let mut endpoints = Vec::new();
+    for (path, kept, transport) in known {
+        failed = revoke(&transport, &kept.token.into()).await.err().or(failed);
+        std::fs::remove_file(&path).map_err(|e| Failure::new(format!("{} cannot be removed: {e}", path.display())))?;
+        endpoints.push(kept.endpoint);
+    }
+    endpoints.dedup();
+    match (failed, endpoints.as_slice()) {
+        (Some(failure), _) => Err(failure.hint("the token was forgotten here, but lives on until it expires")),
+        (None, []) => {
+            context.printer.say("nobody was logged in");
+            Ok(())
+        }
+        (None, endpoints) => {
+            context.printer.say(&format!("logged out of {}", endpoints.join(" and ")));
+            Ok(())
+        }
+    }
+}
+
 /// Prints a token.
 pub(crate) async fn token(context: &Context, connection: Connection) -> Result<(), Failure> {
     let client = Client::connect(&connection, &context.surroundings).await?;
@@ -65,7 +97,7 @@ fn asked(question: &str) -> Result<String, Failure> {
     line_of_stdin()
 }
 
-fn line_of_stdin() -> Result<String, Failure> {
+pub(crate) fn line_of_stdin() -> Result<String, Failure> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(|e| Failure::new(format!("stdin cannot be read: {e}")))?;
     let line = line.trim_end_matches(['\r', '\n']).to_owned();
@@ -73,7 +105,7 @@ fn line_of_stdin() -> Result<String, Failure> {
 }
 
 /// Asks without showing what is typed.
-fn asked_secret(question: &str) -> Result<SecretString, Failure> {
+pub(crate) fn asked_secret(question: &str) -> Result<SecretString, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::new("no password was given")

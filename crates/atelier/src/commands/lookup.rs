@@ -43,17 +43,28 @@ where
         [only] => Ok(only.id.clone()),
         [] => {
             let names = all_names().await?;
-            let failure = Failure::new(format!("there is no notebook `{name}`"));
-            Err(match nearest(name, names.iter().map(String::as_str)) {
-                Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
-                None => failure.hint("`atelier notebook list` lists yours"),
-            })
+            let names = names.iter().map(String::as_str);
+            Err(missing("notebook", name, names, "`atelier notebook list` lists yours"))
         }
         several => {
             let ids: Vec<_> = several.iter().map(|n| format!("{} ({})", n.id, n.status)).collect();
             let message = format!("{} notebooks are called `{name}`: {}", several.len(), ids.join(", "));
             Err(Failure::new(message).hint("name one of them by its id"))
         }
+    }
+}
+
+/// There is no such thing; perhaps another was meant.
+pub(crate) fn missing<'a>(
+    kind: &str,
+    name: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    otherwise: &str,
+) -> Failure {
+    let failure = Failure::new(format!("there is no {kind} `{name}`"));
+    match nearest(name, names) {
+        Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
+        None => failure.hint(otherwise),
     }
 }
 
@@ -68,11 +79,8 @@ pub(crate) async fn image(client: &Client, text: &str) -> Result<String, Failure
     match images.iter().filter(called).collect::<Vec<_>>().as_slice() {
         [only] => Ok(only.id.clone()),
         [] => {
-            let failure = Failure::new(format!("there is no image `{text}`"));
-            Err(match nearest(text, images.iter().map(|image| image.name.as_str())) {
-                Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
-                None => failure.hint("`atelier image list` lists them"),
-            })
+            let names = images.iter().map(|image| image.name.as_str());
+            Err(missing("image", text, names, "`atelier image list` lists them"))
         }
         several => {
             let ids: Vec<_> = several.iter().map(|image| image.id.as_str()).collect();

@@ -6,12 +6,14 @@ pub(crate) mod configuration;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod hello;
+pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod lookup;
 pub(crate) mod notebook;
 pub(crate) mod open;
 pub(crate) mod serve;
+pub(crate) mod user;
 pub(crate) mod wait;
 pub(crate) mod why;
 

@@ -28,6 +28,7 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
         NotebookCommand::Logs(args) => logs::run(context, args).await,
         NotebookCommand::Events(args) => events(context, args).await,
         NotebookCommand::Why(args) => why::run(context, args).await,
+        NotebookCommand::Revoke(args) => revoke(context, args).await,
     }
 }
 
@@ -187,6 +188,15 @@ async fn renew(context: &Context, args: Renew) -> Result<(), Failure> {
     let lease: Lease = record(&answer)?;
     let now = SystemClock.now();
     context.printer.result(&answer, || format!("`{}` stops by itself: {}", found.name, times::lease(&lease, now)))
+}
+
+async fn revoke(context: &Context, args: One) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
+    let answer = client.own(Method::POST, &format!("/notebooks/{}/token", found.id)).await?;
+    context.printer.result(&answer, || {
+        format!("`{0}` has a new token: `atelier notebook open {0}` prints its address", found.name)
+    })
 }
 
 async fn events(context: &Context, args: One) -> Result<(), Failure> {

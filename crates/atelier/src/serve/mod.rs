@@ -24,7 +24,7 @@ use std::sync::Arc;
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
 use atelier_engine::{ActivityConfig, Engine, EngineConfig};
-use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, PublicUrl, Scheme};
+use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, Notebooks, PublicUrl, Scheme};
 use atelier_iam::{Iam, IamConfig};
 use atelier_store_sqlite::{Sealer, SqliteStore};
 use rand::RngCore as _;
@@ -165,9 +165,10 @@ impl Site<'_> {
             );
         }
         let state = ApiState { engine: own.engine.clone(), iam: own.iam.clone(), entropy: entropy.clone() };
+        let notebooks = Notebooks { engine: own.engine.clone(), iam: own.iam.clone() };
         Front::new(Parts {
             names: HostNames::new(&gateway_config),
-            gateway: Gateway::new(gateway_config, Arc::new(own.engine.clone())),
+            gateway: Gateway::new(gateway_config, Arc::new(notebooks)),
             api: atelier_api::router(state, self.api()),
             own: own::router(own),
             throttle: Throttle::new(self.config.limits.requests_per_second, clock),

@@ -52,6 +52,7 @@ pub(super) struct Call {
     /// The part of the path named `id`; empty where there is none.
     pub(super) id: String,
     uri: Uri,
+    body: Bytes,
     administers: bool,
 }
 
@@ -75,6 +76,15 @@ impl Call {
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         let read = Query::<T>::try_from_uri(&self.uri).map(|Query(query)| query);
         read.map_err(|e| self.refused()(Refusal::new(Code::BadQuery, format!("the query is wrong: {}", e.body_text()))))
+    }
+
+    /// The body as a JSON object; none at all stands for one without members.
+    pub(super) fn object(&self) -> Result<serde_json::Map<String, serde_json::Value>, Refused> {
+        if self.body.trim_ascii().is_empty() {
+            return Ok(serde_json::Map::new());
+        }
+        let read = serde_json::from_slice(&self.body);
+        read.map_err(|_| self.refused()(Refusal::new(Code::BadBody, "the body must be a JSON object")))
     }
 
     /// Goes on only for users who hold the role `admin` in the project.
@@ -110,7 +120,7 @@ impl FromRequest<Own> for Call {
         let named = |name| path.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
         let caller = own.iam.caller(&identity, named("project_id")).map_err(refused)?;
         let administers = identity.has_role(Role::Admin);
-        Ok(Self { caller, request_id, id: named("id").to_owned(), uri: parts.uri, administers })
+        Ok(Self { caller, request_id, id: named("id").to_owned(), uri: parts.uri, body, administers })
     }
 }
 

@@ -5,6 +5,7 @@ mod activity;
 mod call;
 mod images;
 mod notebooks;
+mod users;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(super) fn router(own: Own) -> Router {
         .merge(notebooks::routes())
         .merge(activity::routes())
         .merge(images::routes())
+        .merge(users::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .with_state(own)

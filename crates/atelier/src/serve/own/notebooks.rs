@@ -3,9 +3,10 @@
 use atelier_core::Refusal;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::super::log_tail::LogTail;
@@ -19,6 +20,7 @@ pub(super) fn routes() -> Router<Own> {
     Router::new()
         .route("/atelier/v1/{project_id}/notebooks/{id}/logs", get(logs))
         .route("/atelier/v1/{project_id}/notebooks/{id}/events", get(events))
+        .route("/atelier/v1/{project_id}/notebooks/{id}/token", post(replace_token))
 }
 
 /// The log of the notebook's server, and with `?follow=true` what is added to it.
@@ -50,4 +52,11 @@ async fn events(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refus
         })
     };
     Ok(Json(json!({"events": events.into_iter().map(event).collect::<Vec<_>>()})))
+}
+
+/// Gives the notebook a new token. Whoever came in by the old one is out, at once; the notebook runs on.
+async fn replace_token(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
+    let id = call.notebook()?;
+    let notebook = own.engine.replace_token(&call.caller, &call.request_id, id).await.map_err(call.refused())?;
+    Ok(Json(json!({"id": id.to_string(), "token": notebook.token.expose_secret()})))
 }
