@@ -116,9 +116,7 @@ impl Front {
 
     fn throttled(&self, id: &str) -> Response {
         let message = format!("more than {} requests in a second; try again in a second", self.parts.throttle.rate());
-        let mut response = refusal(&Refusal::new(Code::Throttled, message), id);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        response
+        refusal(&Refusal::new(Code::Throttled, message), id)
     }
 
     fn new_id(&self) -> Arc<str> {
@@ -187,6 +185,9 @@ pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
         request_id: Some(request_id.to_owned()),
     };
     let mut response = (status, axum::Json(body)).into_response();
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     set_id(response.headers_mut(), request_id);
     close(response.headers_mut());
     response
