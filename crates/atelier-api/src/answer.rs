@@ -106,7 +106,10 @@ impl Refused {
                 refusal.code().as_str().to_owned()
             }
             _ => {
-                return (status, Json(bodies::error(&IamRefusal { http: status.as_u16(), message, retry_after: None })))
+                return (
+                    status,
+                    Json(bodies::error(&IamRefusal { http: status.as_u16(), message, retry_after: None })),
+                )
                     .into_response();
             }
         };
