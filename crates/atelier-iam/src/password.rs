@@ -80,13 +80,11 @@ impl Passwords {
 
     /// Waits for a place.
     pub(crate) async fn turn(&self) -> Result<Turn<'_>, HashFailed> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                let _waiting = self.waiting.try_acquire().map_err(|_| HashFailed::TooManyWait)?;
-                Arc::clone(&self.places).acquire_owned().await.map_err(|_| HashFailed::Broken)?
-            }
-        };
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(Turn { passwords: self, place });
+        }
+        let _waiting = self.waiting.try_acquire().map_err(|_| HashFailed::TooManyWait)?;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| HashFailed::Broken)?;
         Ok(Turn { passwords: self, place })
     }
 

@@ -71,13 +71,14 @@ impl<'a> Scheme<'a> {
         let (keyword, fields) = header.trim().split_once(' ').ok_or(MALFORMED)?;
         let credential = || field(fields, "Credential=").and_then(|value| value.split_once('/')).ok_or(MALFORMED);
         let (scheme, access) = match keyword {
-            "SDK-HMAC-SHA256" => match field(fields, "Access=") {
-                Some(access) => (Self::Access, access),
-                None => {
+            "SDK-HMAC-SHA256" => {
+                if let Some(access) = field(fields, "Access=") {
+                    (Self::Access, access)
+                } else {
                     let (access, scope) = credential()?;
                     (Self::Scoped(Scope::read(scope, Some(SCOPE_END)).ok_or(MALFORMED)?), access)
                 }
-            },
+            }
             "V11-HMAC-SHA256" => {
                 let (access, scope) = credential()?;
                 (Self::Derived(Scope::read(scope, None).ok_or(MALFORMED)?), access)
