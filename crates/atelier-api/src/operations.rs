@@ -13,14 +13,17 @@ use utoipa::openapi::path::Operation;
 use crate::docket::Docket;
 use crate::v1::not_offered::NOT_OFFERED;
 
+/// The names at one path, by method.
+type AtPath = Vec<(Method, Arc<str>)>;
+
 /// The names, by path.
 #[derive(Clone, Debug)]
-pub(crate) struct Names(Arc<HashMap<String, Vec<(Method, Arc<str>)>>>);
+pub(crate) struct Names(Arc<HashMap<String, AtPath>>);
 
 impl Names {
     /// The names of everything that is served or refused by name.
     pub(crate) fn of(document: &OpenApi) -> Self {
-        let mut names: HashMap<String, Vec<(Method, Arc<str>)>> = HashMap::new();
+        let mut names: HashMap<String, AtPath> = HashMap::new();
         for (path, item) in &document.paths.paths {
             let operations: [(Method, Option<&Operation>); 6] = [
                 (Method::GET, item.get.as_ref()),

@@ -34,6 +34,9 @@ pub trait Observer: Send + Sync {
     /// It was judged whether a notebook is idle.
     fn idle_verdict(&self, _verdict: IdleVerdict) {}
 
+    /// Something was found that belongs to no notebook, and was taken away.
+    fn orphan(&self) {}
+
     /// A change of a notebook was committed, or failed to be; the request that asked for it, where one did.
     fn commit(&self, _request_id: Option<&str>, _began: Instant, _kept: bool) {}
 

@@ -385,6 +385,16 @@ impl Engine {
         self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
     }
 
+    /// The history of any notebook, also of one that is gone: for a reader who was let in while it was there.
+    pub async fn history(
+        &self,
+        id: NotebookId,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<NotebookEvent>, Refusal> {
+        self.inner.store.events(id, after, limit).await.map_err(|e| hidden(&e))
+    }
+
     /// What happened in the caller's project, oldest first: to their own notebooks, or with `everybodys` to all.
     pub async fn project_events(
         &self,

@@ -291,6 +291,12 @@ impl Engine {
         Ok((self.inner.store.held().await?, self.inner.capacity))
     }
 
+    /// When the oldest operation that has not ended was asked for.
+    pub async fn oldest_operation(&self) -> Result<Option<Timestamp>, StoreError> {
+        let unfinished = self.inner.store.unfinished_operations().await?;
+        Ok(unfinished.iter().map(|operation| operation.began_at).min())
+    }
+
     fn watcher(&self) -> &Watcher {
         &self.inner.config.watcher
     }

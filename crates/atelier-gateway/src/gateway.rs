@@ -23,6 +23,7 @@ use crate::headers::{self, Up};
 use crate::page::{self, Next, Page};
 use crate::people::{self, Channel};
 use crate::routes::{Routes, Standing, comes_up, serves};
+use crate::traffic::{Counted, Traffic, Visited};
 use crate::upstream::{Start, Upstream, UpstreamError};
 use crate::visit::{Form, Manner, Visit, id_in_path};
 use crate::{origin, shape, tunnel};
@@ -37,6 +38,7 @@ struct Inner {
     config: GatewayConfig,
     routes: Arc<dyn Routes>,
     upstream: Arc<Upstream>,
+    traffic: Arc<Traffic>,
     _watching: DropGuard,
 }
 
@@ -54,7 +56,20 @@ impl Gateway {
         let watching = CancellationToken::new();
         let watch = watch(Arc::downgrade(&upstream), routes.subscribe(), routes.subscribe_standings());
         tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
-        Self { inner: Arc::new(Inner { config, routes, upstream, _watching: watching.drop_guard() }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                routes,
+                upstream,
+                traffic: Arc::default(),
+                _watching: watching.drop_guard(),
+            }),
+        }
+    }
+
+    /// What has passed through, up to now.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     /// The path form, `/notebook/{id}/…`, for the API's router. To be merged, not nested: it reads the whole path.
@@ -85,10 +100,12 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let visit = Visit::read(&parts, form, id);
         let (method, path) = (parts.method.clone(), visit.path.clone());
+        let kind = if visit.upgrade { Visited::Socket } else { Visited::Http };
         let response = match self.admit(&parts, visit) {
             Ok(admitted) => self.pass(Request::from_parts(parts, body), &admitted).await,
             Err(answer) => *answer,
         };
+        self.inner.traffic.answered(kind, response.status());
         tracing::debug!(notebook_id = %id, %method, path, status = response.status().as_u16(), "notebook {id} visited");
         response
     }
@@ -164,7 +181,10 @@ impl Gateway {
             }
             let upward = self.upward(request, admitted);
             match upward {
-                Ok(request) => self.inner.upstream.send(&start, request).await.map(|r| downward(r, admitted)),
+                Ok(request) => self.inner.upstream.send(&start, request).await.map(|r| {
+                    let traffic = self.inner.traffic.clone();
+                    downward(r, admitted).map(|body| Body::new(Counted::down(body, traffic)))
+                }),
                 Err(refusal) => return Page::new("This request cannot be passed on", refusal).respond(&visit.manner),
             }
         };
@@ -187,7 +207,8 @@ impl Gateway {
         let mut response = self.inner.upstream.send_alone(start, request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let ear = self.ear(&admitted.visit);
-            tunnel::spawn(visitor, hyper::upgrade::on(&mut response), start.ended().clone(), ear);
+            let server = hyper::upgrade::on(&mut response);
+            tunnel::spawn(visitor, server, start.ended().clone(), ear, self.inner.traffic.clone());
         }
         Ok(downward(response, admitted))
     }
@@ -216,7 +237,7 @@ impl Gateway {
             from: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip()),
             own_origin: origin::is_own(&parts, visit, &self.inner.config),
         };
-        let mut request = Request::new(body);
+        let mut request = Request::new(Body::new(Counted::up(body, self.inner.traffic.clone())));
         *request.method_mut() = parts.method;
         *request.uri_mut() = Uri::from(target);
         *request.headers_mut() = headers::upward(parts.headers, &up);

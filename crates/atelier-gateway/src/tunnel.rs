@@ -3,6 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::upgrade::OnUpgrade;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::frames::Frames;
+use crate::traffic::{CountedIo, Traffic};
 
 /// Bytes on their way in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -20,10 +22,17 @@ pub(crate) type Ear = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Copies until both sides have ended, or the notebook's start is over. Then both sockets close, in the middle of a
 /// frame if need be: a clean close would have to be put between two frames of somebody else's stream.
-pub(crate) fn spawn(visitor: OnUpgrade, server: OnUpgrade, ended: CancellationToken, ear: Option<Ear>) {
+pub(crate) fn spawn(
+    visitor: OnUpgrade,
+    server: OnUpgrade,
+    ended: CancellationToken,
+    ear: Option<Ear>,
+    traffic: Arc<Traffic>,
+) {
     tokio::spawn(async move {
+        let _open = traffic.open();
         tokio::select! {
-            result = copy(visitor, server, ear) => match result {
+            result = copy(visitor, server, ear, &traffic) => match result {
                 Ok((up, down)) => tracing::debug!(up, down, "a tunnel ended"),
                 Err(error) => tracing::debug!(error = %error, "a tunnel broke"),
             },
@@ -36,9 +45,11 @@ async fn copy(
     visitor: OnUpgrade,
     server: OnUpgrade,
     ear: Option<Ear>,
+    traffic: &Traffic,
 ) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> {
     let (visitor, server) = tokio::try_join!(visitor, server)?;
-    let mut visitor = Overheard { inner: TokioIo::new(visitor), ear: ear.map(|ear| (Frames::new(), ear)) };
+    let visitor = CountedIo::new(TokioIo::new(visitor), traffic);
+    let mut visitor = Overheard { inner: visitor, ear: ear.map(|ear| (Frames::new(), ear)) };
     let mut server = TokioIo::new(server);
     Ok(tokio::io::copy_bidirectional_with_sizes(&mut visitor, &mut server, BUFFER_BYTES, BUFFER_BYTES).await?)
 }

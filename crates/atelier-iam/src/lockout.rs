@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atelier_core::clock::Timestamp;
@@ -39,7 +40,10 @@ impl Record {
 
 /// The memory of bad tries.
 #[derive(Debug, Default)]
-pub(crate) struct Lockout(Mutex<HashMap<Suspect, Record>>);
+pub(crate) struct Lockout {
+    records: Mutex<HashMap<Suspect, Record>>,
+    refused: AtomicU64,
+}
 
 impl Lockout {
     pub(crate) fn is_locked(&self, access: &str, from: IpAddr, now: Timestamp) -> bool {
@@ -50,7 +54,14 @@ impl Lockout {
     pub(crate) fn locked_for(&self, access: &str, from: IpAddr, now: Timestamp) -> Option<i64> {
         let records = self.records();
         let record = records.get(&suspect(access, from)).filter(|record| record.bad >= TRIES)?;
-        (!record.is_forgotten(now)).then(|| LOCKED_MS - now.millis_since(record.last))
+        let left = (!record.is_forgotten(now)).then(|| LOCKED_MS - now.millis_since(record.last));
+        self.refused.fetch_add(left.is_some().into(), Ordering::Relaxed);
+        left
+    }
+
+    /// How often somebody was found locked.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bad(&self, access: &str, from: IpAddr, now: Timestamp) {
@@ -73,7 +84,7 @@ impl Lockout {
     }
 
     fn records(&self) -> MutexGuard<'_, HashMap<Suspect, Record>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -176,6 +176,11 @@ impl Iam {
         self.inner.reload().await
     }
 
+    /// How many requests were refused because too many bad signatures or passwords came before them.
+    pub fn locked_out(&self) -> u64 {
+        self.inner.lockout.refused() + self.inner.logins.refused()
+    }
+
     /// The projects in which the caller has a role.
     pub fn projects(&self, identity: &Identity, filter: &ProjectFilter) -> Result<ProjectPage, IamRefusal> {
         Ok(filter.page_of(self.inner.people()?.projects_of(&identity.user_id)))

@@ -51,6 +51,11 @@ pub(crate) enum Command {
     /// List the sizes that notebooks come in
     #[command(subcommand)]
     Flavor(FlavorCommand),
+    /// Print what happened to your notebooks, or to one; administrators see everybody's
+    Events(Events),
+    /// Read and verify the record of who changed what (administrators)
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Log in to a server and remember it
     Login(Login),
     /// Revoke the tokens that are remembered here, and forget them
@@ -144,6 +149,53 @@ pub(crate) struct Connection {
     /// Certificates of CAs to trust besides the usual ones (PEM)
     #[arg(long, env = "ATELIER_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Its name or id [default: all]
+    pub notebook: Option<String>,
+    /// Go on as more happens
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only what happened after the event with this id
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List calls that changed something or were refused, newest first
+    #[command(visible_alias = "ls")]
+    List(AuditList),
+    /// Check that no record was changed or removed; fails when one was
+    Verify(Connection),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditList {
+    /// Only of this user, by name or id
+    #[arg(long, value_name = "USER")]
+    pub by: Option<String>,
+    /// Only about this notebook, by id, or by name when it is yours
+    #[arg(long, value_name = "NOTEBOOK")]
+    pub notebook: Option<String>,
+    /// Only of this operation, such as CreateNotebook
+    #[arg(long, value_name = "NAME")]
+    pub operation: Option<String>,
+    /// Not before this time: so long ago, such as `2h`, or a time such as `2026-11-21T08:00:00Z`
+    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_moment)]
+    pub since: Option<crate::times::Moment>,
+    /// Before this time, in the same forms
+    #[arg(long, value_name = "TIME", value_parser = crate::times::parse_moment)]
+    pub until: Option<crate::times::Moment>,
+    /// Records at most
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    pub limit: u32,
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 #[derive(Debug, Args)]

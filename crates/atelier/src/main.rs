@@ -29,7 +29,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
 use crate::commands::{
-    Context, backup as backups, catalogue, configuration, doctor, hello, key, login, notebook, serve as server, user,
+    Context, audit, backup as backups, catalogue, configuration, doctor, events, hello, key, login, notebook,
+    serve as server, user,
 };
 use crate::failure::Failure;
 use crate::places::Surroundings;
@@ -91,6 +92,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Notebook(command) => notebook::run(context, command).await,
         Command::Image(command) => catalogue::image(context, command).await,
         Command::Flavor(command) => catalogue::flavor(context, command).await,
+        Command::Events(args) => events::run(context, args).await,
+        Command::Audit(command) => audit::run(context, command).await,
         Command::Login(args) => login::login(context, args).await,
         Command::Logout => login::logout(context).await,
         Command::Token(connection) => login::token(context, connection).await,

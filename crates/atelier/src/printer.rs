@@ -35,6 +35,11 @@ impl Printer {
         self.quiet
     }
 
+    /// How results are printed.
+    pub(crate) const fn format(self) -> Format {
+        self.format
+    }
+
     /// One result: the record itself for programs, `text` for people.
     pub(crate) fn result(self, record: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {

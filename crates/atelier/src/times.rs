@@ -62,6 +62,38 @@ pub(crate) fn parse_grant(text: &str) -> Result<i64, String> {
     i64::try_from(span.as_millis()).ok().filter(|ms| *ms > 0).ok_or_else(wrong)
 }
 
+/// A moment as people name it: absolute, or so long before the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Milliseconds since 1970.
+    At(i64),
+    /// Milliseconds ago.
+    Ago(i64),
+}
+
+impl Moment {
+    /// Milliseconds since 1970.
+    pub(crate) const fn before(self, now: Timestamp) -> i64 {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ms) => now.plus_millis(-ms).as_millis(),
+        }
+    }
+}
+
+/// Reads a moment: `2h`, `2026-11-21T08:00:00Z`, `1795248000000`.
+pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(Moment::At(at));
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(Moment::At(at.as_millisecond()));
+    }
+    let ago = text.parse::<jiff::SignedDuration>().ok().and_then(|span| i64::try_from(span.as_millis()).ok());
+    ago.map(Moment::Ago)
+        .ok_or_else(|| "must be so long ago, such as `2h`, or a time such as `2026-11-21T08:00:00Z`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +149,14 @@ mod tests {
         for bad in ["", "0s", "-1h", "soon", "10"] {
             assert!(parse_grant(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_moment_is_absolute_or_ago() {
+        let now = Timestamp::from_millis(10_000_000);
+        for (text, at) in [("7", 7), ("1h", 6_400_000), ("1970-01-01T00:00:01Z", 1000)] {
+            assert_eq!(parse_moment(text).map(|moment| moment.before(now)), Ok(at), "{text}");
+        }
+        assert!(parse_moment("yesterday").is_err());
     }
 }

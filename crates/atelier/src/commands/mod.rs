@@ -1,10 +1,12 @@
 //! What the commands do. Each is found by its name in [`crate::args`].
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod catalogue;
 pub(crate) mod configuration;
 pub(crate) mod delete;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod hello;
 pub(crate) mod key;
 pub(crate) mod login;

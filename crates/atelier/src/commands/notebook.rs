@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Context, delete, encoded, logs, lookup, open, record, wait, why};
-use crate::args::{Create, List, NotebookCommand, One, Renew, Start, Stop};
+use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::{tables, times};
@@ -200,18 +200,8 @@ async fn revoke(context: &Context, args: One) -> Result<(), Failure> {
 }
 
 async fn events(context: &Context, args: One) -> Result<(), Failure> {
-    let client = Client::connect(&args.connection, &context.surroundings).await?;
-    let found: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
-    let answer = client.own(Method::GET, &format!("/notebooks/{}/events", found.id)).await?;
-    let lines = || {
-        let event = |event: &Value| {
-            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            let at = times::point(event["at"].as_i64().unwrap_or_default());
-            format!("{at}  {:<20}  {}: {}\n", text("what"), text("actor"), text("why"))
-        };
-        answer["events"].as_array().into_iter().flatten().map(event).collect()
-    };
-    context.printer.result(&answer["events"], lines)
+    let One { notebook, connection } = args;
+    super::events::run(context, Events { notebook: Some(notebook), follow: false, after: None, connection }).await
 }
 
 #[cfg(test)]

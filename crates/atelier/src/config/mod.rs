@@ -10,6 +10,7 @@ mod layer;
 mod network;
 mod reader;
 mod sections;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
 pub(crate) use self::sections::{Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls};
+pub(crate) use self::seeing::Seeing;
 
 use self::reader::Reader;
 
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub retention: Retention,
     /// Region and tokens.
     pub iam: Iam,
+    /// What can be seen of the server.
+    pub seeing: Seeing,
     /// The flavors on offer.
     pub flavors: Vec<Flavor>,
 }
@@ -109,6 +113,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         limits: sections::limits(&mut reader),
         retention: sections::retention(&mut reader),
         iam: sections::iam(&mut reader),
+        seeing: seeing::read(&mut reader),
         flavors: flavors::read(&mut reader),
     };
     mistakes.extend(reader.into_mistakes());

@@ -31,6 +31,7 @@ fn known_keys() -> Vec<String> {
     sections::limits(&mut reader);
     sections::retention(&mut reader);
     sections::iam(&mut reader);
+    seeing::read(&mut reader);
     flavors::read(&mut reader);
     reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
 }

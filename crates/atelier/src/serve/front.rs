@@ -4,9 +4,10 @@
 //! has led a browser here (DNS rebinding). Then the path: `/notebook/…` is the gateway's, `/atelier/…` is what only
 //! Atelier has, everything else is the API's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use atelier_api::Docket;
 use atelier_core::{Code, Entropy, Refusal};
 use atelier_gateway::{Form, Gateway, Host, HostNames};
 use atelier_wire::ApiError;
@@ -16,10 +17,12 @@ use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 pub(super) use atelier_api::RequestId;
 
 use super::proxies::Proxies;
+use super::seeing::{Arrival, Seeing, length};
 use super::throttle::Throttle;
 
 /// The header that names a request.
@@ -40,9 +43,10 @@ pub(super) struct Parts {
     pub(super) gateway: Gateway,
     pub(super) api: Router,
     pub(super) own: Router,
-    pub(super) throttle: Throttle,
+    pub(super) throttle: Arc<Throttle>,
     pub(super) proxies: Proxies,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) seeing: Seeing,
 }
 
 /// Sends every request to whom it is for. Cheap to clone.
@@ -67,33 +71,43 @@ impl Front {
         if let Some(scheme) = origin.scheme {
             extensions.insert(scheme);
         }
-        let mut response = match self.host(&request, ends) {
-            Host::Unknown => misdirected(&id),
-            Host::Notebook(notebook) => {
-                set_id(request.headers_mut(), &id);
-                self.parts.gateway.handle(request, Form::Host, notebook).await
-            }
-            Host::Api => self.by_path(request, origin.client.ip(), &id).await,
-        };
+        let mut arrival = self.parts.seeing.arrive(&mut request, origin.client, id);
+        let span = tracing::info_span!("request", request_id = %arrival.docket.request_id(), method = %arrival.method,
+            path = arrival.path);
+        let mut response = self.routed(request, ends, &mut arrival).instrument(span).await;
         // A notebook's server may name its answer itself.
         if !response.headers().contains_key(&REQUEST_ID) {
-            set_id(response.headers_mut(), &id);
+            set_id(response.headers_mut(), arrival.docket.request_id());
         }
+        let (status, bytes) = (response.status(), length(&response));
+        self.parts.seeing.leave(&arrival, status, bytes).await;
         response
     }
 
-    async fn by_path(&self, mut request: Request<Body>, client: IpAddr, id: &str) -> Response {
+    async fn routed(&self, mut request: Request<Body>, ends: Ends, arrival: &mut Arrival) -> Response {
+        match self.host(&request, ends) {
+            Host::Unknown => misdirected(&arrival.docket),
+            Host::Notebook(notebook) => {
+                arrival.is_visit = true;
+                set_id(request.headers_mut(), arrival.docket.request_id());
+                self.parts.gateway.handle(request, Form::Host, notebook).await
+            }
+            Host::Api => self.by_path(request, arrival).await,
+        }
+    }
+
+    async fn by_path(&self, mut request: Request<Body>, arrival: &mut Arrival) -> Response {
         let path = request.uri().path();
         if path == "/notebook" || path.starts_with("/notebook/") {
-            set_id(request.headers_mut(), id);
+            arrival.is_visit = true;
+            set_id(request.headers_mut(), arrival.docket.request_id());
             return sent(&self.notebooks, request).await;
         }
-        if !self.parts.throttle.admits(request.headers(), client) {
-            return self.throttled(id);
+        if !self.parts.throttle.admits(request.headers(), arrival.peer.ip()) {
+            return self.throttled(&arrival.docket);
         }
-        if request.uri().path().starts_with("/atelier/") {
+        if path.starts_with("/atelier/") || path == "/metrics" {
             let mut response = sent(&self.parts.own, request).await;
-            set_id(response.headers_mut(), id);
             close(response.headers_mut());
             return response;
         }
@@ -102,7 +116,7 @@ impl Front {
 
     /// The answer to a request that goes no further than the door.
     pub(super) fn refuse(&self, what: &Refusal) -> Response {
-        refusal(what, &self.new_id())
+        refusal(what, &Docket::new(self.new_id()))
     }
 
     /// The name that was asked for. The address that a client has really connected to is always right: nobody can be
@@ -114,9 +128,9 @@ impl Front {
         }
     }
 
-    fn throttled(&self, id: &str) -> Response {
+    fn throttled(&self, docket: &Docket) -> Response {
         let message = format!("more than {} requests in a second; try again in a second", self.parts.throttle.rate());
-        refusal(&Refusal::new(Code::Throttled, message), id)
+        refusal(&Refusal::new(Code::Throttled, message), docket)
     }
 
     fn new_id(&self) -> Arc<str> {
@@ -126,9 +140,9 @@ impl Front {
     }
 }
 
-fn misdirected(id: &str) -> Response {
+fn misdirected(docket: &Docket) -> Response {
     let message = "this server does not go by the name in `Host`; see `server.public_url` and `gateway.domain`";
-    refusal(&Refusal::new(Code::Misdirected, message), id)
+    refusal(&Refusal::new(Code::Misdirected, message), docket)
 }
 
 /// Gives a request the form of HTTP/1.1, which everything behind the front knows: the host in `Host`, nothing but path
@@ -176,13 +190,14 @@ fn close(headers: &mut HeaderMap) {
 }
 
 /// A refusal in the shape of the API's.
-pub(super) fn refusal(refusal: &Refusal, request_id: &str) -> Response {
-    tracing::info!(request_id, code = refusal.code().as_str(), "refused: {}", refusal.message());
+pub(super) fn refusal(refusal: &Refusal, docket: &Docket) -> Response {
+    let request_id = docket.request_id();
+    docket.refuse(refusal.code().as_str(), refusal.message());
     let status = StatusCode::from_u16(refusal.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = ApiError {
         error_code: refusal.code().as_str().to_owned(),
         error_msg: refusal.message().to_owned(),
-        request_id: Some(request_id.to_owned()),
+        request_id: Some(request_id.to_string()),
     };
     let mut response = (status, axum::Json(body)).into_response();
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {

@@ -14,6 +14,8 @@ mod own;
 mod proxies;
 mod retention;
 mod runtime;
+mod scraper_door;
+mod seeing;
 mod speech;
 mod throttle;
 mod tls;
@@ -22,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
+use atelier_core::observe::Watcher;
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
 use atelier_engine::{ActivityConfig, Engine, EngineConfig};
 use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, Notebooks, PublicUrl, Scheme};
@@ -38,6 +41,7 @@ pub(crate) use self::tls::{CA_FILE, provider};
 
 use self::front::{Front, Parts};
 use self::proxies::Proxies;
+use self::seeing::{AuditDesk, Ears, Metrics, Receiver, Scrape, Seeing, Tracer};
 use self::throttle::Throttle;
 use self::tls::{Names, Tls};
 use crate::backup::make::make;
@@ -57,6 +61,8 @@ pub(crate) struct Server {
     tls: Option<Tls>,
     reach: Reach,
     reload: Arc<Notify>,
+    scraper: Option<(TcpListener, Arc<Scrape>)>,
+    tracer: Option<Arc<Tracer>>,
     stop: CancellationToken,
     _folder: DataFolder,
 }
@@ -88,27 +94,70 @@ impl Server {
         let tls = Tls::open(&config.tls, folder.path(), names, clock.clone(), entropy.clone())
             .map_err(|e| broken("TLS", e))?;
         let reach = reach(&config, &public, address, tls.as_ref().and_then(Tls::ca_certificate));
+        let (metrics, tracer) = sight(&config, &clock, &entropy)?;
+        let watcher = Watcher::new(Arc::new(Ears { metrics: metrics.clone(), tracer: tracer.clone() }));
         let sealer = Sealer::load_or_create(folder.path(), master_key.as_ref(), entropy.clone())
             .map_err(|e| broken("the master key", e))?;
         let store = SqliteStore::open(&folder.path().join(DATABASE), sealer).await;
-        let store = Arc::new(store.map_err(|e| broken("the database", e))?);
+        let store = Arc::new(store.map_err(|e| broken("the database", e))?.watched_by(watcher.clone()));
         let iam = Iam::open(store.clone(), clock.clone(), entropy.clone(), iam_config(&config)).await;
         let iam = Arc::new(iam.map_err(|e| broken("identity", e))?);
         let ca_certificate = reach.ca_certificate.as_deref();
         administrator::ensure(&iam, folder.path(), &public.to_string(), ca_certificate, announce).await?;
         let opened = runtime::open(&config, folder.path())?;
-        let engine =
-            Engine::open(engine_config(&config), store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
+        let engine_config = EngineConfig { watcher, ..engine_config(&config) };
+        let engine = Engine::open(engine_config, store.clone(), opened.runtime, clock.clone(), entropy.clone()).await;
         let engine = engine.map_err(|e| broken("the engine", e))?;
         engine.ask_with(Arc::new(NotebookAsker::new(engine.runtime().clone())));
         folder.announce(&reach).map_err(of_folder)?;
         let stop = CancellationToken::new();
-        retention::begin(store, config.retention.history_days, stop.clone());
+        retention::begin(store.clone(), config.retention.history_days, stop.clone());
+        let scraper = match config.seeing.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let pruning = seeing::audit::prune(store.clone(), clock.clone(), config.seeing.audit_keep_days, stop.clone());
+        tokio::spawn(pruning);
         let site = Site { config: &config, public, address };
-        let own = own::Own { engine: engine.clone(), iam, maker: opened.maker, stop: stop.clone() };
-        let front = site.front(own, entropy, clock);
+        let gateway = site.gateway(&engine, &iam);
+        let throttle = Arc::new(Throttle::new(config.limits.requests_per_second, clock.clone()));
+        let scrape = Arc::new(Scrape {
+            metrics: metrics.clone(),
+            engine: engine.clone(),
+            iam: iam.clone(),
+            gateway: gateway.clone(),
+            throttle: throttle.clone(),
+            clock: clock.clone(),
+            folder: folder.path().to_owned(),
+        });
+        let own = own::Own {
+            engine: engine.clone(),
+            iam,
+            maker: opened.maker,
+            audit: store.clone(),
+            metrics: metrics.clone(),
+            scrape: scrape.clone(),
+            stop: stop.clone(),
+        };
+        let seeing =
+            Seeing { metrics: metrics.clone(), audit: AuditDesk::new(store, metrics, clock), tracer: tracer.clone() };
+        let front = site.front(own, entropy, gateway, throttle, seeing);
+        let scraper = scraper.map(|listener| (listener, scrape));
         let reload = Arc::new(Notify::new());
-        Ok(Self { config, address, listener, front, engine, tls, reach, reload, stop, _folder: folder })
+        Ok(Self {
+            config,
+            address,
+            listener,
+            front,
+            engine,
+            scraper,
+            tracer,
+            tls,
+            reach,
+            reload,
+            stop,
+            _folder: folder,
+        })
     }
 
     /// Where it listens, as an address for clients on this machine.
@@ -134,6 +183,9 @@ impl Server {
     /// Accepts until it is stopped, then drains.
     pub(crate) async fn run(self) {
         tracing::info!(address = %self.address, runtime = %self.config.runtime, "accepting on {}", self.address);
+        if let Some((listener, scrape)) = self.scraper {
+            tokio::spawn(self.stop.clone().run_until_cancelled_owned(scraper_door::serve(listener, scrape)));
+        }
         let acceptor = self.tls.as_ref().map(Tls::acceptor).transpose();
         match acceptor {
             Ok(acceptor) => {
@@ -145,6 +197,9 @@ impl Server {
             Err(e) => tracing::error!("TLS cannot be spoken: {e}"),
         }
         self.engine.shut_down().await;
+        if let Some(tracer) = self.tracer {
+            tracer.flush().await;
+        }
         tracing::info!("stopped; notebooks run on");
     }
 }
@@ -157,30 +212,42 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn front(&self, own: own::Own, entropy: Arc<dyn Entropy>, clock: Arc<SystemClock>) -> Front {
-        let gateway_config = self.gateway();
+    fn front(
+        &self,
+        own: own::Own,
+        entropy: Arc<dyn Entropy>,
+        gateway: Gateway,
+        throttle: Arc<Throttle>,
+        seeing: Seeing,
+    ) -> Front {
+        let gateway_config = self.gateway_config();
         if !gateway_config.browsers_keep_cookies() {
             tracing::warn!(
                 "browsers keep the gateway's cookie only over https or below localhost: set `server.public_url`"
             );
         }
         let state = ApiState { engine: own.engine.clone(), iam: own.iam.clone(), entropy: entropy.clone() };
-        let notebooks = Notebooks { engine: own.engine.clone(), iam: own.iam.clone() };
         Front::new(Parts {
             names: HostNames::new(&gateway_config),
-            gateway: Gateway::new(gateway_config, Arc::new(notebooks)),
+            gateway,
             api: atelier_api::router(state, self.api()),
             own: own::router(own),
-            throttle: Throttle::new(self.config.limits.requests_per_second, clock),
+            throttle,
             proxies: Proxies {
                 trusted: self.config.server.trusted_proxies.clone(),
                 header: self.config.server.proxy_header,
             },
             entropy,
+            seeing,
         })
     }
 
-    fn gateway(&self) -> GatewayConfig {
+    fn gateway(&self, engine: &Engine, iam: &Arc<Iam>) -> Gateway {
+        let notebooks = Notebooks { engine: engine.clone(), iam: iam.clone() };
+        Gateway::new(self.gateway_config(), Arc::new(notebooks))
+    }
+
+    fn gateway_config(&self) -> GatewayConfig {
         let address = if self.address.ip().is_unspecified() { Vec::new() } else { vec![self.address.to_string()] };
         let port = vec![format!("localhost:{}", self.address.port())];
         GatewayConfig {
@@ -202,6 +269,20 @@ impl Site<'_> {
             hosts: Vec::new(),
         }
     }
+}
+
+/// Figures, and spans where somebody wants them.
+fn sight(
+    config: &Config,
+    clock: &Arc<SystemClock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(Arc<Metrics>, Option<Arc<Tracer>>), Failure> {
+    let runtime = config.runtime.as_str();
+    let metrics = Arc::new(Metrics::new(runtime, clock.now()));
+    let Some(endpoint) = config.seeing.traces_endpoint.clone() else { return Ok((metrics, None)) };
+    let receiver = Receiver { endpoint, headers: config.seeing.traces_headers.clone(), runtime };
+    let tracer = Tracer::start(receiver, metrics.clone(), clock.clone(), entropy.clone());
+    Ok((metrics, Some(tracer.map_err(|e| broken("`traces.endpoint`", e))?)))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {

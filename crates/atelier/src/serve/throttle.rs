@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atelier_core::{Clock, Timestamp};
@@ -23,6 +24,7 @@ pub(super) struct Throttle {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
     buckets: Mutex<HashMap<u64, Bucket>>,
+    refused: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -34,7 +36,7 @@ struct Bucket {
 impl Throttle {
     /// So many requests a second for each caller; as many at once.
     pub(super) fn new(rate: u32, clock: Arc<dyn Clock>) -> Self {
-        Self { rate, clock, hasher: RandomState::new(), buckets: Mutex::default() }
+        Self { rate, clock, hasher: RandomState::new(), buckets: Mutex::default(), refused: AtomicU64::new(0) }
     }
 
     /// Requests a second.
@@ -42,8 +44,19 @@ impl Throttle {
         self.rate
     }
 
+    /// How many requests were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Whether one more request is within the limit.
     pub(super) fn admits(&self, headers: &HeaderMap, from: IpAddr) -> bool {
+        let admitted = self.has_room(headers, from);
+        self.refused.fetch_add(u64::from(!admitted), Ordering::Relaxed);
+        admitted
+    }
+
+    fn has_room(&self, headers: &HeaderMap, from: IpAddr) -> bool {
         let now = self.clock.now();
         let rate = f64::from(self.rate);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);

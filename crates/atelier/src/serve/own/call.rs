@@ -1,24 +1,29 @@
 //! An authenticated call, as the API proves and refuses it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use atelier_api::Docket;
 use atelier_core::id::NotebookId;
 use atelier_core::limits::MAX_BODY_BYTES;
 use atelier_core::{Caller, Code, Refusal};
-use atelier_iam::IncomingRequest;
+use atelier_iam::{Iam, Identity, IncomingRequest};
 use atelier_store::people::Role;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
-use http::Uri;
+use http::request::Parts;
+use http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::super::front::{RequestId, refusal};
+use super::super::front::refusal;
 use super::Own;
 
+/// How long a stream goes on that was asked for with a signature.
+const SIGNATURE_CARRIES: Duration = Duration::from_mins(15);
 /// How long a body of at most 64 KiB may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,11 +32,11 @@ pub(super) fn no_such_api() -> Refusal {
 }
 
 /// A refusal and the request that it answers.
-pub(super) struct Refused(Refusal, Arc<str>);
+pub(super) struct Refused(Refusal, Arc<Docket>);
 
 impl Refused {
     pub(super) fn of(request: &Request, refusal: Refusal) -> Self {
-        Self(refusal, id_of(request.extensions()))
+        Self(refusal, docket_of(request.extensions()))
     }
 }
 
@@ -41,25 +46,37 @@ impl IntoResponse for Refused {
     }
 }
 
-fn id_of(extensions: &http::Extensions) -> Arc<str> {
-    extensions.get::<RequestId>().map_or_else(|| Arc::from(""), |id| id.0.clone())
+/// The front gives every request one.
+fn docket_of(extensions: &http::Extensions) -> Arc<Docket> {
+    Docket::of(extensions).cloned().unwrap_or_else(|| Docket::new(Arc::from("")))
 }
 
 /// An authenticated call in the caller's project.
 pub(super) struct Call {
     pub(super) caller: Caller,
-    pub(super) request_id: Arc<str>,
     /// The part of the path named `id`; empty where there is none.
     pub(super) id: String,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
     administers: bool,
+    docket: Arc<Docket>,
 }
 
 impl Call {
     pub(super) fn refused(&self) -> impl Fn(Refusal) -> Refused {
-        let id = self.request_id.clone();
-        move |refusal| Refused(refusal, id.clone())
+        let docket = self.docket.clone();
+        move |refusal| Refused(refusal, docket.clone())
+    }
+
+    /// The id of the request.
+    pub(super) fn request_id(&self) -> &str {
+        self.docket.request_id()
+    }
+
+    /// A header that is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// The notebook in the path. What is no id names no notebook.
@@ -87,10 +104,26 @@ impl Call {
         read.map_err(|_| self.refused()(Refusal::new(Code::BadBody, "the body must be a JSON object")))
     }
 
+    /// Whether what the caller showed still counts, for answers that go on and on.
+    pub(super) fn standing(&self, iam: &Arc<Iam>) -> Standing {
+        let header = |name| self.header(name).map(str::trim).filter(|text| !text.is_empty());
+        let bearer = || {
+            let (scheme, token) = header("authorization")?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        };
+        let tokens = [header("x-auth-token"), bearer()];
+        let tokens = tokens.into_iter().flatten().map(SecretString::from).collect();
+        Standing { iam: iam.clone(), tokens, since: Instant::now() }
+    }
+
+    /// Whether the user holds the role `admin` in the project.
+    pub(super) const fn administers(&self) -> bool {
+        self.administers
+    }
+
     /// Goes on only for users who hold the role `admin` in the project.
-    #[expect(dead_code, reason = "for the operations of people who run a server")]
     pub(super) fn administrator(&self) -> Result<(), Refused> {
-        if self.administers {
+        if self.administers() {
             return Ok(());
         }
         Err(self.refused()(Refusal::new(Code::NotPermitted, "only users with the role `admin` may do this")))
@@ -101,27 +134,93 @@ impl FromRequest<Own> for Call {
     type Rejection = Refused;
 
     async fn from_request(request: Request, own: &Own) -> Result<Self, Refused> {
-        let request_id = id_of(request.extensions());
-        let refused = |refusal| Refused(refusal, request_id.clone());
-        let (mut parts, body) = request.into_parts();
-        let body = read(body).await.map_err(refused)?;
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let incoming = IncomingRequest {
-            method: parts.method.as_str(),
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            headers: &parts.headers,
-            body: &body,
-            from: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip()),
-        };
-        let identity = own.iam.authenticate(&incoming).await.map_err(|e| refused(e.into()))?;
+        let docket = docket_of(request.extensions());
+        let refused = |refusal| Refused(refusal, docket.clone());
+        let Proved { identity, mut parts, body } = prove(request, own).await?;
         let path = RawPathParams::from_request_parts(&mut parts, own).await;
         let path = path.map_err(|_| refused(no_such_api()))?;
         let named = |name| path.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-        let caller = own.iam.caller(&identity, named("project_id")).map_err(refused)?;
-        let administers = identity.has_role(Role::Admin);
-        Ok(Self { caller, request_id, id: named("id").to_owned(), uri: parts.uri, body, administers })
+        if let Ok(notebook) = named("id").parse() {
+            docket.is_about(notebook);
+        }
+        let mut caller = own.iam.caller(&identity, named("project_id")).map_err(refused)?;
+        caller.source.address = peer(&parts);
+        docket.acts_in(&caller.project_id);
+        Ok(Self {
+            caller,
+            id: named("id").to_owned(),
+            administers: identity.has_role(Role::Admin),
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            docket,
+        })
     }
+}
+
+/// What somebody showed who is still listening.
+pub(super) struct Standing {
+    iam: Arc<Iam>,
+    tokens: Vec<SecretString>,
+    since: Instant,
+}
+
+impl Standing {
+    /// Whether it counts now. A signature proves one request, so it carries a stream for as long as a signature is
+    /// accepted; its reader signs anew and goes on where it was.
+    pub(super) async fn holds(&self) -> bool {
+        for token in &self.tokens {
+            if self.iam.authenticate_token(token.expose_secret()).await.is_ok() {
+                return true;
+            }
+        }
+        self.tokens.is_empty() && self.since.elapsed() < SIGNATURE_CARRIES
+    }
+}
+
+/// A request of somebody who runs the server, outside any project.
+pub(super) struct Inspection;
+
+impl FromRequest<Own> for Inspection {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, own: &Own) -> Result<Self, Refused> {
+        let docket = docket_of(request.extensions());
+        let Proved { identity, .. } = prove(request, own).await?;
+        if identity.has_role(Role::Admin) {
+            return Ok(Self);
+        }
+        Err(Refused(Refusal::new(Code::NotPermitted, "only users with the role `admin` may do this"), docket))
+    }
+}
+
+/// Somebody who proved who they are, and the head of their request.
+struct Proved {
+    identity: Arc<Identity>,
+    parts: Parts,
+    body: Bytes,
+}
+
+async fn prove(request: Request, own: &Own) -> Result<Proved, Refused> {
+    let docket = docket_of(request.extensions());
+    let refused = |refusal| Refused(refusal, docket.clone());
+    let (parts, body) = request.into_parts();
+    let body = read(body).await.map_err(refused)?;
+    let incoming = IncomingRequest {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        body: &body,
+        from: peer(&parts).unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+    };
+    let identity = own.iam.authenticate(&incoming).await.map_err(|e| refused(e.into()))?;
+    docket.sent_by(&identity, peer(&parts));
+    Ok(Proved { identity, parts, body })
+}
+
+fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {

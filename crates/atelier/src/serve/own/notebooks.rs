@@ -1,4 +1,4 @@
-//! A notebook's log and history.
+//! A notebook's log, and its token.
 
 use atelier_core::Refusal;
 use axum::extract::State;
@@ -13,13 +13,9 @@ use super::super::log_tail::LogTail;
 use super::call::{Call, Refused};
 use super::{Own, streamed};
 
-/// The longest history that is answered at once.
-const MOST_EVENTS: u32 = 1000;
-
 pub(super) fn routes() -> Router<Own> {
     Router::new()
         .route("/atelier/v1/{project_id}/notebooks/{id}/logs", get(logs))
-        .route("/atelier/v1/{project_id}/notebooks/{id}/events", get(events))
         .route("/atelier/v1/{project_id}/notebooks/{id}/token", post(replace_token))
 }
 
@@ -37,26 +33,10 @@ async fn logs(State(own): State<Own>, call: Call) -> Result<Response, Refused> {
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
-/// What happened to the notebook, oldest first.
-async fn events(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
-    let id = call.notebook()?;
-    let events = own.engine.events(&call.caller, id, None, MOST_EVENTS).await.map_err(call.refused())?;
-    let event = |event: atelier_core::event::NotebookEvent| {
-        json!({
-            "id": event.id.to_string(),
-            "at": event.at.as_millis(),
-            "what": event.what,
-            "actor": event.origin.actor.to_string(),
-            "request_id": event.origin.request_id,
-            "why": event.why,
-        })
-    };
-    Ok(Json(json!({"events": events.into_iter().map(event).collect::<Vec<_>>()})))
-}
-
 /// Gives the notebook a new token. Whoever came in by the old one is out, at once; the notebook runs on.
 async fn replace_token(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let id = call.notebook()?;
-    let notebook = own.engine.replace_token(&call.caller, &call.request_id, id).await.map_err(call.refused())?;
+    let replaced = own.engine.replace_token(&call.caller, call.request_id(), id).await;
+    let notebook = replaced.map_err(call.refused())?;
     Ok(Json(json!({"id": id.to_string(), "token": notebook.token.expose_secret()})))
 }
