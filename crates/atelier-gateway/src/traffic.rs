@@ -210,3 +210,39 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for CountedIo<'_, I> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_are_counted_as_they_pass_in_their_direction() {
+        let traffic = Arc::new(Traffic::default());
+        let _ = Body::new(Counted::up(Body::from("12345"), traffic.clone())).collect().await.unwrap();
+        let _ = Body::new(Counted::down(Body::from("123"), traffic.clone())).collect().await.unwrap();
+        assert_eq!((traffic.up(), traffic.down()), (5, 3));
+        let (mut visitor, gateway) = tokio::io::duplex(64);
+        let mut counted = CountedIo::new(gateway, &traffic);
+        visitor.write_all(b"ab").await.unwrap();
+        counted.read_exact(&mut [0; 2]).await.unwrap();
+        counted.write_all(b"abcd").await.unwrap();
+        assert_eq!((traffic.up(), traffic.down()), (7, 7));
+    }
+
+    #[test]
+    fn a_socket_is_open_until_it_is_let_go_and_answers_have_their_class() {
+        let traffic = Traffic::default();
+        let (one, two) = (traffic.open(), traffic.open());
+        assert_eq!(traffic.open_sockets(), 2);
+        drop((one, two));
+        assert_eq!(traffic.open_sockets(), 0);
+        traffic.answered(Visited::Socket, StatusCode::SWITCHING_PROTOCOLS);
+        traffic.answered(Visited::Http, StatusCode::FORBIDDEN);
+        assert_eq!(traffic.requests(Visited::Socket, Class::Switched), 1);
+        assert_eq!(traffic.requests(Visited::Http, Class::Refused), 1);
+        assert_eq!(traffic.requests(Visited::Http, Class::Good), 0);
+    }
+}

@@ -165,6 +165,10 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LIMITS__DRAIN_SECONDS", "9"),
         ("ATELIER_IAM__REGION", "eu"),
         ("ATELIER_IAM__TOKEN_HOURS", "2"),
+        ("ATELIER_METRICS__LISTEN", "127.0.0.1:9464"),
+        ("ATELIER_TRACES__ENDPOINT", "http://127.0.0.1:4318"),
+        ("ATELIER_TRACES__HEADERS__AUTHORIZATION", "Bearer b"),
+        ("ATELIER_AUDIT__KEEP_DAYS", "3"),
     ];
     let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
     for key in known_keys().iter().filter(|key| *key != "flavors") {
@@ -174,6 +178,9 @@ fn every_key_can_be_set_from_the_environment() {
     let defaults = load(&places()).unwrap();
     assert_eq!(config.local.closed_networks, ["10.0.0.0/8", "192.168.0.0/16"]);
     assert_eq!(config.local.environment["HTTPS_PROXY"], "http://p");
+    assert_eq!(config.seeing.traces_headers["authorization"], "Bearer b");
+    assert!(!format!("{config:?}").contains("Bearer b"), "a credential is shown");
+    assert_ne!(config.seeing, defaults.seeing);
     assert_eq!(config.lease, GrantRange { min_ms: 1, max_ms: 9, default_ms: 5 });
     assert_eq!((config.domain.as_str(), config.runtime), ("nb.example", RuntimeKind::Simulated));
     assert_ne!(config.server, defaults.server);
