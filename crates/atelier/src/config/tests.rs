@@ -169,6 +169,8 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_TRACES__ENDPOINT", "http://127.0.0.1:4318"),
         ("ATELIER_TRACES__HEADERS__AUTHORIZATION", "Bearer b"),
         ("ATELIER_AUDIT__KEEP_DAYS", "3"),
+        ("ATELIER_RETENTION__HISTORY_DAYS", "30"),
+        ("ATELIER_SERVER__DISK_RESERVE_MIB", "77"),
     ];
     let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
     for key in known_keys().iter().filter(|key| *key != "flavors") {
