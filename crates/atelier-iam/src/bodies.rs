@@ -19,7 +19,7 @@ use crate::identity::{Identity, Proof, Scope};
 use crate::keys::TemporaryKey;
 use crate::listing::ProjectPage;
 use crate::refusal::IamRefusal;
-use crate::text::{hex, sha256};
+use crate::text::sha256;
 
 /// Where this server is, as its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn service(site: &Site, kind: &str, name: &str, url: String) -> CatalogService {
 
 /// An id of 32 hexadecimal digits for a thing that is not kept anywhere: the same for the same words.
 fn stable_id(words: &[&str]) -> String {
-    hex(&sha256(words.join("/").as_bytes())[..16])
+    hex::encode(&sha256(words.join("/").as_bytes())[..16])
 }
 
 /// `GET /v3/projects` (with the path `/v3/projects`) and `GET /v3/auth/projects`.

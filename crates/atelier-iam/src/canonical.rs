@@ -9,7 +9,7 @@
 
 use http::HeaderMap;
 
-use crate::text::{hex, sha256};
+use crate::text::sha256;
 
 /// A request, as far as proving who sent it needs it.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ fn push_query(form: &mut Vec<u8>, query: &str, blank: &[u8]) {
 /// The hash of the body; the value of the header that stands for it, when that is true or says that it was left out.
 /// A header that claims another hash than the body has would leave the body open to change.
 fn payload_hash(request: &IncomingRequest<'_>) -> Option<Vec<u8>> {
-    let hash = hex(&sha256(request.body)).into_bytes();
+    let hash = hex::encode(sha256(request.body)).into_bytes();
     if request.body.is_empty() || !request.headers.contains_key(CONTENT_HASH) {
         return Some(hash);
     }
@@ -158,7 +158,7 @@ fn query_hash(request: &IncomingRequest<'_>, blank: &[u8]) -> Option<Vec<u8>> {
     }
     let mut form = Vec::with_capacity(request.query.len());
     push_query(&mut form, request.query, blank);
-    Some(hex(&sha256(&form)).into_bytes())
+    Some(hex::encode(sha256(&form)).into_bytes())
 }
 
 /// Undoes percent-encoding. A percent sign that encodes nothing stands for itself.
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_query_stands_for_the_body_only_of_a_post_that_has_none() {
-        let hash = |form: &str| Some(hex(&sha256(form.as_bytes())));
+        let hash = |form: &str| Some(hex::encode(sha256(form.as_bytes())));
         assert_eq!(hashes_in_older_forms("POST", "b=x+y&a=1", b""), [hash("a=1&b=x%20y"), hash("a=1&b=x+y")]);
         for (method, query, body) in [("GET", "a=1", &b""[..]), ("POST", "a=1", b"{}"), ("POST", "", b"")] {
             assert_eq!(hashes_in_older_forms(method, query, body), [None, None], "{method} {query}");

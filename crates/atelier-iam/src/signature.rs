@@ -23,7 +23,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::canonical::{Habits, IncomingRequest, canonical_request, the_one};
 use crate::refusal::AuthRefusal;
-use crate::text::{hex, sha256};
+use crate::text::sha256;
 
 /// How far the clocks of the two sides may be apart, in milliseconds.
 pub const MOST_SKEW_MS: i64 = 15 * 60 * 1000;
@@ -111,7 +111,7 @@ impl<'a> Scheme<'a> {
     }
 
     fn string_to_sign(self, date: &str, canonical: &[u8]) -> String {
-        let (keyword, hash) = (self.keyword(), hex(&sha256(canonical)));
+        let (keyword, hash) = (self.keyword(), hex::encode(sha256(canonical)));
         match self.scope() {
             None => format!("{keyword}\n{date}\n{hash}"),
             Some(scope) => format!("{keyword}\n{date}\n{}\n{hash}", scope.text),
@@ -129,7 +129,7 @@ impl<'a> Scheme<'a> {
                 links.iter().fold(first, |key, link| hmac(&key, link.as_bytes())).to_vec()
             }
             // The text of the digits is the key, not the bytes that they stand for.
-            Self::Derived(scope) => hex(&hkdf(access, secret, scope.text)).into_bytes(),
+            Self::Derived(scope) => hex::encode(hkdf(access, secret, scope.text)).into_bytes(),
         }
     }
 }
@@ -191,7 +191,7 @@ impl<'a> Claim<'a> {
             return Choice::from(0);
         };
         let string_to_sign = self.scheme.string_to_sign(self.date, &canonical);
-        let expected = hex(&hmac(key, string_to_sign.as_bytes()));
+        let expected = hex::encode(hmac(key, string_to_sign.as_bytes()));
         expected.as_bytes().ct_eq(self.signature.as_bytes())
     }
 
@@ -294,12 +294,12 @@ mod tests {
         let from = std::net::Ipv4Addr::LOCALHOST.into();
         let request = IncomingRequest { method, path, query, headers, body, from };
         let canonical = canonical_request(&request, signed_headers, Habits::PLAIN).unwrap();
-        (hex(&sha256(&canonical)), sign(Scheme::Access, &canonical))
+        (hex::encode(sha256(&canonical)), sign(Scheme::Access, &canonical))
     }
 
     fn sign(scheme: Scheme<'_>, canonical: &[u8]) -> String {
         let string_to_sign = scheme.string_to_sign("20260115T083000Z", canonical);
-        hex(&hmac(&scheme.key(ACCESS, &SECRET.into()), string_to_sign.as_bytes()))
+        hex::encode(hmac(&scheme.key(ACCESS, &SECRET.into()), string_to_sign.as_bytes()))
     }
 
     /// What the scheme in this header makes of a `GET` of the notebooks: canonical form, string to sign, key, signature.
@@ -311,7 +311,8 @@ mod tests {
         let canonical = canonical_request(&request, FOUR, scheme.habits()[0]).unwrap();
         let to_sign = scheme.string_to_sign("20260115T083000Z", &canonical);
         let key = scheme.key(access, &SECRET.into());
-        let shown = if key.iter().all(u8::is_ascii_graphic) { String::from_utf8(key).unwrap() } else { hex(&key) };
+        let shown =
+            if key.iter().all(u8::is_ascii_graphic) { String::from_utf8(key).unwrap() } else { hex::encode(&key) };
         [String::from_utf8(canonical.clone()).unwrap(), to_sign, shown, sign(scheme, &canonical)]
     }
 
@@ -376,7 +377,7 @@ mod tests {
         let header = "SDK-HMAC-SHA256 Credential=AKIDEXAMPLE0000000A/20260115///sdk_request, SignedHeaders=x";
         let [canonical, to_sign, key, signature] = derivation(header, "limit=10&offset=0");
         let hash = "f86f37aa37e63bc19597f7003a2b734383a1a721e7573ba27b79fa89ef95621e";
-        assert_eq!(hex(&sha256(canonical.as_bytes())), hash, "{canonical}");
+        assert_eq!(hex::encode(sha256(canonical.as_bytes())), hash, "{canonical}");
         assert_eq!(to_sign, format!("SDK-HMAC-SHA256\n20260115T083000Z\n20260115///sdk_request\n{hash}"));
         assert_eq!(key, "3f9d1c3b68fc062d82896b3d62b0ec31f4349f0203a91111f017ac03d1c1cf78");
         assert_eq!(signature, "366bb7e50a20443960b79f2d46032229cbf0ee4133f2325f18336f7893674cf0");
@@ -388,11 +389,11 @@ mod tests {
         let first = hmac(format!("SDK{SECRET}").as_bytes(), b"20260115");
         let region = hmac(&first, b"");
         let service = hmac(&region, b"");
-        assert_eq!(hex(&first), "46aaf4010a9a7e928dfdbec3d30fa950b58f706ea8cd56f4119887748b1e72b1");
-        assert_eq!(hex(&region), "5dcdce430f7f099b47ed2e211f22b1dc4898ec54b96ba4e69cdd56636ab1cac4");
-        assert_eq!(hex(&service), "42674836bf01fcbf23d64b46acc3aab912c5a95e90d4a59d7d73ec675b45feed");
+        assert_eq!(hex::encode(&first), "46aaf4010a9a7e928dfdbec3d30fa950b58f706ea8cd56f4119887748b1e72b1");
+        assert_eq!(hex::encode(&region), "5dcdce430f7f099b47ed2e211f22b1dc4898ec54b96ba4e69cdd56636ab1cac4");
+        assert_eq!(hex::encode(&service), "42674836bf01fcbf23d64b46acc3aab912c5a95e90d4a59d7d73ec675b45feed");
         assert_eq!(
-            hex(&hmac(&service, b"sdk_request")),
+            hex::encode(hmac(&service, b"sdk_request")),
             "3f9d1c3b68fc062d82896b3d62b0ec31f4349f0203a91111f017ac03d1c1cf78"
         );
     }
@@ -402,10 +403,10 @@ mod tests {
         let header = "V11-HMAC-SHA256 Credential=AKIDEXAMPLE0000000A/20260115/eu-de/modelarts, SignedHeaders=x";
         let [canonical, to_sign, key, signature] = derivation(header, "limit=10");
         let hash = "b88b72b42445c3e282d9e9c949f28f3c40bfa492e67c63e420cfe04d17a26132";
-        assert_eq!(hex(&sha256(canonical.as_bytes())), hash, "{canonical}");
+        assert_eq!(hex::encode(sha256(canonical.as_bytes())), hash, "{canonical}");
         assert_eq!(to_sign, format!("V11-HMAC-SHA256\n20260115T083000Z\n20260115/eu-de/modelarts\n{hash}"));
         assert_eq!(
-            hex(&hmac(ACCESS.as_bytes(), SECRET.as_bytes())),
+            hex::encode(hmac(ACCESS.as_bytes(), SECRET.as_bytes())),
             "e799ef0779592e1fda6cbfbbef4aade36f2caf0877a016bd24fcdd8163bdfde2"
         );
         assert_eq!(key, "2e3dcfdd704d260b89b434278f285f0ace0b6bbf39332cfff8c2b784cc929d52");

@@ -60,13 +60,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]);
-    digits.map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -110,10 +103,5 @@ mod tests {
         for other in ["", "short", &"=".repeat(43), &"a".repeat(42), &"a".repeat(44)] {
             assert_eq!(token_hash(other), None, "{other:?}");
         }
-    }
-
-    #[test]
-    fn hexadecimal_digits_are_lower_case() {
-        assert_eq!(hex(&[0x00, 0x9f, 0xff]), "009fff");
     }
 }

@@ -201,7 +201,7 @@ async fn prune(connection: &mut SqliteConnection, before: Timestamp, now: Timest
         request_id: String::new(),
         status: 200,
         code: None,
-        changes: vec![field(REMOVED_UP_TO, last.seq.to_string()), field(REST_HANGS_ON, hexadecimal(&last.hash))],
+        changes: vec![field(REMOVED_UP_TO, last.seq.to_string()), field(REST_HANGS_ON, hex::encode(&last.hash))],
     };
     append(connection, &record).await?;
     let mark = last.seq.to_string().into_bytes();
@@ -264,7 +264,7 @@ impl Check {
     fn verdict(mut self, counted: i64) -> AuditVerdict {
         if let Some((seq, previous)) = self.first.take() {
             let hangs = match &self.pruned {
-                Some((up_to, hash)) => seq == up_to + 1 && *hash == hexadecimal(&previous),
+                Some((up_to, hash)) => seq == up_to + 1 && *hash == hex::encode(&previous),
                 None => seq == 1 && previous == BEGINNING,
             };
             if !hangs {
@@ -346,7 +346,7 @@ impl AuditRow {
     }
 
     fn digest(&self) -> [u8; 32] {
-        let notebook = self.notebook_id.as_deref().map(hexadecimal);
+        let notebook = self.notebook_id.as_deref().map(hex::encode);
         let values = (
             (self.seq, self.recorded_at, &self.project_id, &self.user_id, &self.user_name),
             (&self.credential, &self.access_key, &self.address, &self.operation, notebook),
@@ -410,13 +410,4 @@ impl TryFrom<AuditRow> for AuditEntry {
             },
         })
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

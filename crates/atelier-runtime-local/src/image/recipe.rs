@@ -6,7 +6,6 @@
 //! in the image.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -120,7 +119,7 @@ impl Recipe {
             add(name.as_bytes());
             add(value.as_bytes());
         }
-        hexadecimal(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// The command for a stage.
@@ -138,14 +137,6 @@ impl Recipe {
             None => Ok(()),
         }
     }
-}
-
-/// Two digits a byte.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// In a mount and a pid namespace of its own, under the supervisor that ends with the builder.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::host::NotebookFile;
-use super::recipe::hexadecimal;
 
 /// The layer with these files; `None` when there are none.
 pub(super) fn ensure(cache_dir: &Path, files: &[NotebookFile]) -> io::Result<Option<PathBuf>> {
@@ -36,7 +35,7 @@ fn name(files: &[NotebookFile]) -> String {
             hash.update(part);
         }
     }
-    hexadecimal(&hash.finalize()[..16])
+    hex::encode(&hash.finalize()[..16])
 }
 
 /// Written beside and renamed: who comes second finds the first one's, which is the same.

@@ -121,8 +121,7 @@ fn digest(path: &Path) -> Result<(u64, String), Failure> {
     loop {
         let read = file.read(&mut block).map_err(of_file(path))?;
         if read == 0 {
-            let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            return Ok((bytes, hex));
+            return Ok((bytes, hex::encode(hash.finalize())));
         }
         hash.update(&block[..read]);
         bytes += read as u64;

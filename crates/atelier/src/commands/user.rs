@@ -84,6 +84,6 @@ pub(crate) async fn id_of(client: &Client, name: &str) -> Result<String, Failure
     if let Some(id) = list.iter().find(named).and_then(|user| user["id"].as_str()) {
         return Ok(id.to_owned());
     }
-    let names = list.iter().filter_map(|user| user["name"].as_str());
-    Err(lookup::missing("user", name, names, "`atelier user list` lists them"))
+    let known = list.iter().filter_map(|user| user["name"].as_str());
+    Err(lookup::missing("user", name, known, "`atelier user list` lists them"))
 }

@@ -75,7 +75,7 @@ async fn list(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused
 async fn verify(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     call.administrator()?;
     let verdict = own.audit.verify_audit().await.map_err(|e| failed(&e)).map_err(call.refused())?;
-    let head = verdict.head.map(|(seq, hash)| json!({"seq": seq, "hash": hexadecimal(&hash)}));
+    let head = verdict.head.map(|(seq, hash)| json!({"seq": seq, "hash": hex::encode(hash)}));
     let broken = verdict.broken.as_ref().map(|(seq, why)| json!({"seq": seq, "why": why}));
     Ok(Json(json!({
         "whole": broken.is_none(),
@@ -112,15 +112,6 @@ fn shown(entry: &AuditEntry) -> Value {
         "changes": changes
             .map(|change| json!({"field": change.field, "before": change.before, "after": change.after}))
             .collect::<Vec<_>>(),
-        "hash": hexadecimal(&entry.hash),
-    })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
+        "hash": hex::encode(entry.hash),
     })
 }
