@@ -389,9 +389,9 @@ mod tests {
         let first = hmac(format!("SDK{SECRET}").as_bytes(), b"20260115");
         let region = hmac(&first, b"");
         let service = hmac(&region, b"");
-        assert_eq!(hex::encode(&first), "46aaf4010a9a7e928dfdbec3d30fa950b58f706ea8cd56f4119887748b1e72b1");
-        assert_eq!(hex::encode(&region), "5dcdce430f7f099b47ed2e211f22b1dc4898ec54b96ba4e69cdd56636ab1cac4");
-        assert_eq!(hex::encode(&service), "42674836bf01fcbf23d64b46acc3aab912c5a95e90d4a59d7d73ec675b45feed");
+        assert_eq!(hex::encode(first), "46aaf4010a9a7e928dfdbec3d30fa950b58f706ea8cd56f4119887748b1e72b1");
+        assert_eq!(hex::encode(region), "5dcdce430f7f099b47ed2e211f22b1dc4898ec54b96ba4e69cdd56636ab1cac4");
+        assert_eq!(hex::encode(service), "42674836bf01fcbf23d64b46acc3aab912c5a95e90d4a59d7d73ec675b45feed");
         assert_eq!(
             hex::encode(hmac(&service, b"sdk_request")),
             "3f9d1c3b68fc062d82896b3d62b0ec31f4349f0203a91111f017ac03d1c1cf78"

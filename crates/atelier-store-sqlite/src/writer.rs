@@ -321,8 +321,8 @@ mod tests {
     /// the writer goes on when there is room.
     #[tokio::test]
     async fn a_lack_of_room_is_named_to_the_whole_group_and_passes() {
-        let (store, _folder) = store().await;
         const LARGE: &str = "insert into meta values ('test-large', zeroblob(1000000))";
+        let (store, _folder) = store().await;
         write(&store, &["pragma max_page_count = 1"]).await.unwrap();
         let (one, two, three) = tokio::join!(write(&store, &[ONE]), write(&store, &[LARGE]), write(&store, &[THREE]));
         for outcome in [one, two, three] {

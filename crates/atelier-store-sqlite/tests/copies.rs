@@ -42,8 +42,8 @@ async fn a_copy_under_load_has_all_that_was_answered_before() {
         let before = count.load(Ordering::SeqCst);
         let folder_of_copy = target.path().join(round.to_string());
         fs::create_dir(&folder_of_copy).unwrap();
-        let copied = copy(&folder.path().join("atelier.db"), &folder_of_copy.join("atelier.db")).await.unwrap();
-        assert!(copied.notebooks >= before);
+        let made = copy(&folder.path().join("atelier.db"), &folder_of_copy.join("atelier.db")).await.unwrap();
+        assert!(made.notebooks >= before);
         copies.push((before, folder_of_copy));
     }
     stop.store(true, Ordering::SeqCst);

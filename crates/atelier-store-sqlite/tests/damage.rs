@@ -1,5 +1,7 @@
 //! Files that are damaged, or not ours: named at the opening, and left as they are.
 
+#![expect(clippy::unwrap_used, reason = "steps that several tests share are not tests themselves")]
+
 mod sample;
 mod support;
 
