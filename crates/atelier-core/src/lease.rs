@@ -158,6 +158,16 @@ impl Lease {
         matches!(self.kind, LeaseKind::Idle) && self.is_enabled()
     }
 
+    /// The same lease after the wall clock was set by `ms` and shows `now`: as much of it is left as before, and never
+    /// more than was granted.
+    #[must_use]
+    pub fn moved(self, ms: i64, now: Timestamp) -> Self {
+        let update_at = self.update_at.plus_millis(ms).min(now);
+        let create_at = if self.create_at > now { self.create_at.plus_millis(ms) } else { self.create_at };
+        let counts_from = self.counts_from.plus_millis(ms).min(now);
+        Self { create_at: create_at.min(update_at), update_at, counts_from, ..self }
+    }
+
     /// When the notebook was made.
     pub const fn create_at(self) -> Timestamp {
         self.create_at
@@ -326,6 +336,26 @@ mod tests {
             prop_assert_eq!(lease.expiry().unwrap(), t(create + lease.duration_ms()));
             prop_assert_eq!(lease.duration_ms(), age + grant);
             prop_assert_eq!(lease.remaining_ms(lease.update_at()), Some(grant));
+        }
+
+        /// What is left does not change when the clock is set; the notebook is never made after its lease was written.
+        #[test]
+        fn a_set_clock_leaves_what_is_left(
+            age in 0_i64..400_000_000, since in 0_i64..400_000_000, grant in 1_i64..259_200_000,
+            ms in -1_000_000_000_000_i64..1_000_000_000_000, idle in proptest::bool::ANY,
+        ) {
+            let now = t(1_800_000_000_000);
+            let update_at = now.plus_millis(-since);
+            let kind = if idle { LeaseKind::Idle } else { LeaseKind::Timing };
+            let lease = Lease::written(update_at.plus_millis(-age), update_at, Grant::Millis(grant), kind)
+                .active_at(update_at.plus_millis(since / 2));
+            let moved = lease.moved(ms, now.plus_millis(ms));
+            prop_assert_eq!(moved.remaining_ms(now.plus_millis(ms)), lease.remaining_ms(now));
+            prop_assert!(moved.create_at() <= moved.update_at());
+            prop_assert!(moved.duration_ms() >= grant);
+            // Twice, as after a crash in the midst of it: never more than was granted.
+            let twice = moved.moved(ms, now.plus_millis(ms));
+            prop_assert!(twice.remaining_ms(now.plus_millis(ms)).unwrap() <= grant);
         }
 
         #[test]

@@ -90,6 +90,16 @@ impl Notebook {
         Ok(())
     }
 
+    /// Follows a wall clock that was set by `ms` and shows `now`: what is left of the lease stays, and nothing lies in
+    /// the future.
+    pub fn follow_clock(&mut self, ms: i64, now: Timestamp) {
+        self.lease = self.lease.moved(ms, now);
+        self.create_at = self.lease.create_at();
+        if self.update_at > now {
+            self.update_at = self.update_at.plus_millis(ms).min(now);
+        }
+    }
+
     fn conflict(&self, event: Event) -> Refusal {
         let verb = match event {
             Event::StartAsked => "started",

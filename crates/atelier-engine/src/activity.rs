@@ -31,6 +31,7 @@ use futures_util::StreamExt as _;
 use secrecy::SecretString;
 
 use crate::Engine;
+use crate::time::Timekeeper as _;
 use crate::write::Change;
 
 /// How long a notebook server, and a runtime, may take to answer.
@@ -100,7 +101,7 @@ pub(crate) struct Activities {
 }
 
 impl Activities {
-    fn watches(&self) -> MutexGuard<'_, HashMap<NotebookId, Watch>> {
+    pub(crate) fn watches(&self) -> MutexGuard<'_, HashMap<NotebookId, Watch>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

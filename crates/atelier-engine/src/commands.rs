@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use crate::write::{Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
 
-fn origin(caller: &Caller, request_id: &str) -> Origin {
+pub(crate) fn origin(caller: &Caller, request_id: &str) -> Origin {
     Origin {
         actor: Actor::User(caller.user_id.clone(), caller.user_name.clone()),
         request_id: Some(request_id.to_owned()),
@@ -29,7 +29,7 @@ fn origin(caller: &Caller, request_id: &str) -> Origin {
 }
 
 /// The notebook is refused as not there when it is not the caller's own.
-fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
+pub(crate) fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
     if notebook.project_id == caller.project_id && notebook.owner.user_id == caller.user_id {
         Ok(())
     } else {
@@ -62,6 +62,7 @@ impl Engine {
         flavor: Flavor,
     ) -> Result<Notebook, Refusal> {
         let flavor_id = flavor.id.clone();
+        let _shared = self.inner.frame.read().await;
         let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
         let commit = Commit {
@@ -102,7 +103,7 @@ impl Engine {
         let entropy = &*self.inner.entropy;
         let id = NotebookId::generate(now, entropy);
         let why = format!("{} asked for notebook `{}` with flavor `{}`", origin.actor, new.name, flavor.id);
-        let operation = self.operation(id, OperationKind::Create, origin, why);
+        let operation = self.new_operation(id, OperationKind::Create, origin, why);
         let mut notebook = Notebook::from(NewNotebook {
             id,
             project_id: caller.project_id.clone(),
@@ -428,8 +429,8 @@ impl Engine {
     }
 
     /// A change by which an operation begins.
-    fn asked(&self, mut notebook: Notebook, kind: OperationKind, origin: &Origin, why: String) -> Change {
-        let operation = self.operation(notebook.id, kind, origin, why.clone());
+    pub(crate) fn asked(&self, mut notebook: Notebook, kind: OperationKind, origin: &Origin, why: String) -> Change {
+        let operation = self.new_operation(notebook.id, kind, origin, why.clone());
         notebook.progress = match kind {
             OperationKind::Create | OperationKind::Start => operation.steps.clone(),
             OperationKind::Stop | OperationKind::Delete => Vec::new(),
@@ -438,13 +439,13 @@ impl Engine {
         Change { operations: vec![operation], events: vec![event], ..Change::of(notebook) }
     }
 
-    fn operation(&self, id: NotebookId, kind: OperationKind, origin: &Origin, why: String) -> Operation {
+    fn new_operation(&self, id: NotebookId, kind: OperationKind, origin: &Origin, why: String) -> Operation {
         let now = self.now();
         Operation::new(OperationId::generate(now, &*self.inner.entropy), id, kind, origin.clone(), why, now)
     }
 
     /// A secret in the form of a random UUID, as the contract shows tokens.
-    fn new_token(&self) -> SecretString {
+    pub(crate) fn new_token(&self) -> SecretString {
         let mut random = [0; 16];
         self.inner.entropy.fill(&mut random);
         uuid::Builder::from_random_bytes(random).into_uuid().to_string().into()
@@ -462,7 +463,7 @@ impl Engine {
     }
 
     /// Runs to its end even when the caller goes away.
-    async fn detached<T: Send + 'static>(
+    pub(crate) async fn detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {

@@ -7,8 +7,6 @@
 //! A deletion interrupts: the step under way is broken off (every call of a runtime may be), and the deletion's own
 //! steps take down whatever is there.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use atelier_core::event::NotebookEvent;
@@ -22,62 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::write::Change;
 use crate::{Engine, failpoint};
-
-/// The tasks that drive notebooks.
-#[derive(Default)]
-pub(crate) struct Drivers(Mutex<HashMap<NotebookId, Driver>>);
-
-struct Driver {
-    /// Breaks off the step under way.
-    interrupt: CancellationToken,
-    /// Somebody wants the task to look again before it ends.
-    again: bool,
-}
-
-impl Drivers {
-    fn map(&self) -> MutexGuard<'_, HashMap<NotebookId, Driver>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True when the caller must start the task; else a running one will look again.
-    fn enter(&self, id: NotebookId) -> bool {
-        let mut map = self.map();
-        if let Some(driver) = map.get_mut(&id) {
-            driver.again = true;
-            return false;
-        }
-        map.insert(id, Driver { interrupt: CancellationToken::new(), again: false });
-        true
-    }
-
-    /// True when the task may end; false when it was asked to look again.
-    fn leave(&self, id: NotebookId) -> bool {
-        let mut map = self.map();
-        if let Some(driver) = map.get_mut(&id)
-            && driver.again
-        {
-            driver.again = false;
-            return false;
-        }
-        map.remove(&id);
-        true
-    }
-
-    fn interrupt(&self, id: NotebookId) {
-        if let Some(driver) = self.map().get(&id) {
-            driver.interrupt.cancel();
-        }
-    }
-
-    /// A fresh way to interrupt the operation that begins now.
-    fn fresh_interrupt(&self, id: NotebookId) -> CancellationToken {
-        let token = CancellationToken::new();
-        if let Some(driver) = self.map().get_mut(&id) {
-            driver.interrupt = token.clone();
-        }
-        token
-    }
-}
 
 /// How the driving of one operation ended.
 enum Driven {
@@ -98,19 +40,27 @@ enum NotRecorded {
 impl Engine {
     /// Lets a task drive what is unfinished for this notebook.
     pub(crate) fn drive(&self, id: NotebookId) {
-        if !self.inner.drivers.enter(id) {
-            return;
-        }
+        self.engage(id, false);
+    }
+
+    /// Lets a task take away what is left of this notebook at rest, and then drive what is unfinished. As it holds the
+    /// driver's place meanwhile, it never meets a start half-way.
+    pub(crate) fn tidy(&self, id: NotebookId) {
+        self.engage(id, true);
+    }
+
+    fn engage(&self, id: NotebookId, tidy: bool) {
         let engine = self.clone();
+        let since = self.now();
+        let Some(mut place) = self.inner.drivers.enter(id, since) else { return };
         self.inner.tasks.spawn(async move {
+            if tidy {
+                engine.collect_left_overs(id).await;
+            }
             loop {
-                let driven = engine.drive_next(id).await;
-                match driven {
-                    Some(Driven::Left) => {
-                        engine.inner.drivers.map().remove(&id);
-                        return;
-                    }
-                    None if engine.inner.drivers.leave(id) => return,
+                match engine.drive_next(id).await {
+                    Some(Driven::Left) => return,
+                    None if place.leave() => return,
                     Some(Driven::Ended) | None => {}
                 }
             }
@@ -158,6 +108,12 @@ impl Engine {
         interrupt: &CancellationToken,
     ) -> Result<Driven, NotRecorded> {
         let kind = operation.kind.as_str();
+        let _turn = tokio::select! {
+            biased;
+            () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
+            () = interrupt.cancelled() => return Ok(Driven::Ended),
+            turn = self.inner.revivals.turn(&operation) => turn,
+        };
         let mut notebook = self
             .record(&mut operation, |engine, notebook, operation| {
                 engine.begin_next(notebook, operation);
@@ -188,10 +144,11 @@ impl Engine {
             if let Err(reason) = applied {
                 tracing::warn!(notebook = %notebook.id, operation = %operation.id, step = %step,
                     "step {step} of the {kind} of notebook {} failed: {reason}", notebook.id);
-                self.record(&mut operation, |_, notebook, operation| {
+                self.record(&mut operation, |engine, notebook, operation| {
                     operation.state = OperationState::Undoing;
                     operation.error = Some(reason.clone());
                     operation.steps[at].state = StepState::Failed;
+                    operation.steps[at].ended_at = Some(engine.now());
                     operation.steps[at].note = Some(reason.clone());
                     mirror(notebook, operation);
                     Ok(None)
@@ -241,7 +198,9 @@ impl Engine {
             OperationKind::Create | OperationKind::Start => {
                 notebook.apply(Event::Ready, now)?;
                 notebook.ever_ran = true;
-                notebook.lease = notebook.lease.rewritten(now, notebook.lease.grant(), notebook.lease.kind());
+                if Self::grants_anew(operation) {
+                    notebook.lease = notebook.lease.rewritten(now, notebook.lease.grant(), notebook.lease.kind());
+                }
             }
             OperationKind::Stop | OperationKind::Delete => notebook.apply(Event::Gone, now)?,
         }
@@ -254,14 +213,25 @@ impl Engine {
         let kind = operation.kind.as_str();
         // The last one that began, and not the one whose state says so: after a crash on the way back it is undone.
         let failed = operation.steps.iter().rev().find(|s| s.began_at.is_some()).map(|s| s.name);
+        let mut left = false;
         while let Some(at) = operation.next_undo() {
             let step = operation.steps[at].name;
             let began = Instant::now();
-            let undone = self.undo(operation.notebook_id, operation.kind, step, failed).await;
-            let result = if undone.is_ok() { StepResult::Undone } else { StepResult::NotUndone };
+            // What could not be stopped for one step cannot be for another, nor can its storage be discarded.
+            let undone = if left {
+                Ok(())
+            } else {
+                tokio::select! {
+                    biased;
+                    () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
+                    undone = self.undo(operation.notebook_id, operation.kind, step, failed) => undone,
+                }
+            };
+            let result = if undone.is_ok() && !left { StepResult::Undone } else { StepResult::NotUndone };
             self.tell_step(&operation, step, result, began);
             if let Err(reason) = undone {
-                // What could not be taken back is left for the deletion, which every failed status allows.
+                // Every failed status allows a deletion, and what is left is looked for again without one, too.
+                left = true;
                 tracing::error!(notebook = %operation.notebook_id, operation = %operation.id, step = %step,
                     "undoing step {step} of the {kind} of notebook {} failed: {reason}", operation.notebook_id);
             }
@@ -275,6 +245,7 @@ impl Engine {
         }
         self.record(&mut operation, |e, n, o| e.failed(n, o, failed)).await?;
         self.tell_end(&operation);
+        self.inner.suspects.add(operation.notebook_id);
         Ok(Driven::Ended)
     }
 
@@ -334,12 +305,13 @@ impl Engine {
         operation: &mut Operation,
         mut decide: impl FnMut(&Self, &mut Notebook, &mut Operation) -> Result<Option<NotebookEvent>, Refusal> + Send,
     ) -> Result<Notebook, NotRecorded> {
-        let id = operation.id;
+        let (id, state) = (operation.id, operation.state);
         let mut kept = None;
         let written = self
             .change_with_operations(operation.notebook_id, |mut notebook, operations| {
-                let Some(mut current) = operations.into_iter().find(|o| o.id == id && !o.state.is_ended()) else {
-                    return Err(Refusal::new(Code::Conflict, "the operation was given up"));
+                let Some(mut current) = operations.into_iter().find(|o| o.id == id && o.state == state) else {
+                    // Given up for a deletion, or turned round by somebody.
+                    return Err(Refusal::new(Code::Conflict, "the operation was taken out of these hands"));
                 };
                 let event = decide(self, &mut notebook, &mut current)?;
                 kept = Some(current.clone());
@@ -363,7 +335,7 @@ impl Engine {
 }
 
 /// Shows the steps of a creation or a start in the notebook, for `action_progress`.
-fn mirror(notebook: &mut Notebook, operation: &Operation) {
+pub(crate) fn mirror(notebook: &mut Notebook, operation: &Operation) {
     if matches!(operation.kind, OperationKind::Create | OperationKind::Start) {
         notebook.progress.clone_from(&operation.steps);
     }

@@ -11,9 +11,13 @@
 //!                 routes, lease clock ───────┘  (follow every commit, in memory)
 //! ```
 //!
-//! * [`mod@drive`] drives operations, one task per notebook at most.
+//! * [`mod@drive`] drives operations, one task per notebook at most ([`mod@drivers`]); [`mod@hands`] makes the calls of
+//!   the runtime, so that none of them can hold up anything else; [`mod@watchdog`] finds what nobody drives.
+//! * [`mod@orphans`] takes away what the runtime has and nobody needs.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
-//! * [`mod@lease_clock`] knows when the next lease ends.
+//! * [`mod@reboot`] says what becomes of notebooks whose machine was rebooted.
+//! * [`mod@lease_clock`] knows when the next lease ends; [`mod@steady`] and [`mod@clock_jump`] keep it right when the
+//!   wall clock is set.
 //! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
@@ -21,16 +25,24 @@
 //! whatever was half made. All other commands meet one operation at a time.
 
 mod activity;
+mod clock_jump;
 mod commands;
 mod drive;
+mod drivers;
 pub mod failpoint;
+mod hands;
 mod lease_clock;
+mod operations;
+mod orphans;
 pub mod plan;
+mod reboot;
 mod reconcile;
 mod room;
 mod routes;
+mod steady;
 mod steps;
 pub mod time;
+mod watchdog;
 mod write;
 
 #[cfg(test)]
@@ -38,28 +50,39 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use atelier_core::flavor::{Capacity, Flavor, Held};
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::observe::Watcher;
 use atelier_core::status::Status;
-use atelier_core::{Entropy, Timestamp};
+use atelier_core::{Clock as _, Entropy, Timestamp};
 use atelier_runtime::{Runtime, RuntimeError};
 use atelier_store::{NotebookStore, SortKey, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use activity::{ActivityConfig, Asked, Asker, NotebookActivity};
+pub use hands::HangingCall;
+pub use operations::{OperationView, Whose};
+pub use orphans::Orphan;
 pub use routes::Route;
 pub use time::Timekeeper;
 
 use crate::activity::Activities;
-use crate::drive::Drivers;
+use crate::drivers::Drivers;
+use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
+use crate::orphans::{Strangers, Suspects};
+use crate::reboot::Revivals;
 use crate::routes::Routes;
+use crate::steady::Steady;
 use crate::write::NotebookLocks;
+
+/// How long the end of the engine's own tasks is waited for. They wait for the store only.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(20);
 
 /// What the engine is told by the configuration.
 #[derive(Clone, Debug)]
@@ -169,13 +192,19 @@ struct Inner {
     capacity: Capacity,
     store: Arc<dyn NotebookStore>,
     runtime: Arc<dyn Runtime>,
-    time: Arc<dyn Timekeeper>,
+    time: Steady,
+    /// Shared by whoever writes; held alone while the leases follow a wall clock that was set.
+    frame: RwLock<()>,
     entropy: Arc<dyn Entropy>,
     routes: Routes,
     leases: LeaseClock,
     activities: Activities,
-    drivers: Drivers,
+    drivers: Arc<Drivers>,
+    hands: Hands,
+    suspects: Suspects,
+    strangers: Strangers,
     locks: NotebookLocks,
+    revivals: Revivals,
     /// What long steps are doing at present. Not kept: after a restart the step says it anew.
     notes: Mutex<HashMap<NotebookId, String>>,
     tasks: TaskTracker,
@@ -194,34 +223,50 @@ impl Engine {
         let machine = runtime.capacity().await?;
         let capacity =
             Capacity { cpu_overcommit: config.cpu_overcommit, memory_overcommit: config.memory_overcommit, ..machine };
+        let since = clock_jump::last_reading(&*store, &*time).await?;
+        let clock_is_known = since.is_some();
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
                 capacity,
                 store,
                 runtime,
-                time,
+                time: Steady::new(time, since),
+                frame: RwLock::default(),
                 entropy,
                 routes: Routes::new(),
                 leases: LeaseClock::default(),
                 activities: Activities::default(),
-                drivers: Drivers::default(),
+                drivers: Arc::default(),
+                hands: Hands::default(),
+                suspects: Suspects::default(),
+                strangers: Strangers::default(),
                 locks: NotebookLocks::default(),
+                revivals: Revivals::new(capacity.cpu_millis),
                 notes: Mutex::default(),
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
             }),
         };
-        engine.load().await?;
+        engine.load(clock_is_known).await?;
+        engine.spawn_clock();
         engine.spawn_lease_clock();
         engine.spawn_reconciler();
         engine.spawn_activity();
+        engine.spawn_watchdog();
+        engine.spawn_collector();
         Ok(engine)
     }
 
-    /// Fills the routes and the lease clock, and resumes unfinished operations.
-    async fn load(&self) -> Result<(), StoreError> {
+    /// Fills the routes and the lease clock, follows a reboot, and resumes unfinished operations.
+    async fn load(&self, clock_is_known: bool) -> Result<(), OpenError> {
         self.inner.store.every_notebook(&mut |notebook| self.follow(&notebook)).await?;
+        self.follow_jump().await;
+        if !clock_is_known {
+            self.hold_leases_to_their_grants().await;
+        }
+        self.keep_reading().await;
+        self.follow_reboot().await?;
         for operation in self.inner.store.unfinished_operations().await? {
             tracing::info!(notebook = %operation.notebook_id, operation = %operation.id, kind = %operation.kind,
                 "resuming the {} of notebook {}", operation.kind, operation.notebook_id);
@@ -237,7 +282,7 @@ impl Engine {
             loop {
                 let due = tokio::select! {
                     () = stopping.cancelled() => return,
-                    due = engine.inner.leases.next_due(&*engine.inner.time) => due,
+                    due = engine.inner.leases.next_due(&engine.inner.time) => due,
                 };
                 for id in due {
                     let engine = engine.clone();
@@ -251,7 +296,10 @@ impl Engine {
     pub async fn shut_down(&self) {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        if tokio::time::timeout(LONGEST_SHUTDOWN, self.inner.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = self.inner.tasks.len(), "some of the engine's tasks do not end; they are left");
+        }
+        let _ = tokio::time::timeout(LONGEST_SHUTDOWN, self.keep_reading()).await;
     }
 
     /// What the gateway needs to know of a notebook: always what was last committed, and from memory only.
@@ -299,6 +347,11 @@ impl Engine {
 
     fn watcher(&self) -> &Watcher {
         &self.inner.config.watcher
+    }
+
+    /// Lets so many milliseconds pass.
+    async fn pass(&self, ms: i64) {
+        self.inner.time.pass(ms).await;
     }
 
     fn now(&self) -> Timestamp {

@@ -7,13 +7,18 @@ use atelier_core::caller::Origin;
 use atelier_core::id::NotebookId;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::{Event, Status};
+use atelier_runtime::{Observed, RuntimeError};
 
 use crate::Engine;
+use crate::hands::Errand;
 use crate::plan::{Action, Seen, plan};
 use crate::write::Change;
 
 /// How long nothing is looked at when nobody says that something changed.
 const SLOW_POLL: Duration = Duration::from_secs(30);
+
+/// How long a look at one notebook may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(15);
 
 impl Engine {
     pub(crate) fn spawn_reconciler(&self) {
@@ -43,8 +48,15 @@ impl Engine {
         }
     }
 
+    /// What the runtime shows of a notebook. Not being able to ask, in time, is an error like any other.
+    pub(crate) async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
+        let runtime = self.inner.runtime.clone();
+        let errand = Errand { notebook: id, what: "observe", limit: LOOK_LIMIT };
+        self.call(errand, async move || runtime.observe(id).await).await
+    }
+
     async fn reconcile_one(&self, id: NotebookId) {
-        let seen = match self.inner.runtime.observe(id).await {
+        let seen = match self.observe(id).await {
             Ok(observed) => Seen::Is(observed),
             Err(error) => {
                 tracing::warn!(notebook = %id, "notebook {id} cannot be observed: {error}");
@@ -75,6 +87,7 @@ impl Engine {
             })
             .await;
         if recorded.is_ok() {
+            self.inner.suspects.add(id);
             tracing::warn!(notebook = %id, "notebook {id} is in ERROR: {reason}");
         }
     }

@@ -68,6 +68,24 @@ impl Routes {
         })
     }
 
+    /// The notebooks that hold compute, or may: those whose lease counts.
+    pub(crate) fn holding(&self) -> Vec<NotebookId> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.values().filter(|r| r.status.holds_compute()).map(|r| r.id).collect()
+    }
+
+    /// The notebooks that do not rest.
+    pub(crate) fn under_way(&self) -> Vec<NotebookId> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.values().filter(|r| !r.status.is_stable()).map(|r| r.id).collect()
+    }
+
+    /// The notebooks that failed: something of them may be left.
+    pub(crate) fn failed(&self) -> Vec<NotebookId> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.values().filter(|r| r.status.is_failed()).map(|r| r.id).collect()
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -8,6 +8,9 @@
 //! | initialize-instance | the notebook server answers | the instance is stopped |
 //! | stop-instance | nothing of the instance runs | nothing: what is stopped stays stopped |
 //! | remove-storage | nothing is left | nothing |
+//!
+//! Each try has a limit, tries are counted, and making an image has a budget of its own, so a step always ends. Undoing
+//! is tried once: what it leaves is looked for again later ([`mod@crate::orphans`]).
 
 use std::time::Duration;
 
@@ -16,16 +19,19 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
 use atelier_runtime::{InstanceSpec, Reporter, RuntimeError};
 
+use crate::hands::Errand;
 use crate::{Engine, failpoint};
 
 /// How often a step is tried when trying again may help.
 const TRIES: u32 = 3;
+/// The pause before the second try; twice as long before the third.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long an image may take to be built or fetched.
+/// How long an image may take to be built or fetched, all tries together.
 const IMAGE_LIMIT: Duration = Duration::from_mins(30);
 
 /// How long one try of a step may take.
-const fn limit(step: StepName) -> Duration {
+pub(crate) const fn limit(step: StepName) -> Duration {
     Duration::from_secs(match step {
         // A stop: ten seconds of grace for the notebook server, and what the kernel needs to take down the rest.
         StepName::PrepareStorage | StepName::RemoveStorage | StepName::StopInstance => 30,
@@ -35,10 +41,16 @@ const fn limit(step: StepName) -> Duration {
     })
 }
 
-/// Passes the news of a long step on.
-struct Notes<'a>(&'a Engine, NotebookId);
+/// How long a step may take with all its tries.
+pub(crate) fn longest(step: StepName) -> Duration {
+    let tries = (limit(step) + Duration::from_secs(1)) * TRIES;
+    if step == StepName::PrepareCompute { tries + IMAGE_LIMIT } else { tries }
+}
 
-impl Reporter for Notes<'_> {
+/// Passes the news of a long step on.
+struct Notes(Engine, NotebookId);
+
+impl Reporter for Notes {
     fn report(&self, text: &str) {
         self.0.set_note(self.1, Some(text.to_owned()));
     }
@@ -64,9 +76,26 @@ impl Engine {
         step: StepName,
         first: bool,
     ) -> Result<(), String> {
+        if step == StepName::PrepareCompute {
+            let tries = self.tried(notebook.id, step, |_| self.image(notebook));
+            let budget = i64::try_from(IMAGE_LIMIT.as_millis()).unwrap_or(i64::MAX);
+            tokio::select! {
+                made = tries => made?,
+                () = self.pass(budget) => return Err(format!("{}: the image is not there", step.description())),
+            }
+            self.set_note(notebook.id, None);
+        }
+        self.tried(notebook.id, step, |n| self.act(notebook, kind, step, first && n == 1)).await
+    }
+
+    /// Tries until it is done, cannot be done, or was tried often enough.
+    async fn tried<F>(&self, id: NotebookId, step: StepName, attempt: impl Fn(u32) -> F) -> Result<(), String>
+    where
+        F: Future<Output = Result<(), RuntimeError>>,
+    {
         let mut tried = 1;
         loop {
-            let reason = match self.try_once(notebook, kind, step, first && tried == 1).await {
+            let reason = match attempt(tried).await {
                 Ok(()) => return Ok(()),
                 Err(error) if !error.is_transient() => return Err(format!("{}: {error}", step.description())),
                 Err(error) => error,
@@ -74,27 +103,17 @@ impl Engine {
             if tried == TRIES {
                 return Err(format!("{}: {reason} (tried {TRIES} times)", step.description()));
             }
-            tracing::warn!(notebook = %notebook.id, step = %step, "step {step} is tried again: {reason}");
-            tokio::time::sleep(Duration::from_millis(100) * tried).await;
+            tracing::warn!(notebook = %id, step = %step, "step {step} is tried again: {reason}");
+            tokio::time::sleep(PAUSE * tried).await;
             tried += 1;
         }
     }
 
-    async fn try_once(
-        &self,
-        notebook: &Notebook,
-        kind: OperationKind,
-        step: StepName,
-        first: bool,
-    ) -> Result<(), RuntimeError> {
-        if step == StepName::PrepareCompute {
-            let notes = Notes(self, notebook.id);
-            let image = self.inner.runtime.prepare_image(notebook.image.id, &notes);
-            tokio::time::timeout(IMAGE_LIMIT, image).await.map_err(|_| over(IMAGE_LIMIT))??;
-            self.set_note(notebook.id, None);
-        }
-        let limit = limit(step);
-        tokio::time::timeout(limit, self.act(notebook, kind, step, first)).await.map_err(|_| over(limit))?
+    async fn image(&self, notebook: &Notebook) -> Result<(), RuntimeError> {
+        let (runtime, image) = (self.inner.runtime.clone(), notebook.image.id);
+        let notes = Notes(self.clone(), notebook.id);
+        let errand = Errand { notebook: notebook.id, what: "prepare the image", limit: IMAGE_LIMIT };
+        self.call(errand, async move || runtime.prepare_image(image, &notes).await).await
     }
 
     async fn act(
@@ -104,24 +123,26 @@ impl Engine {
         step: StepName,
         first: bool,
     ) -> Result<(), RuntimeError> {
-        let (runtime, id) = (&self.inner.runtime, notebook.id);
         if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
             return Err(RuntimeError::Permanent(reason));
         }
-        match step {
+        let (runtime, spec) = (self.inner.runtime.clone(), spec(notebook));
+        let errand = Errand { notebook: notebook.id, what: step.description(), limit: limit(step) };
+        self.call(errand, async move || match step {
             StepName::PrepareStorage => {
                 // A start after a fault: what is left of the former instance goes first.
                 if kind == OperationKind::Start && first {
-                    runtime.stop(id).await?;
+                    runtime.stop(spec.notebook).await?;
                 }
-                runtime.prepare_storage(&spec(notebook)).await
+                runtime.prepare_storage(&spec).await
             }
-            StepName::PrepareCompute => runtime.prepare_compute(&spec(notebook)).await,
-            StepName::ConfigureNetwork => runtime.configure_network(&spec(notebook)).await,
-            StepName::InitializeInstance => runtime.initialize(&spec(notebook)).await,
-            StepName::StopInstance => runtime.stop(id).await,
-            StepName::RemoveStorage => runtime.remove(id).await,
-        }
+            StepName::PrepareCompute => runtime.prepare_compute(&spec).await,
+            StepName::ConfigureNetwork => runtime.configure_network(&spec).await,
+            StepName::InitializeInstance => runtime.initialize(&spec).await,
+            StepName::StopInstance => runtime.stop(spec.notebook).await,
+            StepName::RemoveStorage => runtime.remove(spec.notebook).await,
+        })
+        .await
     }
 
     /// Takes a step back. `failed` is the step that made the operation fail.
@@ -132,22 +153,59 @@ impl Engine {
         step: StepName,
         failed: Option<StepName>,
     ) -> Result<(), String> {
-        let runtime = &self.inner.runtime;
         let undone = match step {
             StepName::PrepareStorage
                 if kind == OperationKind::Create && failed != Some(StepName::InitializeInstance) =>
             {
-                tokio::time::timeout(limit(step), runtime.discard_storage(id)).await
+                self.discard(id).await
             }
             StepName::PrepareCompute | StepName::ConfigureNetwork | StepName::InitializeInstance => {
-                tokio::time::timeout(limit(StepName::StopInstance), runtime.stop(id)).await
+                self.stop_instance(id).await
             }
             StepName::PrepareStorage | StepName::StopInstance | StepName::RemoveStorage => return Ok(()),
         };
-        undone.map_err(|_| over(limit(step))).flatten().map_err(|e| e.to_string())
+        undone.map_err(|e| e.to_string())
+    }
+
+    /// Nothing of the instance runs afterwards.
+    pub(crate) async fn stop_instance(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let runtime = self.inner.runtime.clone();
+        let step = StepName::StopInstance;
+        let errand = Errand { notebook: id, what: step.description(), limit: limit(step) };
+        self.call(errand, async move || runtime.stop(id).await).await
+    }
+
+    /// Nothing of a creation that failed is left afterwards.
+    pub(crate) async fn discard(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let runtime = self.inner.runtime.clone();
+        let errand = Errand { notebook: id, what: "discard the storage", limit: limit(StepName::PrepareStorage) };
+        self.call(errand, async move || runtime.discard_storage(id).await).await
+    }
+
+    /// Calls the runtime. A call that does not come back as it should makes its notebook suspect of left-overs.
+    pub(crate) async fn call<T, F>(
+        &self,
+        errand: Errand,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<T, RuntimeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RuntimeError>>,
+    {
+        self.inner.hands.call(&self.inner.time, errand, work).await
     }
 }
 
-fn over(limit: Duration) -> RuntimeError {
-    RuntimeError::Transient(format!("not done within {} s", limit.as_secs()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_ends_in_bounded_time() {
+        for step in StepName::ALL {
+            assert!(longest(step) >= limit(step) * TRIES);
+            assert!(longest(step) <= IMAGE_LIMIT + Duration::from_mins(7), "{step}");
+        }
+        assert_eq!(longest(StepName::ConfigureNetwork), Duration::from_secs(33));
+    }
 }

@@ -1,9 +1,15 @@
 //! The engine on a real store and the simulated runtime, with a clock that tests own. Nothing here waits for time to
 //! pass: tests wait for the routes to change, which happens after each commit.
 
+mod clock_jump;
+mod deadlines;
+mod orphans;
+mod reboot;
+mod steering;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
@@ -44,8 +50,13 @@ impl Entropy for Counting {
 /// What a call of the runtime does when its turn comes.
 enum Turn {
     Fails(RuntimeError),
-    /// Waits until the test lets it go.
+    /// Waits until the test lets it go, or is dropped.
     Waits,
+    /// Holds up its thread until the test releases it, as a kernel does that does not answer.
+    Blocks,
+    /// Has its effect, and fails then.
+    LosesItsReply,
+    Panics,
 }
 
 /// A script of faults: each call takes the next turn of its queue, if there is one.
@@ -53,11 +64,19 @@ struct Script {
     turns: Mutex<HashMap<Call, VecDeque<Turn>>>,
     reached: Semaphore,
     gate: Semaphore,
+    lost_replies: Mutex<Vec<Call>>,
+    released: (Mutex<bool>, Condvar),
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { turns: Mutex::default(), reached: Semaphore::new(0), gate: Semaphore::new(0) }
+        Self {
+            turns: Mutex::default(),
+            reached: Semaphore::new(0),
+            gate: Semaphore::new(0),
+            lost_replies: Mutex::default(),
+            released: (Mutex::new(false), Condvar::new()),
+        }
     }
 }
 
@@ -70,6 +89,12 @@ impl Script {
         for _ in 0..times {
             self.on(call, Turn::Fails(error("injected".into())));
         }
+    }
+
+    /// Lets every call go that holds up its thread.
+    fn release(&self) {
+        *self.released.0.lock().unwrap() = true;
+        self.released.1.notify_all();
     }
 
     /// Returns when a waiting call was reached.
@@ -90,6 +115,28 @@ impl Faults for Script {
                 self.gate.acquire().await.unwrap().forget();
                 Ok(())
             }
+            Some(Turn::Blocks) => {
+                self.reached.add_permits(1);
+                let released = self.released.0.lock().unwrap();
+                drop(self.released.1.wait_while(released, |released| !*released).unwrap());
+                Ok(())
+            }
+            Some(Turn::LosesItsReply) => {
+                self.lost_replies.lock().unwrap().push(call);
+                Ok(())
+            }
+            Some(Turn::Panics) => panic!("injected"),
+        }
+    }
+
+    async fn after(&self, call: Call, _id: Option<NotebookId>) -> Result<(), RuntimeError> {
+        let mut lost = self.lost_replies.lock().unwrap();
+        match lost.iter().position(|c| *c == call) {
+            None => Ok(()),
+            Some(at) => {
+                lost.remove(at);
+                Err(RuntimeError::Transient("the reply was lost".into()))
+            }
         }
     }
 }
@@ -108,6 +155,13 @@ struct World {
     runtime: Arc<SimulatedRuntime>,
     engine: Engine,
     entropy: Arc<Counting>,
+}
+
+impl Drop for World {
+    /// No thread of a test outlives it.
+    fn drop(&mut self) {
+        self.script.release();
+    }
 }
 
 impl World {
@@ -215,6 +269,15 @@ async fn open(
     script: &Arc<Script>,
     entropy: &Arc<Counting>,
 ) -> (Arc<SqliteStore>, Arc<SimulatedRuntime>, Engine) {
+    try_open(folder, time, script, entropy).await.unwrap()
+}
+
+async fn try_open(
+    folder: &std::path::Path,
+    time: &Arc<ManualTime>,
+    script: &Arc<Script>,
+    entropy: &Arc<Counting>,
+) -> Result<(Arc<SqliteStore>, Arc<SimulatedRuntime>, Engine), crate::OpenError> {
     let sealer = Sealer::new(&[7; 32], entropy.clone());
     let store = Arc::new(SqliteStore::open(&folder.join("db"), sealer).await.unwrap());
     let runtime = Arc::new(SimulatedRuntime::open(&folder.join("sim"), MACHINE, script.clone()).unwrap());
@@ -225,8 +288,8 @@ async fn open(
         memory_overcommit: 1,
         ..EngineConfig::default()
     };
-    let engine = Engine::open(config, store.clone(), runtime.clone(), time.clone(), entropy.clone()).await.unwrap();
-    (store, runtime, engine)
+    let engine = Engine::open(config, store.clone(), runtime.clone(), time.clone(), entropy.clone()).await?;
+    Ok((store, runtime, engine))
 }
 
 #[tokio::test]

@@ -80,6 +80,16 @@ impl Engine {
         id: NotebookId,
         mut decide: impl FnMut(Notebook) -> Result<Change, Refusal> + Send,
     ) -> Result<Notebook, Refusal> {
+        let _shared = self.inner.frame.read().await;
+        self.change_seeing(id, false, |notebook, _| decide(notebook)).await
+    }
+
+    /// As [`Engine::change`], for who holds the frame of time alone.
+    pub(crate) async fn change_alone(
+        &self,
+        id: NotebookId,
+        mut decide: impl FnMut(Notebook) -> Result<Change, Refusal> + Send,
+    ) -> Result<Notebook, Refusal> {
         self.change_seeing(id, false, |notebook, _| decide(notebook)).await
     }
 
@@ -89,6 +99,7 @@ impl Engine {
         id: NotebookId,
         decide: impl FnMut(Notebook, Vec<Operation>) -> Result<Change, Refusal> + Send,
     ) -> Result<Notebook, Refusal> {
+        let _shared = self.inner.frame.read().await;
         self.change_seeing(id, true, decide).await
     }
 

@@ -13,7 +13,7 @@
 //! | compute | `launch`, within `cgroup` limits, in a `slot` |
 //! | network | `network` |
 //! | initialise | `control`, `server`, `seccomp` |
-//! | stop, remove | `sweep` |
+//! | stop, remove, set aside | `sweep`, `lost` |
 //! | what it uses and does | `cgroup`, `foreground` |
 
 mod cgroup;
@@ -26,6 +26,7 @@ pub mod image;
 mod launch;
 mod live;
 mod locks;
+mod lost;
 mod network;
 mod place;
 pub mod probe;

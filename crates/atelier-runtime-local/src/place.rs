@@ -6,6 +6,7 @@
 //!     layer.img                     what the instance changed in its image; gone after a stop
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
+//! <data>/lost/<id>/                 the same for a notebook that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point
 //!     m                             mount points of the launcher
@@ -27,6 +28,7 @@ use crate::file;
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     notebooks: PathBuf,
+    lost: PathBuf,
     run: PathBuf,
     mark: String,
 }
@@ -37,7 +39,8 @@ impl Places {
         std::fs::create_dir_all(data_dir)?;
         let data = data_dir.canonicalize()?;
         let mark = mark(&data);
-        let places = Self { notebooks: data.join("notebooks"), run: run_dir.join(&mark), mark };
+        let places =
+            Self { notebooks: data.join("notebooks"), lost: data.join("lost"), run: run_dir.join(&mark), mark };
         file::folder(&places.notebooks, 0o700)?;
         file::folder(run_dir, 0o711)?;
         file::folder(&places.run, 0o711)?;
@@ -54,6 +57,11 @@ impl Places {
         &self.notebooks
     }
 
+    /// The folder below which volumes are that were set aside.
+    pub(crate) fn lost(&self) -> &Path {
+        &self.lost
+    }
+
     /// The folder below which run folders are.
     pub(crate) fn run(&self) -> &Path {
         &self.run
@@ -64,6 +72,7 @@ impl Places {
         Place {
             id,
             kept: self.notebooks.join(&name),
+            lost: self.lost.join(&name),
             run: self.run.join(&name),
             cgroup: format!("{}-{name}", self.mark),
         }
@@ -81,6 +90,8 @@ pub(crate) struct Place {
     pub(crate) id: NotebookId,
     /// What outlives a stop.
     pub(crate) kept: PathBuf,
+    /// Where that is after it was set aside.
+    pub(crate) lost: PathBuf,
     /// What does not.
     pub(crate) run: PathBuf,
     /// The name of its cgroup in every hierarchy, below `atelier`.

@@ -14,7 +14,7 @@ use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_init::protocol::{Answer, Command, State};
 use atelier_runtime::{
-    Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
+    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
 };
 use tokio::time::sleep;
 
@@ -26,12 +26,12 @@ use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
 use crate::place::{Place, Places};
-use crate::process::{Handle, Process};
+use crate::process::{Handle, Process, boot_id};
 use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
-use crate::{file, foreground, host, sweep, volume};
+use crate::{file, foreground, host, lost, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -251,6 +251,10 @@ impl Runtime for LocalRuntime {
         RuntimeKind::Local
     }
 
+    async fn boot_id(&self) -> Result<String, RuntimeError> {
+        boot_id().map_err(transient("the machine's boot"))
+    }
+
     async fn capacity(&self) -> Result<Capacity, RuntimeError> {
         host::capacity().map_err(transient("the machine's size"))
     }
@@ -270,6 +274,7 @@ impl Runtime for LocalRuntime {
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
+        lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
         file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
         volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await
     }
@@ -331,7 +336,23 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(id).await;
         let place = self.places.of(id);
         self.clear(&place).await?;
+        sweep::folder(&place.lost).await?;
         sweep::folder(&place.kept).await
+    }
+
+    async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError> {
+        let _lock = self.locks.take(id).await;
+        let place = self.places.of(id);
+        self.clear(&place).await?;
+        if !place.volume().exists() {
+            return sweep::folder(&place.kept).await.map(|()| None);
+        }
+        lost::set_aside(&self.places, &place).map_err(transient("the volume"))?;
+        Ok(Some(place.lost.display().to_string()))
+    }
+
+    async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
+        lost::all(&self.places).map_err(transient("what was set aside"))
     }
 
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {

@@ -334,3 +334,35 @@ print(done.returncode, done.stdout, done.stderr)
     runtime.remove(spec.notebook).await.unwrap();
     machine.is_clean();
 }
+
+/// What a reboot leaves: records of another boot, whose process numbers may be somebody else's by now. Here they are
+/// still the container's own, and the record says that it cannot be.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_container_of_another_boot_is_gone_and_its_volume_is_not() {
+    let machine = Machine::new();
+    let spec = new_spec();
+    let runtime = machine.runtime();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    kernel.run("open('/home/ma-user/work/kept', 'w').write('kept')").await;
+    drop((kernel, runtime));
+
+    let state = machine.data.path().join("notebooks").join(spec.notebook.to_string()).join("state.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    let this_boot = record["first"]["boot_id"].clone();
+    record["first"]["boot_id"] = "another boot".into();
+    fs::write(&state, record.to_string()).unwrap();
+
+    let runtime = machine.runtime();
+    assert_eq!(this_boot, runtime.boot_id().await.unwrap());
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(matches!(runtime.connect(spec.notebook).await, Err(atelier_runtime::RuntimeError::Absent)));
+    bring(&*runtime, &spec, Upto::Serving).await;
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Serving);
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    let kept = kernel.run("print(open('/home/ma-user/work/kept').read())").await;
+    assert!(kept.contains("kept"), "{kept}");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}

@@ -119,6 +119,8 @@ pub async fn run_all(bed: &dyn Bed) {
     a_stop_is_whole_after_every_step(&*runtime).await;
     a_removal_is_whole_after_every_step(&*runtime).await;
     storage_can_be_discarded(&*runtime).await;
+    a_volume_that_was_set_aside_comes_back(&*runtime).await;
+    what_has_no_volume_is_not_set_aside(&*runtime).await;
     notebooks_do_not_touch_each_other(&*runtime).await;
     a_call_that_is_dropped_leaves_nothing_behind(&*runtime).await;
     drop(runtime);
@@ -136,6 +138,8 @@ async fn nothing_is_there_at_first(runtime: &dyn Runtime) {
     runtime.discard_storage(spec.notebook).await.unwrap();
     assert!(runtime.capacity().await.unwrap().memory_bytes > 0);
     assert!(runtime.memory_available().await.unwrap() > 0);
+    let boot = runtime.boot_id().await.unwrap();
+    assert!(!boot.is_empty() && runtime.boot_id().await.unwrap() == boot);
 }
 
 async fn a_notebook_lives_and_dies(runtime: &dyn Runtime) {
@@ -204,6 +208,30 @@ async fn storage_can_be_discarded(runtime: &dyn Runtime) {
     assert!(!is_listed(runtime, &spec).await);
 }
 
+async fn a_volume_that_was_set_aside_comes_back(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    bring(runtime, &spec, Upto::Serving).await;
+    let place = runtime.set_aside(spec.notebook).await.unwrap().expect("it had a volume");
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(!is_listed(runtime, &spec).await);
+    let lost = runtime.lost().await.unwrap();
+    assert!(lost.iter().any(|l| l.notebook == spec.notebook && l.place == place), "{lost:?}");
+    assert_eq!(runtime.set_aside(spec.notebook).await.unwrap(), None, "there is nothing more to set aside");
+
+    bring(runtime, &spec, Upto::Serving).await;
+    assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");
+    assert!(runtime.lost().await.unwrap().iter().all(|l| l.notebook != spec.notebook), "it is the one that was lost");
+    runtime.set_aside(spec.notebook).await.unwrap();
+    runtime.remove(spec.notebook).await.unwrap();
+    assert!(runtime.lost().await.unwrap().iter().all(|l| l.notebook != spec.notebook), "a removal is whole");
+}
+
+async fn what_has_no_volume_is_not_set_aside(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    assert_eq!(runtime.set_aside(spec.notebook).await.unwrap(), None);
+    assert!(!is_listed(runtime, &spec).await);
+}
+
 async fn notebooks_do_not_touch_each_other(runtime: &dyn Runtime) {
     let (one, other) = (new_spec(), new_spec());
     tokio::join!(bring(runtime, &one, Upto::Serving), bring(runtime, &other, Upto::Serving));
@@ -229,6 +257,7 @@ async fn instances_outlive_the_server(bed: &dyn Bed) {
     let spec = new_spec();
     let first = bed.open().await;
     bring(&*first, &spec, Upto::Serving).await;
+    let boot = first.boot_id().await.unwrap();
     drop(first);
 
     let second = bed.open().await;
@@ -236,6 +265,7 @@ async fn instances_outlive_the_server(bed: &dyn Bed) {
     second.usage(spec.notebook).await.unwrap();
     assert_eq!(ask(&*second, &spec).await, "HTTP/1.1 200 OK");
     assert!(is_listed(&*second, &spec).await);
+    assert_eq!(second.boot_id().await.unwrap(), boot);
     second.remove(spec.notebook).await.unwrap();
     assert!(!is_listed(&*second, &spec).await);
 }

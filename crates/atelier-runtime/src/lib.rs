@@ -95,6 +95,15 @@ pub struct Usage {
     pub foreground: Vec<String>,
 }
 
+/// A volume that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The notebook it belonged to.
+    pub notebook: NotebookId,
+    /// Where it is.
+    pub place: String,
+}
+
 /// Takes news of a long step, for people: "building the image: installing packages (3 of 9)".
 pub trait Reporter: Send + Sync {
     /// The step is doing `text` now.
@@ -145,6 +154,10 @@ pub trait Runtime: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> RuntimeKind;
 
+    /// Names the present boot of what the instances run on. When it is another one than before, every process, mount
+    /// and interface of before is gone, and volumes are all that is left.
+    async fn boot_id(&self) -> Result<String, RuntimeError>;
+
     /// The machine's size. The factors of overcommitment are the caller's business: 1 here.
     async fn capacity(&self) -> Result<Capacity, RuntimeError>;
 
@@ -177,6 +190,14 @@ pub trait Runtime: Send + Sync {
 
     /// Nothing of the notebook is left afterwards, its volume included. `Ok` also when nothing was there.
     async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError>;
+
+    /// Nothing of an instance that nobody knows is left afterwards but its volume, and that where
+    /// [`Runtime::prepare_storage`] for the same notebook finds it again; [`Runtime::list`] does not name it any more.
+    /// Answers where the volume is; `None` when there was none.
+    async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError>;
+
+    /// The volumes that were set aside and are still there.
+    async fn lost(&self) -> Result<Vec<Lost>, RuntimeError>;
 
     /// What is there.
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError>;

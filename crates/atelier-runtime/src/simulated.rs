@@ -19,7 +19,7 @@ use atelier_core::id::{ImageId, NotebookId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::{Connection, InstanceSpec, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage};
+use crate::{Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage};
 
 /// The calls that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,13 +44,23 @@ pub enum Call {
     Observe,
     /// [`Runtime::usage`]
     Usage,
+    /// [`Runtime::list`]
+    List,
+    /// [`Runtime::set_aside`]
+    SetAside,
 }
 
 /// Decides before each call whether it fails, and may let it wait.
 #[async_trait]
 pub trait Faults: Send + Sync {
-    /// An error makes the call fail before it had any effect.
+    /// An error makes the call fail before it had any effect. Whatever this does, the call does: it may wait, and it
+    /// may hold up the thread that it is on, as a kernel does that does not answer.
     async fn before(&self, call: Call, id: Option<NotebookId>) -> Result<(), RuntimeError>;
+
+    /// An error makes the call fail although it had its effect: the reply was lost.
+    async fn after(&self, _call: Call, _id: Option<NotebookId>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
 }
 
 /// No faults.
@@ -79,6 +89,10 @@ const VOLUME: &str = "volume";
 const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const SERVER: &str = "server";
+/// Where volumes are that were set aside.
+const LOST: &str = "lost";
+/// The name of the pretended boot, beside the notebooks.
+const BOOT: &str = "boot-id";
 
 impl SimulatedRuntime {
     /// A runtime that keeps its pretended instances in `folder`, on a pretended machine of this size.
@@ -103,6 +117,30 @@ impl SimulatedRuntime {
     /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
     pub fn pretend(&self, id: NotebookId, usage: Usage) {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).insert(id, usage);
+    }
+
+    /// Pretends that the machine was rebooted: everything but the volumes is gone, and the boot has another name.
+    pub fn reboot(&self) -> Result<(), RuntimeError> {
+        let boots: u32 = self.boot()?.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        for id in self.known()? {
+            self.stop_all(id)?;
+        }
+        let path = self.folder.join(BOOT);
+        std::fs::write(&path, format!("boot-{}", boots + 1)).map_err(|e| failed(&path, &e))
+    }
+
+    fn boot(&self) -> Result<String, RuntimeError> {
+        let path = self.folder.join(BOOT);
+        match std::fs::read_to_string(&path) {
+            Ok(boot) => Ok(boot),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok("boot-0".into()),
+            Err(e) => Err(failed(&path, &e)),
+        }
+    }
+
+    fn known(&self) -> Result<Vec<NotebookId>, RuntimeError> {
+        let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
+        Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
     }
 
     fn is_broken(&self, id: NotebookId) -> bool {
@@ -132,10 +170,29 @@ impl SimulatedRuntime {
         }
     }
 
-    fn take_folder(&self, id: NotebookId) -> Result<(), RuntimeError> {
-        let folder = self.folder.join(id.to_string());
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(&folder, &e)),
+    fn lost_place(&self, id: NotebookId) -> PathBuf {
+        self.folder.join(LOST).join(id.to_string())
+    }
+
+    fn find_again(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.rename(&self.lost_place(id), &self.folder.join(id.to_string()))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), RuntimeError> {
+        let lost = self.folder.join(LOST);
+        std::fs::create_dir_all(&lost).map_err(|e| failed(&lost, &e))?;
+        std::fs::rename(from, to).map_err(|e| failed(from, &e))
+    }
+
+    /// Everything of a notebook, also what was set aside.
+    fn take_everything(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        Self::take_folder(&self.folder.join(id.to_string()))?;
+        Self::take_folder(&self.lost_place(id))
+    }
+
+    fn take_folder(folder: &Path) -> Result<(), RuntimeError> {
+        match std::fs::remove_dir_all(folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(folder, &e)),
             _ => Ok(()),
         }
     }
@@ -165,6 +222,10 @@ impl Runtime for SimulatedRuntime {
         RuntimeKind::Simulated
     }
 
+    async fn boot_id(&self) -> Result<String, RuntimeError> {
+        self.boot()
+    }
+
     async fn capacity(&self) -> Result<Capacity, RuntimeError> {
         Ok(self.capacity)
     }
@@ -187,41 +248,52 @@ impl Runtime for SimulatedRuntime {
         if self.has(spec.notebook, VOLUME) {
             return Ok(());
         }
-        self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))
+        if self.lost_place(spec.notebook).exists() {
+            self.find_again(spec.notebook)?;
+        } else {
+            self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))?;
+        }
+        self.faults.after(Call::PrepareStorage, Some(spec.notebook)).await
     }
 
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {
         self.faults.before(Call::DiscardStorage, Some(id)).await?;
-        self.take_folder(id)
+        self.take_everything(id)?;
+        self.faults.after(Call::DiscardStorage, Some(id)).await
     }
 
     async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::PrepareCompute, Some(spec.notebook)).await?;
         self.needs(spec.notebook, VOLUME)?;
-        self.put(spec.notebook, CONTAINER, &format!("{} m, {} bytes", spec.cpu_millis, spec.memory_bytes))
+        self.put(spec.notebook, CONTAINER, &format!("{} m, {} bytes", spec.cpu_millis, spec.memory_bytes))?;
+        self.faults.after(Call::PrepareCompute, Some(spec.notebook)).await
     }
 
     async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::ConfigureNetwork, Some(spec.notebook)).await?;
         self.needs(spec.notebook, CONTAINER)?;
-        self.put(spec.notebook, NETWORK, "")
+        self.put(spec.notebook, NETWORK, "")?;
+        self.faults.after(Call::ConfigureNetwork, Some(spec.notebook)).await
     }
 
     async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::Initialize, Some(spec.notebook)).await?;
         self.needs(spec.notebook, NETWORK)?;
-        self.put(spec.notebook, SERVER, "")
+        self.put(spec.notebook, SERVER, "")?;
+        self.faults.after(Call::Initialize, Some(spec.notebook)).await
     }
 
     async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError> {
         self.faults.before(Call::Stop, Some(id)).await?;
-        self.stop_all(id)
+        self.stop_all(id)?;
+        self.faults.after(Call::Stop, Some(id)).await
     }
 
     async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError> {
         self.faults.before(Call::Remove, Some(id)).await?;
         self.stop_all(id)?;
-        self.take_folder(id)
+        self.take_everything(id)?;
+        self.faults.after(Call::Remove, Some(id)).await
     }
 
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
@@ -246,8 +318,31 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
-        let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
-        Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
+        self.faults.before(Call::List, None).await?;
+        self.known()
+    }
+
+    async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError> {
+        self.faults.before(Call::SetAside, Some(id)).await?;
+        self.stop_all(id)?;
+        if !self.has(id, VOLUME) {
+            Self::take_folder(&self.folder.join(id.to_string()))?;
+            return Ok(None);
+        }
+        let (from, to) = (self.folder.join(id.to_string()), self.lost_place(id));
+        self.rename(&from, &to)?;
+        Ok(Some(to.display().to_string()))
+    }
+
+    async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
+        let folder = self.folder.join(LOST);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(failed(&folder, &e)),
+        };
+        let ids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        Ok(ids.map(|id| Lost { notebook: id, place: self.lost_place(id).display().to_string() }).collect())
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {

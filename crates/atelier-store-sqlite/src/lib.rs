@@ -59,6 +59,7 @@ mod pages;
 mod people;
 mod readers;
 mod recent;
+mod remembered;
 mod reserve;
 mod schema;
 mod sealer;

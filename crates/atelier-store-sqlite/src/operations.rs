@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use atelier_core::Timestamp;
 use atelier_core::id::{NotebookId, OperationId};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepRecord};
-use atelier_store::StoreError;
+use atelier_store::{OperationQuery, StoreError};
 use sqlx::{Connection as _, FromRow as _, QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use crate::columns::{OriginColumns, StepRow, named, origin, uuid};
@@ -78,6 +78,39 @@ pub(crate) async fn select(connection: &mut SqliteConnection, which: Which) -> R
             row.with_steps(steps)
         })
         .collect()
+}
+
+/// The operations that a query asks for, newest first.
+pub(crate) async fn page(
+    connection: &mut SqliteConnection,
+    query: &OperationQuery,
+) -> Result<Vec<Operation>, StoreError> {
+    let mut sql = QueryBuilder::<Sqlite>::new("select id from operations where 1 = 1");
+    if let Some(id) = query.notebook_id {
+        sql.push(" and notebook_id = ").push_bind(id.as_uuid().as_bytes().to_vec());
+    }
+    if let Some((project_id, user_id)) = &query.of {
+        sql.push(" and notebook_id in (select id from notebooks where project_id = ").push_bind(project_id.to_string());
+        sql.push(" and user_id = ").push_bind(user_id.to_string()).push(")");
+    }
+    if let Some(state) = query.state {
+        sql.push(" and state = ").push_bind(state.as_str());
+    }
+    if let Some(kind) = query.kind {
+        sql.push(" and kind = ").push_bind(kind.as_str());
+    }
+    if let Some(before) = query.before {
+        sql.push(" and seq < (select seq from operations where id = ");
+        sql.push_bind(before.as_uuid().as_bytes().to_vec()).push(")");
+    }
+    sql.push(" order by seq desc limit ").push_bind(query.limit);
+    let ids: Vec<Vec<u8>> = sql.build_query_scalar().fetch_all(&mut *connection).await.map_err(failed)?;
+    let mut page = Vec::with_capacity(ids.len());
+    for id in ids {
+        let id = OperationId::from_uuid(uuid("operations.id", &id)?);
+        page.extend(select(connection, Which::One(id)).await?);
+    }
+    Ok(page)
 }
 
 /// The steps of those operations, in order, by operation.

@@ -8,14 +8,16 @@ use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
-use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, Room, StoreError};
+use atelier_store::{
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, StoreError,
+};
 
 use crate::columns::{named, number, uuid};
 use crate::commit::Prepared;
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
-use crate::{SqliteStore, events, failed, history, notebooks, operations, pages};
+use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered};
 
 /// How often a list is made anew because a row has left its place between the listing and its reading.
 const TRIES: u32 = 3;
@@ -108,6 +110,10 @@ impl NotebookStore for SqliteStore {
         operations::select(&mut *self.reader().await, Which::Of(id)).await
     }
 
+    async fn operations(&self, query: &OperationQuery) -> Result<Vec<Operation>, StoreError> {
+        operations::page(&mut *self.reader().await, query).await
+    }
+
     async fn unfinished_operations(&self) -> Result<Vec<Operation>, StoreError> {
         operations::select(&mut *self.reader().await, Which::Unfinished).await
     }
@@ -137,6 +143,15 @@ impl NotebookStore for SqliteStore {
 
     async fn room(&self) -> Result<Option<Room>, StoreError> {
         self.room.measure().map(Some)
+    }
+
+    async fn remembered(&self, name: &str) -> Result<Option<String>, StoreError> {
+        remembered::select(&mut *self.reader().await, name).await
+    }
+
+    async fn remember(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.write(move |connection| Box::pin(async move { remembered::upsert(connection, &name, &text).await })).await
     }
 
     /// Reads, and writes one row to disk: a full or read-only disk is found here and not by the next user. So is damage

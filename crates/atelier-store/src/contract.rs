@@ -68,9 +68,11 @@ macro_rules! notebook_store_contract {
             an_operation_reads_back_and_is_overwritten_in_place
             unfinished_operations_are_those_that_have_not_ended
             operations_of_a_notebook_come_oldest_first
+            operations_are_listed_newest_first_by_each_filter
             events_come_oldest_first_and_after_the_given_one
             events_of_a_project_go_by_owner_and_outlive_notebooks
             only_old_history_of_what_is_gone_is_pruned
+            what_is_remembered_is_what_was_last_kept_under_the_name
         }
     };
     (@cases $empty_store:path: $($case:ident)*) => {$(

@@ -25,7 +25,7 @@ use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::{Capacity, Held};
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
-use atelier_core::operation::Operation;
+use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::status::Status;
 
 /// The store could not answer. What was asked may be tried again; nothing is decided from this.
@@ -131,6 +131,23 @@ pub enum SortKey {
     Name,
 }
 
+/// Which operations to list. Conditions join with *and*.
+#[derive(Clone, Debug, Default)]
+pub struct OperationQuery {
+    /// On this notebook.
+    pub notebook_id: Option<NotebookId>,
+    /// On the notebooks that this user has in this project.
+    pub of: Option<(ProjectId, UserId)>,
+    /// In this state.
+    pub state: Option<OperationState>,
+    /// Of this kind.
+    pub kind: Option<OperationKind>,
+    /// Older than this one.
+    pub before: Option<OperationId>,
+    /// Operations to return at most.
+    pub limit: u32,
+}
+
 /// One page of notebooks.
 #[derive(Clone, Debug)]
 pub struct NotebookPage {
@@ -187,6 +204,9 @@ pub trait NotebookStore: Send + Sync {
     /// The operations of one notebook, oldest first.
     async fn operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError>;
 
+    /// The operations that a query asks for, newest first.
+    async fn operations(&self, query: &OperationQuery) -> Result<Vec<Operation>, StoreError>;
+
     /// The operations that have not ended, oldest first.
     async fn unfinished_operations(&self) -> Result<Vec<Operation>, StoreError>;
 
@@ -217,6 +237,13 @@ pub trait NotebookStore: Send + Sync {
     async fn room(&self) -> Result<Option<Room>, StoreError> {
         Ok(None)
     }
+
+    /// What was last remembered under this name.
+    async fn remembered(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps a short text under a name, in place of what was there: what the server itself must know after its next
+    /// start, such as the boot of the machine.
+    async fn remember(&self, name: &str, text: &str) -> Result<(), StoreError>;
 
     /// Answers when the store can read and write.
     async fn check(&self) -> Result<(), StoreError>;

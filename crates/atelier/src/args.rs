@@ -56,6 +56,11 @@ pub(crate) enum Command {
     /// Read and verify the record of who changed what (administrators)
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// List operations, show one, turn one round, ask again for one that failed
+    #[command(subcommand, visible_alias = "ops")]
+    Operations(OperationsCommand),
+    /// Show what there is room for, and why not; for administrators
+    Capacity(Connection),
     /// Log in to a server and remember it
     Login(Login),
     /// Revoke the tokens that are remembered here, and forget them
@@ -479,6 +484,53 @@ pub(crate) enum FlavorCommand {
     /// List the sizes that notebooks come in
     #[command(visible_alias = "ls")]
     List(Connection),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsCommand {
+    /// List operations, newest first
+    #[command(visible_alias = "ls")]
+    List(OperationsList),
+    /// Show one: its steps, who drives it, until when, and what comes next
+    Show(OneOperation),
+    /// Ask once more for what a failed operation was to do
+    Retry(OneOperation),
+    /// Turn a running operation round: what it began is taken back, and its notebook fails
+    Cancel(OneOperation),
+    /// List what belongs to no notebook, and the volumes that were set aside; for administrators
+    Orphans(Connection),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperationsList {
+    /// Only those on this notebook: its name or id
+    #[arg(long, value_name = "NOTEBOOK")]
+    pub notebook: Option<String>,
+    /// Only those in this state: running, undoing, done, failed or cancelled
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Only those of this kind: create, start, stop or delete
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Everybody's, not only your own; for administrators
+    #[arg(long)]
+    pub all: bool,
+    /// How many at most, up to 100
+    #[arg(long, default_value_t = 20, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: u32,
+    /// Only those older than this one: the next page
+    #[arg(long, value_name = "OPERATION")]
+    pub before: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneOperation {
+    /// Its id
+    pub operation: String,
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 #[derive(Debug, Subcommand)]

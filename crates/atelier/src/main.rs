@@ -30,7 +30,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::args::{Arguments, Command};
 use crate::commands::{
     Context, audit, backup as backups, catalogue, configuration, doctor, events, hello, key, login, notebook,
-    serve as server, user,
+    operations, serve as server, user,
 };
 use crate::failure::Failure;
 use crate::places::Surroundings;
@@ -38,6 +38,9 @@ use crate::printer::Printer;
 
 /// How the program is started by itself, to make a container.
 const LAUNCH: &str = "launch-instance";
+
+/// How long work in the background is waited for at the end.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // Before any thread exists: the launcher forks, and a fork takes one thread only.
@@ -81,7 +84,10 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
 
 fn within(mut builder: tokio::runtime::Builder, context: &Context, command: Command) -> Result<(), Failure> {
     let runtime = builder.enable_all().build().map_err(|e| Failure::new(format!("no threads can be started: {e}")))?;
-    runtime.block_on(dispatch(context, command))
+    let done = runtime.block_on(dispatch(context, command));
+    // Work that hangs in the kernel would be waited for without an end.
+    runtime.shutdown_timeout(LAST_WAIT);
+    done
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
@@ -94,6 +100,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Flavor(command) => catalogue::flavor(context, command).await,
         Command::Events(args) => events::run(context, args).await,
         Command::Audit(command) => audit::run(context, command).await,
+        Command::Operations(command) => operations::run(context, command).await,
+        Command::Capacity(connection) => operations::capacity(context, &connection).await,
         Command::Login(args) => login::login(context, args).await,
         Command::Logout => login::logout(context).await,
         Command::Token(connection) => login::token(context, connection).await,

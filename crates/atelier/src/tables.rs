@@ -136,6 +136,62 @@ fn memory(kib: u64) -> String {
     if mib >= 1024 && mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
 }
 
+/// A page of operations at `now`.
+pub(crate) fn operations(page: &Value, now: Timestamp) -> String {
+    let mut table = table(&["KIND", "STATE", "NOTEBOOK", "BEGAN", "TOOK", "ASKED BY", "ID"]);
+    let mut any = false;
+    for operation in page["operations"].as_array().into_iter().flatten() {
+        let text = |name: &str| operation[name].as_str().unwrap_or("-").to_owned();
+        any = true;
+        table.add_row([
+            text("kind"),
+            text("state"),
+            text("notebook_name"),
+            times::ago(operation["began_at"].as_i64().unwrap_or_default(), now),
+            operation["duration_ms"].as_i64().map_or_else(|| "-".into(), |ms| format!("{ms} ms")),
+            text("actor"),
+            text("id"),
+        ]);
+    }
+    if !any {
+        return "no operations".into();
+    }
+    let next = page["next"].as_str().map(|id| format!("\nolder ones: --before {id}\n")).unwrap_or_default();
+    aligned(table, &[4]) + &next
+}
+
+/// What the machine has, and what of it is held.
+pub(crate) fn capacity(answer: &Value) -> String {
+    let number = |part: &str, name: &str| answer[part][name].as_u64().unwrap_or_default();
+    let mut table = table(&["", "CPUS", "MEMORY"]);
+    for part in ["machine", "promised", "held", "free"] {
+        let cpus = number(part, "cpu_millis");
+        table.add_row([
+            part.to_owned(),
+            format!("{}.{:03}", cpus / 1000, cpus % 1000),
+            memory(number(part, "memory_bytes") / 1024),
+        ]);
+    }
+    let available = answer["memory_available_bytes"].as_u64().map_or_else(|| "unknown".into(), |b| memory(b / 1024));
+    let floor = memory(answer["memory_floor_bytes"].as_u64().unwrap_or_default() / 1024);
+    let factors = format!(
+        "promised: CPUs {} times, memory {} times; memory available now: {available}, and never below {floor}\n\n",
+        number("overcommit", "cpu"),
+        number("overcommit", "memory")
+    );
+    aligned(table, &[1, 2]) + &factors + &rooms(answer)
+}
+
+fn rooms(answer: &Value) -> String {
+    let mut table = table(&["FLAVOR", "ROOM FOR", "WHY NOT"]);
+    for flavor in answer["flavors"].as_array().into_iter().flatten() {
+        let room = flavor["room_for"].as_u64().unwrap_or_default().to_string();
+        let text = |name: &str| flavor[name].as_str().unwrap_or_default().to_owned();
+        table.add_row([text("id"), room, text("why")]);
+    }
+    aligned(table, &[1])
+}
+
 /// A list of images.
 pub(crate) fn images(images: &[Image]) -> String {
     let mut table = table(&["NAME", "TAG", "SIZE", "STATUS", "ID"]);

@@ -409,3 +409,28 @@ fn a_revoked_notebook_has_a_new_token_and_its_history_says_so() {
     assert!(visit(&before["token"]).starts_with("HTTP/1.1 403 "));
     assert!(!visit(&after["token"]).starts_with("HTTP/1.1 403 "));
 }
+
+#[test]
+fn operations_and_capacity_are_shown_and_a_failed_one_is_asked_for_again() {
+    let server = Server::start(&[]);
+    let before = json_of(&server.cli(&["capacity", "-o", "json"]));
+    let id = json_of(&server.cli(&["notebook", "create", "one", "-o", "json"]))["id"].clone();
+    let held = json_of(&server.cli(&["capacity", "-o", "json"]));
+    let cpus = |shown: &Value| shown["held"]["cpu_millis"].as_u64().unwrap();
+    assert!(cpus(&held) > cpus(&before));
+    assert!(stdout_of(&server.cli(&["capacity"])).contains("ROOM FOR"));
+
+    let listed = json_of(&server.cli(&["operations", "list", "--notebook", "one", "-o", "json"]));
+    assert_eq!((&listed[0]["kind"], &listed[0]["state"]), (&"create".into(), &"done".into()));
+    assert_eq!(listed[0]["notebook_id"], id);
+    let operation = listed[0]["id"].as_str().unwrap();
+    let shown = stdout_of(&server.cli(&["operations", "show", operation]));
+    assert!(shown.contains("prepare storage: done, begun 1 times"), "{shown}");
+    for verb in ["cancel", "retry"] {
+        let refused = server.cli(&["operations", verb, operation]);
+        assert!(stderr_of(&refused).contains("the operation is done"), "{}", stderr_of(&refused));
+    }
+    let wrong = server.cli(&["operations", "list", "--state", "stuck"]);
+    assert!(stderr_of(&wrong).contains("`running`, `undoing`"), "{}", stderr_of(&wrong));
+    assert_eq!(stdout_of(&server.cli(&["operations", "orphans"])).trim(), "no orphans");
+}

@@ -7,7 +7,7 @@ use atelier_core::event::NotebookEvent;
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 
 use super::sample::{NOW, Person, event, insert, insertion, operation, removal};
-use crate::{Commit, Committed, NotebookStore};
+use crate::{Commit, Committed, NotebookStore, OperationQuery};
 
 async fn write(store: &impl NotebookStore, operations: &[&Operation]) {
     let operations = operations.iter().copied().cloned().collect();
@@ -169,4 +169,50 @@ pub async fn only_old_history_of_what_is_gone_is_pruned(store: &impl NotebookSto
     let left = kinds(store.operations_of(gone.id).await.unwrap());
     assert_eq!(left, [OperationKind::Delete, OperationKind::Create]);
     assert_eq!(store.operations_of(there.id).await.unwrap().len(), 3);
+}
+
+/// Each name has its own text, the last one; a name that nothing was kept under has none.
+pub async fn what_is_remembered_is_what_was_last_kept_under_the_name(store: &impl NotebookStore) {
+    assert_eq!(store.remembered("boot").await.unwrap(), None);
+    store.remember("boot", "first").await.unwrap();
+    store.remember("clock", "{\"ü\": 1}").await.unwrap();
+    store.remember("boot", "").await.unwrap();
+    assert_eq!(store.remembered("boot").await.unwrap().as_deref(), Some(""));
+    assert_eq!(store.remembered("clock").await.unwrap().as_deref(), Some("{\"ü\": 1}"));
+    assert_eq!(store.remembered("check").await.unwrap(), None, "the store's own notes are not in the way");
+    store.check().await.unwrap();
+    assert_eq!(store.remembered("check").await.unwrap(), None);
+}
+
+/// Each condition alone, all together, and page by page; one person's are those of the notebooks that they have.
+pub async fn operations_are_listed_newest_first_by_each_filter(store: &impl NotebookStore) {
+    let (ada, bob) = (Person::new(), Person::new());
+    let (mine, theirs) = (ada.notebook("mine"), bob.notebook("theirs"));
+    let gone = ada.notebook("gone");
+    insert(store, [&mine, &theirs]).await;
+    let mut all = Vec::new();
+    for notebook in [&mine, &theirs, &gone] {
+        for kind in OperationKind::ALL {
+            let mut operation = operation(notebook, kind);
+            operation.state = if kind == OperationKind::Stop { OperationState::Failed } else { OperationState::Done };
+            write(store, &[&operation]).await;
+            all.push(operation);
+        }
+    }
+    all.reverse();
+    let every = OperationQuery { limit: 100, ..OperationQuery::default() };
+    let listed = async |query: OperationQuery| store.operations(&query).await.unwrap();
+    let those = |wanted: &dyn Fn(&Operation) -> bool| all.iter().filter(|o| wanted(o)).cloned().collect::<Vec<_>>();
+    assert_eq!(listed(every.clone()).await, all);
+    let of = Some((ada.project_id.clone(), ada.owner.user_id.clone()));
+    let found = listed(OperationQuery { of: of.clone(), ..every.clone() }).await;
+    assert_eq!(found, those(&|o| o.notebook_id == mine.id));
+    let found = listed(OperationQuery { notebook_id: Some(gone.id), ..every.clone() }).await;
+    assert_eq!(found, those(&|o| o.notebook_id == gone.id));
+    let found = listed(OperationQuery { state: Some(OperationState::Failed), ..every.clone() }).await;
+    assert_eq!(found, those(&|o| o.kind == OperationKind::Stop));
+    let found = listed(OperationQuery { kind: Some(OperationKind::Delete), of, ..every.clone() }).await;
+    assert_eq!(found, those(&|o| o.notebook_id == mine.id && o.kind == OperationKind::Delete));
+    let found = listed(OperationQuery { before: Some(all[3].id), limit: 2, ..every }).await;
+    assert_eq!(found, all[4..6]);
 }

@@ -14,6 +14,7 @@ pub(crate) mod logs;
 pub(crate) mod lookup;
 pub(crate) mod notebook;
 pub(crate) mod open;
+pub(crate) mod operations;
 pub(crate) mod serve;
 pub(crate) mod user;
 pub(crate) mod wait;

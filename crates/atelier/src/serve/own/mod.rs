@@ -4,11 +4,13 @@
 mod activity;
 mod audit;
 mod call;
+mod capacity;
 mod events;
 mod figures;
 mod images;
 mod names;
 mod notebooks;
+mod operations;
 mod users;
 
 use std::convert::Infallible;
@@ -50,6 +52,8 @@ pub(super) fn router(own: Own) -> Router {
         .merge(events::routes())
         .merge(audit::routes())
         .merge(figures::routes())
+        .merge(operations::routes())
+        .merge(capacity::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .layer(MapRequestLayer::new(|request: Request| {
