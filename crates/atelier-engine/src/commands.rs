@@ -4,6 +4,8 @@
 //! A command runs in a task of its own: a client that goes away in the middle neither stops it between its commit and
 //! the driving, nor leaves the routes stale.
 
+use std::time::Duration;
+
 use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Flavor;
@@ -15,11 +17,16 @@ use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::{Event, Status};
 use atelier_core::volume::Volume;
+use atelier_runtime::RuntimeError;
 use atelier_store::{Commit, Committed, Condition, NotebookPage, NotebookQuery, NotebookWrite};
 use secrecy::SecretString;
 
+use crate::broken::{Broken, is_left_out};
 use crate::write::{Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
+
+/// How long the machine may take to say something of itself.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn origin(caller: &Caller, request_id: &str) -> Origin {
     Origin {
@@ -189,7 +196,9 @@ impl Engine {
                     notebook.upstream_secret = engine.new_token();
                     let why = format!("{} asked for a start", origin.actor);
                     let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
-                    change.conditions.push(Condition::Fits(engine.inner.capacity));
+                    if !is_left_out(Broken::Check) {
+                        change.conditions.push(Condition::Fits(engine.inner.capacity));
+                    }
                     Ok(change.called(&by))
                 })
                 .await?;
@@ -367,7 +376,7 @@ impl Engine {
 
     /// The images that notebooks can be made from.
     pub async fn images(&self) -> Result<Vec<Image>, Refusal> {
-        let size_bytes = self.inner.runtime.image_size(image::BUILT_IN).await.unwrap_or_else(|error| {
+        let size_bytes = answered(self.inner.runtime.image_size(image::BUILT_IN)).await.unwrap_or_else(|error| {
             tracing::warn!("the size of the built-in image is not known: {error}");
             None
         });
@@ -419,7 +428,7 @@ impl Engine {
 
     /// Less than a tenth of the host's memory is available. Not being able to ask is not short.
     async fn memory_is_short(&self) -> bool {
-        match self.inner.runtime.memory_available().await {
+        match answered(self.inner.runtime.memory_available()).await {
             Ok(bytes) => bytes < self.inner.capacity.memory_bytes / 10,
             Err(error) => {
                 tracing::warn!("the available memory is not known: {error}");
@@ -472,6 +481,12 @@ impl Engine {
             Err(Refusal::internal())
         })
     }
+}
+
+/// What the machine says of itself, if it does so soon: somebody waits for the command.
+async fn answered<T>(question: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
+    let late = || RuntimeError::Transient(format!("no answer within {} s", SAID_WITHIN.as_secs()));
+    tokio::time::timeout(SAID_WITHIN, question).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn sold_out(flavor: &str) -> Refusal {

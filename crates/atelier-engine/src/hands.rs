@@ -12,6 +12,8 @@
 //! Not tokio's pool for blocking work: a call needs that pool itself, and enough waiting calls would fill it.
 
 use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +32,31 @@ use crate::time::Timekeeper as _;
 const CALLS: usize = 256;
 /// How long a call may take to let go once it is told to.
 const LETTING_GO: Duration = Duration::from_secs(1);
+
+/// What a hand is given to do. It is over when this is, or when this is dropped.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Does the work of a call.
+///
+/// Tests put another one in place of [`Threads`], because threads run when the machine pleases, and a test that is to be
+/// repeated must decide itself who runs when.
+pub trait Hand: Send + Sync + std::fmt::Debug {
+    /// Begins the work, breaks it off when it is `told` to if it can, and returns at once. To be called within a tokio
+    /// runtime.
+    fn take(&self, told: CancellationToken, work: Work) -> io::Result<()>;
+}
+
+/// A thread for each call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Threads;
+
+impl Hand for Threads {
+    fn take(&self, told: CancellationToken, work: Work) -> io::Result<()> {
+        let handle = Handle::current();
+        let thread = std::thread::Builder::new().name("runtime-call".into());
+        thread.spawn(move || handle.block_on(told.run_until_cancelled_owned(work))).map(drop)
+    }
+}
 
 /// A call that was broken off and has not let go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,15 +113,10 @@ impl Drop for UnderWay {
 /// What calls the runtime.
 #[derive(Debug)]
 pub(crate) struct Hands {
+    hand: Arc<dyn Hand>,
     turns: Semaphore,
     next: AtomicU64,
     table: Arc<Table>,
-}
-
-impl Default for Hands {
-    fn default() -> Self {
-        Self { turns: Semaphore::new(CALLS), next: AtomicU64::new(0), table: Arc::default() }
-    }
 }
 
 /// One call, and how it is to be named.
@@ -112,6 +134,10 @@ impl Errand {
 }
 
 impl Hands {
+    pub(crate) fn new(hand: Arc<dyn Hand>) -> Self {
+        Self { hand, turns: Semaphore::new(CALLS), next: AtomicU64::new(0), table: Arc::default() }
+    }
+
     /// Makes a call. Returns at most a moment after its limit, whatever the call does. May be dropped at any time.
     pub(crate) async fn call<T, F>(
         &self,
@@ -121,7 +147,7 @@ impl Hands {
     ) -> Result<T, RuntimeError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, RuntimeError>>,
+        F: Future<Output = Result<T, RuntimeError>> + Send,
     {
         let _turn = self.turns.acquire().await;
         let call = HangingCall { notebook: errand.notebook, what: errand.what, since: time.now() };
@@ -129,16 +155,40 @@ impl Hands {
         self.table.calls().insert(number, (call, true));
         let under_way = UnderWay { number, table: Arc::clone(&self.table) };
         let waiting = Waiting { number, table: Arc::clone(&self.table), told: CancellationToken::new() };
-        let mut outcome = send(under_way, errand, waiting.told.clone(), work)?;
+        let mut outcome = self.send(under_way, waiting.told.clone(), work)?;
         let limit = i64::try_from(errand.limit.as_millis()).unwrap_or(i64::MAX);
         tokio::select! {
             biased;
-            answer = &mut outcome => return answered(answer),
+            answer = &mut outcome => return answered(answer, "the call ended abnormally".into()),
             () = time.pass(limit) => waiting.told.cancel(),
         }
         match tokio::time::timeout(LETTING_GO, outcome).await {
-            Ok(answer) => answered(answer),
+            Ok(answer) => answered(answer, errand.over()),
             Err(_) => Err(RuntimeError::Permanent(format!("{}, and the call does not return", errand.over()))),
+        }
+    }
+
+    /// Lets a hand do it.
+    fn send<T, F>(
+        &self,
+        under_way: UnderWay,
+        told: CancellationToken,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, RuntimeError>>, RuntimeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RuntimeError>> + Send,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let work = Box::pin(async move {
+            let done = work().await;
+            drop(under_way);
+            // Nobody may wait any more.
+            let _ = answer.send(done);
+        });
+        match self.hand.take(told, work) {
+            Ok(()) => Ok(outcome),
+            Err(e) => Err(RuntimeError::Transient(format!("no thread can be started: {e}"))),
         }
     }
 
@@ -152,31 +202,10 @@ impl Hands {
     }
 }
 
-/// Lets a thread do it.
-fn send<T, F>(
-    under_way: UnderWay,
-    errand: Errand,
-    told: CancellationToken,
-    work: impl FnOnce() -> F + Send + 'static,
-) -> Result<oneshot::Receiver<Result<T, RuntimeError>>, RuntimeError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, RuntimeError>>,
-{
-    let (answer, outcome) = oneshot::channel();
-    let handle = Handle::current();
-    let thread = std::thread::Builder::new().name("runtime-call".into()).spawn(move || {
-        let done = handle.block_on(told.run_until_cancelled_owned(work()));
-        drop(under_way);
-        // Nobody may wait any more.
-        let _ = answer.send(done.unwrap_or_else(|| Err(RuntimeError::Transient(errand.over()))));
-    });
-    match thread {
-        Ok(_) => Ok(outcome),
-        Err(e) => Err(RuntimeError::Transient(format!("no thread can be started: {e}"))),
-    }
-}
-
-fn answered<T>(answer: Result<Result<T, RuntimeError>, oneshot::error::RecvError>) -> Result<T, RuntimeError> {
-    answer.unwrap_or_else(|_| Err(RuntimeError::Transient("the call ended abnormally".into())))
+/// `lost` is why there is no answer, if there is none.
+fn answered<T>(
+    answer: Result<Result<T, RuntimeError>, oneshot::error::RecvError>,
+    lost: String,
+) -> Result<T, RuntimeError> {
+    answer.unwrap_or_else(|_| Err(RuntimeError::Transient(lost)))
 }

@@ -25,6 +25,7 @@
 //! whatever was half made. All other commands meet one operation at a time.
 
 mod activity;
+pub mod broken;
 mod clock_jump;
 mod commands;
 mod drive;
@@ -65,7 +66,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use activity::{ActivityConfig, Asked, Asker, NotebookActivity};
-pub use hands::HangingCall;
+pub use hands::{Hand, HangingCall, Threads, Work};
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
 pub use routes::Route;
@@ -103,6 +104,8 @@ pub struct EngineConfig {
     pub disk_reserve_bytes: u64,
     /// How notebooks are looked at, for leases that end with idleness.
     pub activity: ActivityConfig,
+    /// Does the runtime's calls.
+    pub hand: Arc<dyn Hand>,
 }
 
 impl Default for EngineConfig {
@@ -116,6 +119,7 @@ impl Default for EngineConfig {
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
             activity: ActivityConfig::default(),
+            hand: Arc::new(Threads),
         }
     }
 }
@@ -225,6 +229,7 @@ impl Engine {
             Capacity { cpu_overcommit: config.cpu_overcommit, memory_overcommit: config.memory_overcommit, ..machine };
         let since = clock_jump::last_reading(&*store, &*time).await?;
         let clock_is_known = since.is_some();
+        let hands = Hands::new(Arc::clone(&config.hand));
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
@@ -238,7 +243,7 @@ impl Engine {
                 leases: LeaseClock::default(),
                 activities: Activities::default(),
                 drivers: Arc::default(),
-                hands: Hands::default(),
+                hands,
                 suspects: Suspects::default(),
                 strangers: Strangers::default(),
                 locks: NotebookLocks::default(),

@@ -19,6 +19,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
 use atelier_runtime::{InstanceSpec, Reporter, RuntimeError};
 
+use crate::broken::{Broken, is_left_out};
 use crate::hands::Errand;
 use crate::{Engine, failpoint};
 
@@ -157,6 +158,9 @@ impl Engine {
             StepName::PrepareStorage
                 if kind == OperationKind::Create && failed != Some(StepName::InitializeInstance) =>
             {
+                if is_left_out(Broken::Undo) {
+                    return Ok(());
+                }
                 self.discard(id).await
             }
             StepName::PrepareCompute | StepName::ConfigureNetwork | StepName::InitializeInstance => {
@@ -190,7 +194,7 @@ impl Engine {
     ) -> Result<T, RuntimeError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, RuntimeError>>,
+        F: Future<Output = Result<T, RuntimeError>> + Send,
     {
         self.inner.hands.call(&self.inner.time, errand, work).await
     }

@@ -14,6 +14,10 @@ use atelier_core::status::Status;
 use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
 
 use crate::Engine;
+use crate::broken::{Broken, is_left_out};
+
+/// How long to wait before the store is read again that has failed.
+const READ_AGAIN_MS: i64 = 1_000;
 
 /// A decided change.
 pub(crate) struct Change {
@@ -155,15 +159,48 @@ impl Engine {
         }
     }
 
-    /// Commits, and tells how long it took.
+    /// Commits, and tells how long it took. A commit whose answer is an error may have been written all the same: what
+    /// the store holds of the notebook is then read again.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let written = commit.notebook.as_ref().map(written_id);
         let of_event = commit.events.first().and_then(|event| event.origin.request_id.as_deref());
         let asked_by = of_event.or_else(|| commit.operations.first().and_then(|o| o.origin.request_id.as_deref()));
         let (asked_by, began) = (asked_by.map(str::to_owned), Instant::now());
         let committed = self.inner.store.commit(commit).await;
         let kept = matches!(committed, Ok(Committed::Written(_)));
         self.watcher().commit(asked_by.as_deref(), began, kept);
+        if let (Err(_), Some(id)) = (&committed, written)
+            && !is_left_out(Broken::Doubt)
+        {
+            self.read_again(id);
+        }
         committed
+    }
+
+    /// Lets the routes and the lease clock follow what the store holds, as soon as it answers, and drives what it holds
+    /// unfinished. Without that a notebook whose last commit was written, but answered with an error, would be shown as
+    /// it was before, or would run on when its lease is over.
+    fn read_again(&self, id: NotebookId) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = engine.inner.stopping.cancelled() => return,
+                    () = engine.pass(READ_AGAIN_MS) => {}
+                }
+                let one_at_a_time = engine.inner.locks.lock(id).await;
+                let Ok(read) = engine.inner.store.notebook(id).await else { continue };
+                match &read {
+                    Some(notebook) => engine.follow(notebook),
+                    None => engine.forget(id),
+                }
+                drop(one_at_a_time);
+                if read.is_some_and(|notebook| !notebook.status().is_stable()) {
+                    engine.drive(id);
+                }
+                return;
+            }
+        });
     }
 
     /// The record of a call that was accepted.
@@ -184,14 +221,19 @@ impl Engine {
     pub(crate) fn follow(&self, notebook: &Notebook) {
         self.inner.activities.follow(notebook, self.now());
         if notebook.status() == Status::Deleted {
-            self.inner.routes.remove(notebook.id);
-            self.inner.leases.set(notebook.id, None);
+            self.forget(notebook.id);
             return;
         }
         self.inner.routes.put(notebook);
         let lease = self.inner.activities.on(notebook.id, notebook.lease);
         let end = if notebook.status() == Status::Running { lease.expiry() } else { None };
         self.inner.leases.set(notebook.id, end);
+    }
+
+    /// The notebook is not there any more.
+    fn forget(&self, id: NotebookId) {
+        self.inner.routes.remove(id);
+        self.inner.leases.set(id, None);
     }
 
     /// An event of this notebook, now.
@@ -206,6 +248,13 @@ impl Engine {
             origin: origin.clone(),
             why,
         }
+    }
+}
+
+fn written_id(write: &NotebookWrite) -> NotebookId {
+    match write {
+        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.id,
+        NotebookWrite::Remove(id, _) => *id,
     }
 }
 
