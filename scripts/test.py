@@ -118,11 +118,11 @@ def build(command, minutes, then=None):
     return part
 
 
-def cargo_tests(command, minutes):
+def cargo_tests(command, minutes, environment=None):
     """Reads the result lines of `cargo test`, one for each test binary."""
 
     def part():
-        status, output = run(command, minutes, keep=True)
+        status, output = run(command, minutes, environment, keep=True)
         outcome = Outcome()
         for passed, failed, ignored in CARGO_RESULT.findall(output):
             outcome.passed += int(passed)
@@ -207,6 +207,10 @@ BUILDS = [
 ]
 SUITES = [
     ("tests of the crates", cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20)),
+    (
+        "campaign against broken engines",
+        cargo_tests(["cargo", "test", "--locked", "-p", "atelier-engine", "--features", "broken", "--test", "campaign"], 15),
+    ),
     ("suite harness", python_tests("harness", 5)),
     ("suite store", python_tests("store", 5)),
     ("suite sdk", python_tests("sdk", 10)),
@@ -215,8 +219,12 @@ SUITES = [
     ("suite activity", python_tests("activity", 10)),
     ("suite isolation", python_tests("isolation", 10)),
     ("suite crash", python_tests("crash", 20, "not long")),
+    ("suite faults", python_tests("faults", 10, "not long")),
 ]
+CAMPAIGN = ["cargo", "test", "--locked", "-p", "atelier-engine", "--test", "campaign", "--", "--nocapture"]
 LONG = [
+    ("campaign, simulated runtime", cargo_tests(CAMPAIGN, 120, {"ATELIER_CAMPAIGN_FAULTS": "10000"})),
+    ("campaign, local runtime", python_tests("faults", 240, "long")),
     ("suite crash, long", python_tests("crash", 120, "long")),
     ("suite schema, long", python_tests("schema", 60, "long")),
     ("cgroup v2 in a virtual machine", check(["scripts/cgroup-v2.sh"], 15)),

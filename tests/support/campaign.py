@@ -31,8 +31,9 @@ _numbers = itertools.count(1)
 class Campaign:
     """One data folder for many cases."""
 
-    def __init__(self, runtime):
-        self.world = World(runtime, failpoints=True)
+    def __init__(self, runtime, disk_mib=None):
+        self.world = World(runtime, failpoints=True, disk_mib=disk_mib)
+        self.disk = self.world.disk
         self.runtime = runtime
         self.bystander = None
         self.kernel_id = None
@@ -106,10 +107,13 @@ class Campaign:
         notebook is deleted nothing may be left."""
         self.world.server.process.wait(10)
         self.world.start()
+        self.must_be_well(name, notebook or self.find(name), answered, ends)
+
+    def must_be_well(self, name, notebook, answered, ends):
+        """The questions, of a server that runs."""
         api = self.world.api
-        notebook = notebook or self.find(name)
         if notebook is None:
-            assert not answered, "the server had answered the request, and does not know of it any more"
+            assert not answered, f"the server had answered the request for {name}, and does not know of it any more"
             assert "RUNNING" in ends or GONE in ends
         else:
             status = api.wait_until_stable(notebook)

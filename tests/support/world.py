@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import children
 from .api import GONE, Api, RefusedError
+from .disk import SmallDisk
 from .leftovers import Leftovers
 from .notebook import PATH, Notebook
 from .server import Server
@@ -18,10 +19,11 @@ ROOMY = {"ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000", "ATELIER_QUOTA__NOTEB
 class World:
     """One data folder, one server on it, one caller."""
 
-    def __init__(self, runtime="local", failpoints=False, environment=None):
+    def __init__(self, runtime="local", failpoints=False, environment=None, disk_mib=None):
         # Not in /tmp, which may be memory: volumes are files of some gigabytes, however sparse.
         self.folder = Path(tempfile.mkdtemp(prefix="atelier-test-", dir="/var/tmp"))
         self.runtime = runtime
+        self.disk = SmallDisk(self.folder, disk_mib) if disk_mib else None
         self.server = Server(
             self.folder / "data", runtime, failpoints, {**ROOMY, **(environment or {})}, _log_file(self.folder.name)
         )
@@ -30,6 +32,8 @@ class World:
 
     def __enter__(self):
         try:
+            if self.disk:
+                self.disk.open()
             self.start()
         except BaseException:
             self.__exit__(None, None, None)
@@ -59,6 +63,8 @@ class World:
             if self.server.process is not None and self.server.is_running():
                 self.server.kill()
             self._sweep()
+            if self.disk:
+                self.disk.close()
             shutil.rmtree(self.folder, ignore_errors=True)
         # A test that failed has said what matters; one that passed must not leave anything.
         if problem and kind is None:
