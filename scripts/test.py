@@ -217,6 +217,7 @@ SUITES = [
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
     ("suite activity", python_tests("activity", 10)),
+    ("suite upgrade", python_tests("upgrade", 5, "not long")),
     ("suite isolation", python_tests("isolation", 10)),
     ("suite crash", python_tests("crash", 20, "not long")),
     ("suite faults", python_tests("faults", 10, "not long")),
@@ -225,6 +226,7 @@ CAMPAIGN = ["cargo", "test", "--locked", "-p", "atelier-engine", "--test", "camp
 LONG = [
     ("campaign, simulated runtime", cargo_tests(CAMPAIGN, 120, {"ATELIER_CAMPAIGN_FAULTS": "10000"})),
     ("campaign, local runtime", python_tests("faults", 240, "long")),
+    ("suite upgrade, long", python_tests("upgrade", 60, "long")),
     ("suite crash, long", python_tests("crash", 120, "long")),
     ("suite schema, long", python_tests("schema", 60, "long")),
     ("cgroup v2 in a virtual machine", check(["scripts/cgroup-v2.sh"], 15)),

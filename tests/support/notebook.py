@@ -67,6 +67,10 @@ class Notebook:
         """Connects to a kernel that is there."""
         return Kernel(self, kernel_id)
 
+    def channels(self, kernel_id, session, **options):
+        """The WebSocket of a kernel, bare: for a session that is new, or comes back."""
+        return self.websocket(f"/api/kernels/{kernel_id}/channels?session_id={session}", **options)
+
 
 class Kernel:
     """A kernel behind its WebSocket."""
@@ -76,7 +80,7 @@ class Kernel:
         self.id = kernel_id
         self.session = uuid.uuid4().hex
         self._numbers = itertools.count(1)
-        self.socket = notebook.websocket(f"/api/kernels/{kernel_id}/channels?session_id={self.session}")
+        self.socket = notebook.channels(kernel_id, self.session)
         # A kernel that is still starting drops what reaches it; it is ready when it answers about itself.
         wait_until(self._answers, f"kernel {kernel_id} answers", 60)
 
@@ -97,9 +101,9 @@ class Kernel:
         return printed
 
     def begin(self, code):
-        """Sends a cell to run and waits for nothing."""
+        """Sends a cell to run and waits for nothing; the message's number."""
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
-        self._send("execute_request", content)
+        return self._send("execute_request", content)
 
     def value(self, expression, seconds=60):
         """The value of an expression, as far as JSON can carry it."""

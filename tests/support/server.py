@@ -37,6 +37,7 @@ class Server:
         self.log = Path(log) if log else self.data_dir.parent / f"{self.data_dir.name}.log"
         self.port = 0
         self.process = None
+        self.handed = None  # a listening socket that the server is to take instead of one of its own
         self._listening = threading.Event()
         self._lines = []
 
@@ -60,6 +61,7 @@ class Server:
             stderr=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
+            pass_fds=[self.handed.fileno()] if self.handed else (),
         )
         reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         reader.start()
@@ -77,6 +79,7 @@ class Server:
     def command(self):
         """The command line of the next start."""
         return [
+            *self._hand_over(),
             str(self.binary),
             "serve",
             "--data-dir",
@@ -86,6 +89,14 @@ class Server:
             "--runtime",
             self.runtime,
         ]
+
+    def _hand_over(self):
+        """What stands before the command line to hand a socket over as systemd does: by descriptor 3."""
+        if not self.handed:
+            return []
+        number = self.handed.fileno()
+        put = f'exec 3<&{number} {number}<&-; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"'
+        return ["/bin/bash", "-c", put]
 
     def _read(self, process):
         with open(self.log, "a", encoding="utf-8") as log:

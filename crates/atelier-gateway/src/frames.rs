@@ -50,6 +50,11 @@ impl Frames {
         }
     }
 
+    /// Whether what has passed ends with the end of a frame, so that another one may stand here.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.left == 0 && self.head.is_empty()
+    }
+
     /// Takes the next bytes, and tells the beginning of every message as soon as enough of it, or its end, was there.
     /// What cannot be read is told as nothing.
     pub(crate) fn take(&mut self, mut bytes: &[u8], mut tell: impl FnMut(&[u8])) {
@@ -196,6 +201,18 @@ mod tests {
         for pieces in [1, 2, 3, 7, 1000, all.len()] {
             assert_eq!(told(&all, pieces), wanted, "in pieces of {pieces}");
         }
+    }
+
+    #[test]
+    fn frames_are_whole_between_two_of_them_only() {
+        let (mut frames, all) = (Frames::new(), frame(LAST | TEXT, b"four"));
+        assert!(frames.are_whole());
+        for byte in &all[..all.len() - 1] {
+            frames.take(&[*byte], |_| {});
+            assert!(!frames.are_whole());
+        }
+        frames.take(&all[all.len() - 1..], |_| {});
+        assert!(frames.are_whole());
     }
 
     #[test]

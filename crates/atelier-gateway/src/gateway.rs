@@ -24,9 +24,10 @@ use crate::page::{self, Next, Page};
 use crate::people::{self, Channel};
 use crate::routes::{Routes, Standing, comes_up, serves};
 use crate::traffic::{Counted, Traffic, Visited};
+use crate::tunnel::{Ear, Tunnels};
 use crate::upstream::{Start, Upstream, UpstreamError};
 use crate::visit::{Form, Manner, Visit, id_in_path};
-use crate::{origin, shape, tunnel};
+use crate::{origin, shape};
 
 /// The reverse proxy to notebooks. Cheap to clone; when the last clone is gone, every connection ends.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ struct Inner {
     routes: Arc<dyn Routes>,
     upstream: Arc<Upstream>,
     traffic: Arc<Traffic>,
+    tunnels: Tunnels,
     _watching: DropGuard,
 }
 
@@ -62,6 +64,7 @@ impl Gateway {
                 routes,
                 upstream,
                 traffic: Arc::default(),
+                tunnels: Tunnels::default(),
                 _watching: watching.drop_guard(),
             }),
         }
@@ -70,6 +73,12 @@ impl Gateway {
     /// What has passed through, up to now.
     pub fn traffic(&self) -> &Traffic {
         &self.inner.traffic
+    }
+
+    /// Ends every open `WebSocket` because another server takes this one's place: visitors get a close with code 1012
+    /// behind the last message, and can go on there. To be called last, when nothing new is let in any more.
+    pub async fn leave(&self) {
+        self.inner.tunnels.leave().await;
     }
 
     /// The path form, `/notebook/{id}/…`, for the API's router. To be merged, not nested: it reads the whole path.
@@ -208,13 +217,13 @@ impl Gateway {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let ear = self.ear(&admitted.visit);
             let server = hyper::upgrade::on(&mut response);
-            tunnel::spawn(visitor, server, start.ended().clone(), ear, self.inner.traffic.clone());
+            self.inner.tunnels.spawn(visitor, server, start.ended().clone(), ear, self.inner.traffic.clone());
         }
         Ok(downward(response, admitted))
     }
 
     /// What listens for a person's work on a socket; `None` where it could not be told from the page's own.
-    fn ear(&self, visit: &Visit) -> Option<tunnel::Ear> {
+    fn ear(&self, visit: &Visit) -> Option<Ear> {
         let channel = Channel::at(&visit.path)?;
         let (routes, id) = (self.inner.routes.clone(), visit.id);
         Some(Box::new(move |beginning| {

@@ -9,18 +9,24 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atelier_core::status::Status;
 use atelier_gateway::{Route, Standing};
-use futures_util::{SinkExt, StreamExt};
-use http::{HeaderValue, Request};
+use axum::Router;
+use axum::body::Body;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::{HeaderValue, Request, Response};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use support::{ID, SECRET, SIBLING, TOKEN, World, host, id, route};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -145,6 +151,62 @@ async fn on_a_kernels_socket_only_a_persons_messages_count() {
     let (mut other, _) = open(&world, request("/lsp/ws/pylsp", &host(ID), Some(TOKEN))).await.unwrap();
     echoes(&mut other, &message("execute_request")).await;
     assert_eq!(*worked.borrow_and_update(), 2, "sockets that chatter do not count");
+}
+
+/// A notebook server that talks without end until it is told to close, and counts what it has said.
+fn talker(said: Arc<AtomicUsize>) -> Router {
+    support::server(move |mut request| {
+        let said = said.clone();
+        async move {
+            let upgrade = hyper::upgrade::on(&mut request);
+            let key = derive_accept_key(request.headers()["sec-websocket-key"].as_bytes());
+            tokio::spawn(async move {
+                let io = TokioIo::new(upgrade.await.unwrap());
+                let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+                loop {
+                    let number = said.load(Ordering::SeqCst);
+                    socket.send(Message::text(number.to_string())).await.unwrap();
+                    said.store(number + 1, Ordering::SeqCst);
+                    if let Some(heard) = socket.next().now_or_never() {
+                        assert!(matches!(heard, Some(Ok(Message::Close(_)))), "{heard:?}");
+                        break;
+                    }
+                }
+                // Says the close itself, and waits until everything has gone.
+                while socket.next().await.is_some_and(|more| more.is_ok()) {}
+            });
+            let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+            let head = head.header("sec-websocket-protocol", "v1.kernel.websocket.jupyter.org");
+            head.header("sec-websocket-accept", key).body(Body::empty()).unwrap()
+        }
+    })
+}
+
+/// The server goes: everything that was said has arrived, and behind it comes a close that says why.
+#[tokio::test]
+async fn who_is_left_by_the_server_has_missed_nothing() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let world = World::with(talker(said.clone())).await;
+    let (mut socket, first) = open(&world, request("/k", &host(ID), Some(TOKEN))).await.unwrap();
+    assert_eq!(first, 0);
+    let listening = tokio::spawn(async move {
+        let mut heard = 1;
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(number) => assert_eq!(number.as_str(), heard.to_string()),
+                other => break (heard, other),
+            }
+            heard += 1;
+        }
+    });
+    while said.load(Ordering::SeqCst) < 1000 {
+        tokio::task::yield_now().await;
+    }
+    world.gateway.leave().await;
+    let (heard, last) = listening.await.unwrap();
+    assert_eq!(heard, said.load(Ordering::SeqCst), "heard, and said");
+    assert_eq!(last, Message::Close(Some(CloseFrame { code: CloseCode::Restart, reason: "".into() })));
+    assert_eq!(world.gateway.traffic().open_sockets(), 0);
 }
 
 /// An owner who is switched off: nobody gets in by their tokens, and what was open is cut; others do not notice.

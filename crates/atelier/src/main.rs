@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod failure;
 mod folder;
+mod handed;
 mod logging;
 mod nearest;
 mod places;
@@ -24,6 +25,7 @@ mod tables;
 mod times;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -56,8 +58,8 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(arguments.global);
-    let context = Context { printer, surroundings: Surroundings::of_this_process() };
-    match run(&context, arguments.command) {
+    let mut context = Context { printer, surroundings: Surroundings::of_this_process(), door: None };
+    match run(&mut context, arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(context: &Context, command: Command) -> Result<(), Failure> {
+fn run(context: &mut Context, command: Command) -> Result<(), Failure> {
     #[cfg(feature = "failpoints")]
     atelier_engine::failpoint::set_up();
     match command {
@@ -76,6 +78,9 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         // Before any thread exists: its probes fork.
         Command::Doctor(settings) => doctor::run(context, &settings),
         Command::Serve(_) | Command::Up(_) | Command::Down(_) => {
+            if matches!(command, Command::Serve(_)) {
+                context.door = handed::listener()?.map(Arc::new);
+            }
             within(tokio::runtime::Builder::new_multi_thread(), context, command)
         }
         _ => within(tokio::runtime::Builder::new_current_thread(), context, command),

@@ -172,8 +172,12 @@ pub fn config() -> GatewayConfig {
 
 /// The gateway as a server assembles it: by host, and beside an API.
 pub fn assembled(doubles: Arc<Doubles>) -> Router {
+    assembled_around(Gateway::new(config(), doubles))
+}
+
+/// The same, around a gateway that the test keeps.
+fn assembled_around(gateway: Gateway) -> Router {
     let names = HostNames::new(&config());
-    let gateway = Gateway::new(config(), doubles);
     let api = gateway.path_router().route("/api-itself", axum::routing::get(|| async { "the API" }));
     Router::new().fallback(move |request: Request| {
         let (names, gateway, api) = (names.clone(), gateway.clone(), api.clone());
@@ -220,6 +224,7 @@ pub async fn settle() {
 /// A served gateway. Everything of it ends when it is dropped.
 pub struct World {
     pub doubles: Arc<Doubles>,
+    pub gateway: Gateway,
     pub port: u16,
     _tasks: Vec<AbortOnDropHandle<()>>,
     _folder: TempDir,
@@ -246,14 +251,15 @@ impl World {
     async fn before(folder: TempDir, upstream: tokio::task::JoinHandle<()>, doubles: Arc<Doubles>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let service = assembled(doubles.clone());
-        let gateway = tokio::spawn(async move {
+        let gateway = Gateway::new(config(), doubles.clone());
+        let service = assembled_around(gateway.clone());
+        let served = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve_one(stream, service.clone()));
             }
         });
-        let tasks = [upstream, gateway].map(AbortOnDropHandle::new).into();
-        Self { doubles, port, _tasks: tasks, _folder: folder }
+        let tasks = [upstream, served].map(AbortOnDropHandle::new).into();
+        Self { doubles, gateway, port, _tasks: tasks, _folder: folder }
     }
 
     pub async fn connect(&self) -> TcpStream {

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::folder::DataFolder;
 use crate::logging;
-use crate::serve::{Announce, Server};
+use crate::serve::{Announce, Door, Server};
 
 /// The notebook's name.
 const NAME: &str = "hello";
@@ -41,7 +41,7 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
     logging::start(&config);
     let mut ended = Ended::new()?;
     let data_dir = config.server.data_dir.clone();
-    let server = Server::open(config, master_key(context), Announce::Yes).await?;
+    let server = Server::open(config, master_key(context), Announce::Yes, Door::Own).await?;
     if !context.printer.is_quiet() {
         listening(&server);
     }
@@ -83,7 +83,7 @@ pub(crate) async fn down(context: &Context, settings: &Settings) -> Result<(), F
         return Ok(());
     }
     logging::start(&config);
-    let server = Server::open(config, master_key(context), Announce::No).await?;
+    let server = Server::open(config, master_key(context), Announce::No, Door::Own).await?;
     let (stop, reach) = (server.stop(), server.reach());
     let running = tokio::spawn(server.run());
     let taken = async { take_down(context, &connect(context, &data_dir, &reach).await?).await }.await;

@@ -20,6 +20,9 @@ pub(crate) mod user;
 pub(crate) mod wait;
 pub(crate) mod why;
 
+use std::net::TcpListener;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -33,6 +36,8 @@ pub(crate) struct Context {
     pub printer: Printer,
     /// This machine.
     pub surroundings: Surroundings,
+    /// The listening socket that was handed to `atelier serve`, when one was.
+    pub door: Option<Arc<TcpListener>>,
 }
 
 /// Reads a record of the API.

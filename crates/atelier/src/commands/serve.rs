@@ -1,6 +1,7 @@
 //! `atelier serve`.
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -11,14 +12,18 @@ use super::{Context, configuration};
 use crate::args::Settings;
 use crate::failure::Failure;
 use crate::logging;
-use crate::serve::{Announce, Server};
+use crate::serve::{Announce, Door, Server};
 
 /// Runs the server until it is told to stop.
 pub(crate) async fn run(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let config = configuration::load(&context.surroundings.configuration(settings)?)?;
     logging::start(&config);
     let mut ended = Ended::new()?;
-    let server = Server::open(config, master_key(context), Announce::Yes).await?;
+    let door = match context.door.as_deref().map(TcpListener::try_clone).transpose()? {
+        Some(handed) => Door::Handed(handed),
+        None => Door::Own,
+    };
+    let server = Server::open(config, master_key(context), Announce::Yes, door).await?;
     let stop = server.stop();
     reload_when_asked(server.reload())?;
     listening(&server);

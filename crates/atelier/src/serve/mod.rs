@@ -3,7 +3,8 @@
 //! Order matters. The folder is locked before anything in it is read; the address is taken before anything is resumed,
 //! so that a server that cannot listen changes nothing; the first administrator's file is on disk before the store
 //! knows of them; and nothing is accepted before everything stands. At the end, the other way round: the door closes,
-//! what is in flight gets its time, the engine ends its tasks. Notebooks run on throughout.
+//! what is in flight gets its time, the engine ends its tasks, and the gateway leaves its sockets at the very last, so that
+//! whoever comes back finds the next server as soon as may be. Notebooks run on throughout.
 
 mod administrator;
 mod door;
@@ -58,6 +59,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     front: Front,
     engine: Engine,
+    gateway: Gateway,
     tls: Option<Tls>,
     reach: Reach,
     reload: Arc<Notify>,
@@ -76,16 +78,28 @@ pub(crate) enum Announce {
     No,
 }
 
+/// What a server listens on.
+pub(crate) enum Door {
+    /// A socket that it opens at `server.listen`.
+    Own,
+    /// One that was open before it came and stays when it goes; `server.listen` is not looked at.
+    Handed(std::net::TcpListener),
+}
+
 impl Server {
     /// Assembles a server. `master_key` is the value of `ATELIER_MASTER_KEY`.
     pub(crate) async fn open(
         config: Config,
         master_key: Option<SecretString>,
         announce: Announce,
+        door: Door,
     ) -> Result<Self, Failure> {
         let clock = Arc::new(SystemClock);
         let mut folder = DataFolder::open(&config.server.data_dir, own_pid(), clock.now()).map_err(of_folder)?;
-        let listener = listen(config.server.listen).await?;
+        let listener = match door {
+            Door::Own => listen(config.server.listen).await?,
+            Door::Handed(socket) => TcpListener::from_std(socket)?,
+        };
         let address = listener.local_addr()?;
         let public: PublicUrl = public_url(&config, address).parse().map_err(|e| broken("server.public_url", e))?;
         let entropy: Arc<dyn Entropy> = Arc::new(ThreadEntropy);
@@ -120,6 +134,7 @@ impl Server {
         tokio::spawn(pruning);
         let site = Site { config: &config, public, address };
         let gateway = site.gateway(&engine, &iam);
+        let leaving = gateway.clone();
         let throttle = Arc::new(Throttle::new(config.limits.requests_per_second, clock.clone()));
         let scrape = Arc::new(Scrape {
             metrics: metrics.clone(),
@@ -150,6 +165,7 @@ impl Server {
             listener,
             front,
             engine,
+            gateway: leaving,
             scraper,
             tracer,
             tls,
@@ -200,6 +216,7 @@ impl Server {
         if let Some(tracer) = self.tracer {
             tracer.flush().await;
         }
+        self.gateway.leave().await;
         tracing::info!("stopped; notebooks run on");
     }
 }
