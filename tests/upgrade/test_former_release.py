@@ -1,6 +1,7 @@
 """What a former build has started, the present one takes over: inits of a former release run on in notebooks."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -43,19 +44,27 @@ def former():
     commit = former_commit()
     cache = subprocess.run(["scripts/cache.sh"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     folder = Path(cache.stdout.strip()) / "former" / commit[:12]
-    program = folder / "target" / "debug" / "atelier"
-    if not program.exists():
-        source = folder / "source"
-        source.mkdir(parents=True, exist_ok=True)
+    if not (folder / "atelier").exists():
+        build(commit, folder)
+    print("\nthe former build is", git("show", "--no-patch", "--format=%h, %s", commit))
+    return folder / "atelier"
+
+
+def build(commit, folder):
+    """Builds a commit; only the program is kept."""
+    source, target = folder / "source", folder / "target"
+    source.mkdir(parents=True, exist_ok=True)
+    try:
         with subprocess.Popen(["git", "archive", commit], cwd=REPOSITORY, stdout=subprocess.PIPE) as archive:
             subprocess.run(["tar", "-x", "-C", source], stdin=archive.stdout, check=True)
         assert archive.returncode == 0, f"git archive {commit}: {archive.returncode}"
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(folder / "target"), "CARGO_PROFILE_DEV_DEBUG": "0"}
-        subprocess.run(
-            ["cargo", "build", "--locked", "-p", "atelier"], cwd=source, env=environment, check=True, timeout=1500
-        )
-    print("\nthe former build is", git("show", "--no-patch", "--format=%h, %s", commit))
-    return program
+        lean = {"CARGO_TARGET_DIR": str(target), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0"}
+        command = ["cargo", "build", "--locked", "-p", "atelier"]
+        subprocess.run(command, cwd=source, env={**os.environ, **lean}, check=True, timeout=1500)
+        (target / "debug" / "atelier").rename(folder / "atelier")
+    finally:
+        shutil.rmtree(source)
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def test_notebooks_of_a_former_build_are_taken_over(former):
