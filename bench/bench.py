@@ -7,6 +7,7 @@ one another, and the medians of the rounds are compared.
 | comparison | the same work | target |
 |---|---|---|
 | ShowLease, bare axum | a JSON document of the same size over keep-alive connections | at least 0.30 of its requests/s |
+| gateway, configurable-http-proxy | a small answer of a server behind it, with the visitor's token; for the peer, without any proof | more requests/s, less added latency |
 | ShowLease, JupyterHub | one authenticated look at one record, through the peer's own front door | as many times as possible |
 | create to first 200, bare `jupyter lab` | from the request (the command line) to the first answer of the API | at most 1.3 of its time |
 """
@@ -157,6 +158,64 @@ def compare_requests(rounds, seconds, connections):
     return seen
 
 
+@contextlib.contextmanager
+def peer_proxy(target):
+    """The proxy that JupyterHub stands behind, with one server behind it; its address."""
+    port = free_port()
+    command = [os.environ["BENCH_PROXY"], f"--port={port}", "--ip=127.0.0.1", f"--api-port={free_port()}"]
+    command += [f"--default-target={target.rstrip('/')}", "--log-level=error"]
+    environment = {**peers_environment(), "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            wait_until(lambda: get(url, {}) == 200, "the peer's proxy answers", 30, 0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def compare_gateways(rounds, seconds, connections):
+    """The gateway, the peer's proxy, and the server behind the latter by itself, in turns.
+
+    Behind the gateway is the simulated runtime's answerer, in the server's own process, which costs less than the bare
+    server's process behind the peer; so the peer's own share is what is left when the bare server's is taken off."""
+    seen = {"bare": [], "atelier": [], "proxy": []}
+    lonely = {"bare": [], "atelier": [], "proxy": []}
+    with World("simulated") as world, bare_server() as bare, peer_proxy(bare) as proxy:
+        made = world.api.create_running()
+        address = f"{world.server.url}/notebook/{made['id']}/api/status"
+        token = f"Authorization: token {world.api.show(made['id'])['token']}"
+        for _ in range(rounds):
+            for measured, count in ((seen, connections), (lonely, 1)):
+                measured["bare"].append(load(bare, seconds, count))
+                measured["atelier"].append(load(address, seconds, count, token))
+                measured["proxy"].append(load(proxy, seconds, count))
+    return seen, lonely
+
+
+def gateway_rows(seen, lonely):
+    """Requests per second with many connections, and the latency that one of them sees."""
+    mine, peer = median_rate(seen["atelier"]), median_rate(seen["proxy"])
+    yield row(
+        "gateway, requests/s; peer: configurable-http-proxy",
+        f"{mine:.0f}",
+        f"{peer:.0f}",
+        mine / peer,
+        "at least 1",
+        mine >= peer,
+    )
+    latency = {name: statistics.median(one["p50_us"] for one in rounds) for name, rounds in lonely.items()}
+    added = latency["proxy"] - latency["bare"]
+    yield row(
+        "gateway, whole latency, us; peer: added by the proxy",
+        f"{latency['atelier']:.0f}",
+        f"{added:.0f}",
+        latency["atelier"] / added,
+        "at most 1",
+        latency["atelier"] <= added,
+    )
+
+
 def median_rate(measured):
     """The median of the rounds' requests per second."""
     return statistics.median(one["requests_per_second"] for one in measured)
@@ -257,6 +316,8 @@ def main():
     ):
         ratio = rates["atelier"] / rates[peer]
         rows.append(row(what, f"{rates['atelier']:.0f}", f"{rates[peer]:.0f}", ratio, target, ratio >= least))
+    raw["gateways"] = compare_gateways(chosen.rounds, chosen.seconds, chosen.connections)
+    rows.extend(gateway_rows(*raw["gateways"]))
     if chosen.starts and os.geteuid() == 0:
         raw["starts"] = compare_starts(chosen.starts)
         mine, bare = (statistics.median(raw["starts"][name]) for name in ("atelier", "bare"))

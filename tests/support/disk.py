@@ -21,8 +21,6 @@ class SmallDisk:
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", self.image], check=True, capture_output=True)
         self.point.mkdir(mode=0o700)
         subprocess.run(["mount", "-o", "loop", self.image, self.point], check=True, capture_output=True)
-        # A data folder is made in an empty one.
-        (self.point / "lost+found").rmdir()
 
     def fill(self):
         """Nothing can be written afterwards."""

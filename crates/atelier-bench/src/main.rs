@@ -2,8 +2,9 @@
 //!
 //! `bare` answers one fixed JSON document through axum and does nothing else: the most that this machine and this
 //! library can do. `load` keeps a number of HTTP/1.1 connections busy for a time and prints what came back, as one line
-//! of JSON. `fill` writes very many notebooks into a data folder, to measure what grows with them. Both sides of a comparison are measured by the same load in the same run, on the same cores, so their ratio
-//! means something where the numbers alone would not.
+//! of JSON. `fill` writes very many notebooks into a data folder, to measure what grows with them. Both sides of a
+//! comparison are measured by the same load in the same run, on the same cores, so their ratio means something where the
+//! numbers alone would not.
 #![allow(clippy::print_stdout, reason = "what is measured is printed")]
 
 mod fill;

@@ -330,7 +330,7 @@ impl Engine {
     /// Whether the store and the runtime answer.
     pub async fn check(&self) -> Result<(), String> {
         self.inner.store.check().await.map_err(|e| e.to_string())?;
-        self.inner.runtime.list().await.map_err(|e| format!("the runtime cannot be asked: {e}"))?;
+        self.list_instances().await.map_err(|e| format!("the runtime cannot be asked: {e}"))?;
         Ok(())
     }
 

@@ -146,9 +146,14 @@ impl Engine {
         self.call(nobodys("list what was set aside"), async move || runtime.lost().await).await
     }
 
-    async fn listed(&self) -> Option<HashSet<NotebookId>> {
+    /// Every notebook of which the runtime has anything.
+    pub(crate) async fn list_instances(&self) -> Result<Vec<NotebookId>, RuntimeError> {
         let runtime = self.inner.runtime.clone();
-        match self.call(nobodys("list"), async move || runtime.list().await).await {
+        self.call(nobodys("list"), async move || runtime.list().await).await
+    }
+
+    async fn listed(&self) -> Option<HashSet<NotebookId>> {
+        match self.list_instances().await {
             Ok(ids) => Some(ids.into_iter().collect()),
             Err(error) => {
                 tracing::warn!("the runtime cannot list what it has, so no orphan is looked for: {error}");

@@ -25,7 +25,7 @@ use crate::times;
 /// The version of the layout that this program writes.
 pub(crate) const LAYOUT: u32 = 1;
 /// What may lie in a folder that has no layout yet.
-const BEFORE_LAYOUT: [&str; 3] = [LOCK, FILE_NAME, "layout.new"];
+const BEFORE_LAYOUT: [&str; 4] = [LOCK, FILE_NAME, "layout.new", "lost+found"];
 /// What lies in a folder before its database is made for the first time, the file that becomes it included.
 const BEFORE_DATABASE: [&str; 5] = ["layout", MASTER_KEY, DATABASE, "backups", "tls"];
 const LOCK: &str = "lock";
@@ -302,6 +302,13 @@ mod tests {
         drop(first);
         assert_eq!(DataFolder::holder(&path).unwrap(), None);
         DataFolder::open(&path, 4712, NOW).unwrap();
+    }
+
+    #[test]
+    fn the_root_of_a_fresh_disk_may_be_a_data_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+        DataFolder::open(folder.path(), 7, NOW).unwrap();
     }
 
     #[test]
