@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.local, pytest.mark.long]
 NAMED = "ATELIER_TEST_FORMER_COMMIT"
 # What the two sides speak, and who speaks it.
 PROTOCOL = ["crates/atelier-init", "crates/atelier-runtime-local/src/control.rs"]
+# What a commit must hold to be built as a server: the first one that could serve had lost the second file.
 SERVE = "crates/atelier/src/commands/serve.rs"
+IMAGES = "crates/atelier-runtime-local/src/image/mod.rs"
 
 
 def git(*arguments):
@@ -33,9 +35,15 @@ def former_commit():
         f"this is a shallow clone: `git fetch --unshallow`, or name a commit that is here in `{NAMED}`"
     )
     for commit in git("log", "--format=%H", "HEAD~1", "--", *PROTOCOL).split():
-        if git("ls-tree", "--name-only", commit, SERVE):
+        if can_serve(commit):
             return commit
-    return git("log", "--format=%H", "--diff-filter=A", "HEAD~1", "--", SERVE).split()[-1]
+    both = git("log", "--format=%H", "--diff-filter=A", "HEAD~1", "--", SERVE, IMAGES).split()
+    return next(commit for commit in reversed(both) if can_serve(commit))
+
+
+def can_serve(commit):
+    """Whether a commit holds a whole server."""
+    return len(git("ls-tree", "--name-only", commit, SERVE, IMAGES).split()) == 2
 
 
 @pytest.fixture(scope="module")
