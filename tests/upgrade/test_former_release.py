@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.local, pytest.mark.long]
 # Says which build is the former one; any name of a commit.
 NAMED = "ATELIER_TEST_FORMER_COMMIT"
 # What the two sides speak, and who speaks it.
-PROTOCOL = ["crates/atelier-init", "crates/atelier-runtime-local/src/control.rs"]
+PROTOCOL = ["crates/atelier-init/src", "crates/atelier-runtime-local/src/control.rs"]
 # What a commit must hold to be built as a server: the first one that could serve had lost the second file.
 SERVE = "crates/atelier/src/commands/serve.rs"
 IMAGES = "crates/atelier-runtime-local/src/image/mod.rs"
