@@ -31,7 +31,6 @@ use futures_util::StreamExt as _;
 use secrecy::SecretString;
 
 use crate::Engine;
-use crate::hands::Errand;
 use crate::time::Timekeeper as _;
 use crate::write::Change;
 
@@ -278,9 +277,8 @@ impl Engine {
     }
 
     async fn usage(&self, id: NotebookId) -> Answer<Usage> {
-        let runtime = self.inner.runtime.clone();
-        let errand = Errand { notebook: id, what: "read the usage", limit: ASK_LIMIT };
-        self.call(errand, async move || runtime.usage(id).await).await.map_err(|e| e.to_string())
+        let asked = tokio::time::timeout(ASK_LIMIT, self.inner.runtime.usage(id)).await;
+        asked.map_err(|_| "the runtime does not answer in time".to_owned())?.map_err(|e| e.to_string())
     }
 
     /// Writes into the notebook's history that it cannot be asked, and counts as active all the same, or no more.
