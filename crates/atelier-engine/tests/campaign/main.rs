@@ -148,6 +148,18 @@ mod sound {
         }
     }
 
+    /// Episodes that once found something: seed, episode, and what it was.
+    const FOUND: [(u64, u64, &str); 1] =
+        [(7, 326, "the answer to the last record of a failure is lost, and a volume is left")];
+
+    #[test]
+    fn what_was_found_once_stays_mended() {
+        for (seed, number, what) in FOUND {
+            let outcome = run(&episode(seed_of(seed, number), ROUNDS));
+            assert_eq!(outcome.failed, None, "{what}\n{}", outcome.history.join("\n"));
+        }
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_history() {
         let rounds = episode(7, ROUNDS);
