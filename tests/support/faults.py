@@ -139,18 +139,24 @@ class Faults(Campaign):
 
     def launcher_is_killed(self, chance):
         """The child that makes the container dies at a random moment of its short life."""
-        kind = chance.choice(STARTS)
-        name, notebook = self.prepare(kind)
-        asking = threading.Thread(target=self.ask, args=(kind, name, notebook))
-        server = self.world.server.pid
-        asking.start()
+        # The moment may come too late: then the notebook comes up, and the next one is tried.
+        for _ in range(20):
+            kind = chance.choice(STARTS)
+            name, notebook = self.prepare(kind)
+            asking = threading.Thread(target=self.ask, args=(kind, name, notebook))
+            asking.start()
+            launcher = wait_until(self.launcher, "there is a launcher", 60, 0)
+            killed = kill_after(launcher, chance.random() * 0.08)
+            asking.join(60)
+            self.converge(name, notebook, True, {ENDS[kind]} | FAILED[kind])
+            if killed:
+                return
+        raise AssertionError("no launcher lived long enough to be killed")
 
-        def launcher():
-            return next((pid for pid in children_of(server) if b"launch-instance" in command_of(pid)), None)
-
-        wait_until(lambda: kill_after(launcher(), chance.random() * 0.08), "the launcher is killed", 30, 0)
-        asking.join(60)
-        self.converge(name, notebook, True, {ENDS[kind]} | FAILED[kind])
+    def launcher(self):
+        """The child of the server that makes a container at this moment."""
+        children_of_server = children_of(self.world.server.pid)
+        return next((pid for pid in children_of_server if b"launch-instance" in command_of(pid)), None)
 
     def init_is_killed(self, chance):
         """The first process of a container dies, and with it everything in it."""

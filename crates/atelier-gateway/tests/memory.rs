@@ -75,7 +75,8 @@ async fn memory_does_not_grow_with_what_passes() {
     both_ways(&world, 64).await;
     let before = peak();
     both_ways(&world, FRAMES).await;
-    let growth = peak() - before;
+    // The kernel counts in bundles, so that the peak may even look lower.
+    let growth = peak().saturating_sub(before);
     println!("the peak grew by {growth} KiB while 512 MiB passed");
     assert!(growth < GROWTH_KIB, "{growth} KiB");
 }

@@ -52,6 +52,9 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::folder::DataFolder;
 
+/// How long the end waits for the database, on a disk that may hang.
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A server that stands, and accepts as soon as it is run.
 pub(crate) struct Server {
     config: Config,
@@ -59,6 +62,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     front: Front,
     engine: Engine,
+    store: Arc<SqliteStore>,
     gateway: Gateway,
     tls: Option<Tls>,
     reach: Reach,
@@ -154,8 +158,11 @@ impl Server {
             scrape: scrape.clone(),
             stop: stop.clone(),
         };
-        let seeing =
-            Seeing { metrics: metrics.clone(), audit: AuditDesk::new(store, metrics, clock), tracer: tracer.clone() };
+        let seeing = Seeing {
+            metrics: metrics.clone(),
+            audit: AuditDesk::new(store.clone(), metrics, clock),
+            tracer: tracer.clone(),
+        };
         let front = site.front(own, entropy, gateway, throttle, seeing);
         let scraper = scraper.map(|listener| (listener, scrape));
         let reload = Arc::new(Notify::new());
@@ -165,6 +172,7 @@ impl Server {
             listener,
             front,
             engine,
+            store,
             gateway: leaving,
             scraper,
             tracer,
@@ -217,6 +225,10 @@ impl Server {
             tracer.flush().await;
         }
         self.gateway.leave().await;
+        // Afterwards the file alone is the whole database: whoever copies it then has everything.
+        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
+            tracing::warn!("the database could not be closed in time; nothing of it is lost");
+        }
         tracing::info!("stopped; notebooks run on");
     }
 }
