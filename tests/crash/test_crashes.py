@@ -27,12 +27,10 @@ def campaign(request):
 
 
 @pytest.fixture(autouse=True)
-def one_failure_is_one_failure(campaign, request):
-    """A case that fails must not make the next ones fail."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed or not campaign.world.server.is_running():
-        campaign.recover()
+def recovering(campaign, request):
+    """See `Campaign.one_failure_is_one_failure`."""
+    with campaign.one_failure_is_one_failure(request.session):
+        yield
 
 
 @pytest.mark.parametrize(("kind", "step", "phase"), POINTS)

@@ -28,12 +28,10 @@ def faults():
 
 
 @pytest.fixture(autouse=True)
-def one_failure_is_one_failure(faults, request):
-    """A case that fails must not make the next ones fail."""
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed or not faults.world.server.is_running():
-        faults.recover()
+def recovering(faults, request):
+    """See `Campaign.one_failure_is_one_failure`."""
+    with faults.one_failure_is_one_failure(request.session):
+        yield
 
 
 def name_of(case):

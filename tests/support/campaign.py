@@ -5,6 +5,7 @@ not die, and the questions. Beside it all a *bystander* runs: a notebook that no
 of its kernel.
 """
 
+import contextlib
 import itertools
 import time
 
@@ -50,6 +51,14 @@ class Campaign:
 
     def __exit__(self, *error):
         return self.world.__exit__(*error)
+
+    @contextlib.contextmanager
+    def one_failure_is_one_failure(self, session):
+        """Around each case: one that fails must not make the next ones fail."""
+        failed = session.testsfailed
+        yield
+        if session.testsfailed > failed or not self.world.server.is_running():
+            self.recover()
 
     def _settle(self):
         """The bystander, one notebook that came and went (so that what the first one ever leaves for the next is

@@ -23,7 +23,7 @@ use http_body_util::{BodyExt, Limited};
 use crate::Api;
 use crate::answer::Refused;
 use crate::docket::Docket;
-use crate::door::{RequestId, SentTarget};
+use crate::door::SentTarget;
 use crate::query::Query;
 
 /// How long a body of at most 64 KiB may take to arrive.
@@ -132,7 +132,7 @@ fn is_signed(parts: &Parts) -> bool {
 }
 
 /// Reads a body of bounded size in bounded time.
-pub(crate) async fn read(body: Body) -> Result<Bytes, Refusal> {
+pub async fn read(body: Body) -> Result<Bytes, Refusal> {
     match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
@@ -145,15 +145,16 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Refusal> {
 }
 
 fn request_id(parts: &Parts) -> String {
-    parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default()
+    Docket::of(&parts.extensions).map(|docket| docket.request_id().to_string()).unwrap_or_default()
 }
 
-/// Where the request comes from; unknown only where the server was not told.
-pub(crate) fn source(parts: &Parts) -> IpAddr {
+/// The same for who needs one: the unspecified address where the server was not told.
+pub fn source(parts: &Parts) -> IpAddr {
     peer(parts).unwrap_or(IpAddr::from([0, 0, 0, 0]))
 }
 
-pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+/// The address that the request comes from, where the server was told.
+pub fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 

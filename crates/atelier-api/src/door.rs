@@ -1,8 +1,8 @@
 //! What every request passes on its way in and every answer on its way out, whatever it asks for.
 //!
-//! In: a request id (the one that the server's front has given it, else a new one; what a client calls it is only logged:
-//! it must not be able to forge another's) on a docket, unless the request brings one from further out, a span for the
-//! log, the check of the Host header, and the path in its normal spelling. Out: the body of refusals, the headers that every answer
+//! In: a request id on a docket and a span for the log, unless the request brings its docket from further out (what a
+//! client calls it is only logged: it must not be able to forge another's); the check of the Host header, and the path in
+//! its normal spelling. Out: the body of refusals, the headers that every answer
 //! has, and an answer also when a handler panicked.
 //!
 //! The log has the path, never the query string: tokens travel in query strings.
@@ -31,10 +31,6 @@ use crate::target;
 /// The header that names a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of the request under way, among its extensions.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub Arc<str>);
-
 /// The request target as it was sent: signatures are computed over it.
 #[derive(Clone, Debug)]
 pub(crate) struct SentTarget(pub(crate) Uri);
@@ -62,7 +58,6 @@ impl Door {
             None => self.docket(&mut request),
         };
         let id = docket.request_id().clone();
-        request.extensions_mut().insert(RequestId(id.clone()));
         let answer = async move {
             log_client_id(request.headers());
             let routed = AssertUnwindSafe(self.admit(request)).catch_unwind().await;
@@ -72,8 +67,7 @@ impl Door {
     }
 
     fn docket(&self, request: &mut Request) -> (Arc<Docket>, Span) {
-        let given = request.extensions().get::<RequestId>().map(|id| id.0.clone());
-        let docket = Docket::new(given.unwrap_or_else(|| self.new_id()));
+        let docket = Docket::new(self.new_id());
         request.extensions_mut().insert(docket.clone());
         let span = tracing::info_span!("request", request_id = %docket.request_id(), method = %request.method(),
             path = request.uri().path());

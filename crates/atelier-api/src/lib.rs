@@ -33,7 +33,7 @@ mod v1;
 
 use std::sync::Arc;
 
-pub use crate::door::RequestId;
+pub use crate::call::{peer, read as read_body, source};
 
 use atelier_core::Entropy;
 use atelier_core::id::NotebookId;

@@ -243,8 +243,6 @@ impl Engine {
             .await?;
             failpoint::reach("undo", kind, step.as_str(), "record");
         }
-        // Before the last record: its answer may be lost although it was written, and then nobody comes here again.
-        self.inner.suspects.add(operation.notebook_id);
         self.record(&mut operation, |e, n, o| e.failed(n, o, failed)).await?;
         self.tell_end(&operation);
         Ok(Driven::Ended)

@@ -8,7 +8,8 @@
 //! Both are said in the log, as events of that notebook, and by `atelier operations orphans`.
 //!
 //! **Left-overs** belong to notebooks that are known and at rest: something could not be taken back when their operation
-//! failed. They are stopped, and after a failed creation discarded, by a task in the driver's place, which therefore never
+//! failed. Whoever is seen in a failed status is a suspect, however it became known: by a commit, at the start, or by
+//! reading again what a commit without an answer has left. They are stopped, and after a failed creation discarded, by a task in the driver's place, which therefore never
 //! meets a start half-way.
 //!
 //! *Unknown is not absent*: when the runtime cannot list, or the store cannot be read, nothing is decided. The runtime is
@@ -104,9 +105,6 @@ impl Suspects {
 impl Engine {
     pub(crate) fn spawn_collector(&self) {
         let engine = self.clone();
-        for id in self.inner.routes.failed() {
-            self.inner.suspects.add(id);
-        }
         self.inner.tasks.spawn(async move {
             loop {
                 tokio::select! {

@@ -87,7 +87,6 @@ impl Engine {
             })
             .await;
         if recorded.is_ok() {
-            self.inner.suspects.add(id);
             tracing::warn!(notebook = %id, "notebook {id} is in ERROR: {reason}");
         }
     }

@@ -80,12 +80,6 @@ impl Routes {
         by_id.values().filter(|r| !r.status.is_stable()).map(|r| r.id).collect()
     }
 
-    /// The notebooks that failed: something of them may be left.
-    pub(crate) fn failed(&self) -> Vec<NotebookId> {
-        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
-        by_id.values().filter(|r| r.status.is_failed()).map(|r| r.id).collect()
-    }
-
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -186,7 +186,7 @@ impl Engine {
         self.call(errand, async move || runtime.discard_storage(id).await).await
     }
 
-    /// Calls the runtime. A call that does not come back as it should makes its notebook suspect of left-overs.
+    /// Calls the runtime by a hand that may hang.
     pub(crate) async fn call<T, F>(
         &self,
         errand: Errand,

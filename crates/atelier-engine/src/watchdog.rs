@@ -78,7 +78,6 @@ impl Engine {
         if let Ok(notebook) = ended {
             tracing::error!(notebook = %id, "notebook {id} was under way without an operation; it is {} now",
                 notebook.status());
-            self.inner.suspects.add(id);
         }
     }
 }

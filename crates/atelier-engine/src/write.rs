@@ -217,12 +217,15 @@ impl Engine {
         )
     }
 
-    /// Lets the routes and the lease clock follow a commit.
+    /// Lets the routes, the lease clock and the search for left-overs follow a commit.
     pub(crate) fn follow(&self, notebook: &Notebook) {
         self.inner.activities.follow(notebook, self.now());
         if notebook.status() == Status::Deleted {
             self.forget(notebook.id);
             return;
+        }
+        if notebook.status().is_failed() {
+            self.inner.suspects.add(notebook.id);
         }
         self.inner.routes.put(notebook);
         let lease = self.inner.activities.on(notebook.id, notebook.lease);

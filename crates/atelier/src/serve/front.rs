@@ -19,8 +19,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, hea
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-pub(super) use atelier_api::RequestId;
-
 use super::proxies::Proxies;
 use super::seeing::{Arrival, Seeing, length};
 use super::throttle::Throttle;
@@ -67,7 +65,6 @@ impl Front {
         name_host(&mut request, origin.host.as_deref());
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(origin.client));
-        extensions.insert(RequestId(id.clone()));
         if let Some(scheme) = origin.scheme {
             extensions.insert(scheme);
         }

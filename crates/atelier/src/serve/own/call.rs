@@ -1,21 +1,18 @@
 //! An authenticated call, as the API proves and refuses it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atelier_api::Docket;
+use atelier_api::{Docket, peer, read_body, source};
 use atelier_core::id::NotebookId;
-use atelier_core::limits::MAX_BODY_BYTES;
 use atelier_core::{Caller, Code, Refusal};
 use atelier_iam::{Iam, Identity, IncomingRequest};
 use atelier_store::people::Role;
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
@@ -24,11 +21,13 @@ use super::Own;
 
 /// How long a stream goes on that was asked for with a signature.
 const SIGNATURE_CARRIES: Duration = Duration::from_mins(15);
-/// How long a body of at most 64 KiB may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn no_such_api() -> Refusal {
     Refusal::new(Code::NoSuchApi, "no such path, or not with this method")
+}
+
+fn only_administrators() -> Refusal {
+    Refusal::new(Code::NotPermitted, "only users with the role `admin` may do this")
 }
 
 /// A refusal and the request that it answers.
@@ -126,7 +125,7 @@ impl Call {
         if self.administers() {
             return Ok(());
         }
-        Err(self.refused()(Refusal::new(Code::NotPermitted, "only users with the role `admin` may do this")))
+        Err(self.refused()(only_administrators()))
     }
 }
 
@@ -187,10 +186,7 @@ impl FromRequest<Own> for Inspection {
     async fn from_request(request: Request, own: &Own) -> Result<Self, Refused> {
         let docket = docket_of(request.extensions());
         let Proved { identity, .. } = prove(request, own).await?;
-        if identity.has_role(Role::Admin) {
-            return Ok(Self);
-        }
-        Err(Refused(Refusal::new(Code::NotPermitted, "only users with the role `admin` may do this"), docket))
+        if identity.has_role(Role::Admin) { Ok(Self) } else { Err(Refused(only_administrators(), docket)) }
     }
 }
 
@@ -205,31 +201,16 @@ async fn prove(request: Request, own: &Own) -> Result<Proved, Refused> {
     let docket = docket_of(request.extensions());
     let refused = |refusal| Refused(refusal, docket.clone());
     let (parts, body) = request.into_parts();
-    let body = read(body).await.map_err(refused)?;
+    let body = read_body(body).await.map_err(refused)?;
     let incoming = IncomingRequest {
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
         body: &body,
-        from: peer(&parts).unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+        from: source(&parts),
     };
     let identity = own.iam.authenticate(&incoming).await.map_err(|e| refused(e.into()))?;
     docket.sent_by(&identity, peer(&parts));
     Ok(Proved { identity, parts, body })
-}
-
-fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
-}
-
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let whole = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await;
-    match whole {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => {
-            Err(Refusal::new(Code::TooLarge, format!("the body must not be larger than {MAX_BODY_BYTES} bytes")))
-        }
-        Ok(Err(_)) | Err(_) => Err(Refusal::new(Code::BadRequest, "the body did not arrive whole and in time")),
-    }
 }
