@@ -40,6 +40,11 @@ class Api:
         self.http.trust_env = False  # no proxy of the host between a test and its server
         self._token = None
 
+    def hang_up(self):
+        """Lets go of the connections that are kept. After a long silence the server closes them, perhaps at the moment
+        in which a request arrives by one; a client that was silent so long opens a new one."""
+        self.http.close()
+
     def token(self):
         """A project-scoped token of the operator, asked for once per run of the server."""
         if self._token is None:
