@@ -27,7 +27,7 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         description: notebook.description.clone(),
         status: status.to_string(),
         fail_reason: notebook.fail_reason.clone().filter(|_| status.is_failed()),
-        feature: NOTEBOOK.to_owned(),
+        feature: notebook.feature.to_string(),
         flavor: notebook.flavor.id.clone(),
         image: image_name(&notebook.image),
         lease: lease(notebook.lease),

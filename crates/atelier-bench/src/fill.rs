@@ -11,13 +11,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use atelier_core::caller::Origin;
 use atelier_core::event::NotebookEvent;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{EventId, NotebookId, OperationId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
-use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepState};
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_core::volume::Volume;
 use atelier_core::{Clock as _, Entropy, SystemClock, Timestamp};
 use atelier_store::{Commit, Committed, NotebookStore as _, NotebookWrite};
@@ -98,11 +100,14 @@ fn notebook(number: usize, of: usize, project: &str, owner: &Owner, now: Timesta
         owner: owner.clone(),
         name: format!("{}-{number}", ["train", "eval", "notes", "实验", "lab"][number % 5]),
         description: String::new(),
+        feature: Feature::Notebook,
+        tags: Tags::none(),
         flavor: Flavor::defaults().remove(3),
         image: Image::built_in(None),
         volume: Volume { id: VolumeId::generate(create_at, &Random), capacity_gib: 5 },
         workspace_id: "0".into(),
         lease: Lease::written(create_at, now, Grant::Millis(72 * 3_600_000), LeaseKind::Timing),
+        legacy: LegacyWords::default(),
         token: SecretString::from(uuid::Uuid::new_v4().to_string()),
         upstream_secret: SecretString::from(uuid::Uuid::new_v4().to_string()),
         progress: Vec::new(),

@@ -8,6 +8,7 @@ use crate::caller::{Caller, Source};
 use crate::clock::Timestamp;
 use crate::id::{NotebookId, ProjectId, UserId};
 use crate::notebook::Notebook;
+use crate::tags::Tags;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,12 +98,14 @@ fn is_same_token(one: &Notebook, other: &Notebook) -> bool {
 }
 
 /// What of a notebook may be shown, in the order of its answer.
-fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 12] {
-    let lease = notebook.lease;
+fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 17] {
+    let (lease, next) = (notebook.lease, notebook.next_terms);
     [
         ("name", Some(notebook.name.clone())),
         ("description", Some(notebook.description.clone()).filter(|text| !text.is_empty())),
         ("owner", Some(notebook.owner.user_name.clone())),
+        ("feature", Some(notebook.feature.as_str().to_owned())),
+        ("tags", Some(joined(&notebook.tags)).filter(|text| !text.is_empty())),
         ("flavor", Some(notebook.flavor.id.clone())),
         ("image_id", Some(notebook.image.id.to_string())),
         ("volume.id", Some(notebook.volume.id.to_string())),
@@ -112,5 +115,13 @@ fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 12] {
         ("fail_reason", notebook.fail_reason.clone()),
         ("lease.type", Some(lease.kind().as_str().to_owned())),
         ("lease.ends_at", lease.expiry().map(|end| end.as_millis().to_string())),
+        ("next_start.type", next.map(|terms| terms.kind.as_str().to_owned())),
+        ("next_start.duration", next.map(|terms| terms.grant.as_wire().to_string())),
+        ("profile_id", notebook.legacy.profile_id.clone()),
     ]
+}
+
+/// Tags in one line; neither `,` nor `|` can be in one.
+fn joined(tags: &Tags) -> String {
+    tags.iter().map(|(key, value)| format!("{key}|{value}")).collect::<Vec<_>>().join(",")
 }

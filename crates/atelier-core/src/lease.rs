@@ -79,6 +79,15 @@ impl Grant {
     }
 }
 
+/// What a lease is written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// How long.
+    pub grant: Grant,
+    /// How its end is found.
+    pub kind: LeaseKind,
+}
+
 /// The grants that a server gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantRange {
@@ -186,6 +195,11 @@ impl Lease {
     /// How its end is found.
     pub const fn kind(self) -> LeaseKind {
         self.kind
+    }
+
+    /// What it was last written with.
+    pub const fn terms(self) -> Terms {
+        Terms { grant: self.grant, kind: self.kind }
     }
 
     /// Whether the notebook will be stopped by itself.

@@ -9,13 +9,14 @@
 //! * [`lease`] holds the one arithmetic of automatic stops, [`activity`] the one verdict on what is idle.
 //! * [`refusal`] holds the one catalogue of error codes.
 //! * [`observe`] is how the inside tells what is worth measuring, [`audit`] what is kept of every change.
-//! * [`notebook`], [`volume`], [`image`], [`flavor`], [`operation`], [`event`] are the things themselves.
+//! * [`notebook`], [`volume`], [`image`], [`flavor`], [`feature`], [`tags`], [`operation`], [`event`] are the things themselves.
 
 pub mod activity;
 pub mod audit;
 pub mod caller;
 pub mod clock;
 pub mod event;
+pub mod feature;
 pub mod flavor;
 pub mod id;
 pub mod image;
@@ -26,6 +27,7 @@ pub mod observe;
 pub mod operation;
 pub mod refusal;
 pub mod status;
+pub mod tags;
 pub mod volume;
 
 pub use caller::{Caller, Origin};

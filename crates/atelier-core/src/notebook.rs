@@ -3,13 +3,15 @@
 use secrecy::SecretString;
 
 use crate::clock::Timestamp;
+use crate::feature::Feature;
 use crate::flavor::Flavor;
 use crate::id::{DomainId, NotebookId, ProjectId, UserId};
 use crate::image::Image;
-use crate::lease::Lease;
+use crate::lease::{Lease, Terms};
 use crate::operation::StepRecord;
 use crate::refusal::{Code, Refusal};
 use crate::status::{Event, Status};
+use crate::tags::Tags;
 use crate::volume::Volume;
 
 /// Who a notebook belongs to. Names are kept as they were at creation: answers show them.
@@ -23,6 +25,22 @@ pub struct Owner {
     pub domain_id: DomainId,
     /// The account's name.
     pub domain_name: String,
+}
+
+/// What only the legacy API says of a notebook, and shows again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyWords {
+    /// The profile that it was asked for with.
+    pub profile_id: Option<String>,
+    /// Whether a console should remind people of the automatic stop.
+    pub prompt: bool,
+}
+
+impl Default for LegacyWords {
+    /// What a notebook has that another API made.
+    fn default() -> Self {
+        Self { profile_id: None, prompt: true }
+    }
 }
 
 /// A notebook, as it is kept.
@@ -40,9 +58,13 @@ pub struct Notebook {
     pub name: String,
     /// Free text.
     pub description: String,
-    /// Its size, as it was when it was made.
+    /// What it is.
+    pub feature: Feature,
+    /// What people hung on it.
+    pub tags: Tags,
+    /// Its size, as it was when it was chosen.
     pub flavor: Flavor,
-    /// Its image.
+    /// Its image, as it was when it was chosen.
     pub image: Image,
     /// Its volume.
     pub volume: Volume,
@@ -57,6 +79,11 @@ pub struct Notebook {
     pub update_at: Timestamp,
     /// Its automatic stop.
     pub lease: Lease,
+    /// The terms of the lease that the next start writes when it is asked for none, where somebody has said so since the
+    /// lease was last written; see [`Notebook::start_terms`].
+    pub next_terms: Option<Terms>,
+    /// What the legacy API says of it.
+    pub legacy: LegacyWords,
     /// What opens it in a browser; a new one at each start.
     pub token: SecretString,
     /// What the gateway shows to the notebook server; never leaves Atelier.
@@ -88,6 +115,17 @@ impl Notebook {
         }
         self.status = next;
         Ok(())
+    }
+
+    /// The terms of the lease that a start writes when it is asked for none: what was last asked for, by whatever call.
+    pub fn start_terms(&self) -> Terms {
+        self.next_terms.unwrap_or_else(|| self.lease.terms())
+    }
+
+    /// Writes the lease anew at `at`, as somebody asked; what was said before of the next start is over.
+    pub fn write_lease(&mut self, at: Timestamp, terms: Terms) {
+        self.lease = self.lease.rewritten(at, terms.grant, terms.kind);
+        self.next_terms = None;
     }
 
     /// Follows a wall clock that was set by `ms` and shows `now`: what is left of the lease stays, and nothing lies in
@@ -132,6 +170,10 @@ pub struct NewNotebook {
     pub name: String,
     /// Free text.
     pub description: String,
+    /// What it is.
+    pub feature: Feature,
+    /// What is hung on it.
+    pub tags: Tags,
     /// Its size.
     pub flavor: Flavor,
     /// Its image.
@@ -142,6 +184,8 @@ pub struct NewNotebook {
     pub workspace_id: String,
     /// Its first lease.
     pub lease: Lease,
+    /// What the legacy API says of it.
+    pub legacy: LegacyWords,
     /// What opens it.
     pub token: SecretString,
     /// What the gateway shows to the notebook server.
@@ -161,6 +205,8 @@ impl From<NewNotebook> for Notebook {
             owner: new.owner,
             name: new.name,
             description: new.description,
+            feature: new.feature,
+            tags: new.tags,
             flavor: new.flavor,
             image: new.image,
             volume: new.volume,
@@ -170,6 +216,8 @@ impl From<NewNotebook> for Notebook {
             create_at: new.create_at,
             update_at: new.create_at,
             lease: new.lease,
+            next_terms: None,
+            legacy: new.legacy,
             token: new.token,
             upstream_secret: new.upstream_secret,
             ever_ran: false,

@@ -11,7 +11,7 @@ use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{EventId, NotebookId, OperationId, VolumeId};
 use atelier_core::image::{self, Image};
-use atelier_core::lease::{Grant, Lease, LeaseKind};
+use atelier_core::lease::{Grant, Lease, LeaseKind, Terms};
 use atelier_core::notebook::{NewNotebook, Notebook, Owner};
 use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::refusal::{Code, Refusal};
@@ -122,11 +122,14 @@ impl Engine {
             },
             name: new.name,
             description: new.description,
+            feature: new.feature,
+            tags: new.tags,
             flavor,
             image,
             volume: Volume { id: VolumeId::generate(now, entropy), capacity_gib: new.capacity_gib },
             workspace_id: new.workspace_id,
             lease: Lease::written(now, now, new.grant, new.lease_kind),
+            legacy: new.legacy,
             token: self.new_token(),
             upstream_secret: self.new_token(),
             progress: operation.steps.clone(),
@@ -147,15 +150,16 @@ impl Engine {
     /// A page of the caller's notebooks.
     pub async fn list(&self, caller: &Caller, wanted: ListNotebooks) -> Result<NotebookPage, Refusal> {
         let query = NotebookQuery {
-            project_id: caller.project_id.clone(),
             user_id: Some(caller.user_id.clone()),
             name_contains: wanted.name_contains,
             status: wanted.status,
             workspace_id: Some(wanted.workspace_id),
+            feature: wanted.feature,
             sort_key: wanted.sort_key,
             descending: wanted.descending,
             offset: wanted.offset,
             limit: wanted.limit,
+            ..NotebookQuery::all_of(caller.project_id.clone())
         };
         let mut page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
         page.items = page.items.into_iter().map(|n| self.with_activity(self.with_note(n))).collect();
@@ -189,9 +193,9 @@ impl Engine {
                     if short {
                         return Err(Refusal::new(Code::NoCapacity, "the host has too little memory left for a start"));
                     }
-                    let (last_grant, last_kind) = (notebook.lease.grant(), notebook.lease.kind());
-                    notebook.lease =
-                        notebook.lease.rewritten(now, grant.unwrap_or(last_grant), kind.unwrap_or(last_kind));
+                    let last = notebook.start_terms();
+                    let asked = Terms { grant: grant.unwrap_or(last.grant), kind: kind.unwrap_or(last.kind) };
+                    notebook.write_lease(now, asked);
                     notebook.token = engine.new_token();
                     notebook.upstream_secret = engine.new_token();
                     let why = format!("{} asked for a start", origin.actor);
@@ -332,7 +336,7 @@ impl Engine {
                             format!("notebook is {}; its lease can be renewed only while RUNNING", notebook.status());
                         return Err(Refusal::new(Code::NotRunning, message));
                     }
-                    notebook.lease = notebook.lease.rewritten(engine.now(), grant, kind);
+                    notebook.write_lease(engine.now(), Terms { grant, kind });
                     let why =
                         format!("{} renewed the lease: {} ms from now, type {kind}", origin.actor, grant.as_wire());
                     let event = engine.event(&notebook, &origin, "lease.renewed", why);

@@ -53,11 +53,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Flavor, Held};
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
+use atelier_core::notebook::LegacyWords;
 use atelier_core::observe::Watcher;
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_core::{Clock as _, Entropy, Timestamp};
 use atelier_runtime::{Runtime, RuntimeError};
 use atelier_store::{NotebookStore, SortKey, StoreError};
@@ -131,6 +134,10 @@ pub struct CreateNotebook {
     pub name: String,
     /// Free text.
     pub description: String,
+    /// What it is.
+    pub feature: Feature,
+    /// What is hung on it.
+    pub tags: Tags,
     /// The flavor's id.
     pub flavor_id: String,
     /// The image.
@@ -143,6 +150,8 @@ pub struct CreateNotebook {
     pub lease_kind: LeaseKind,
     /// The workspace.
     pub workspace_id: String,
+    /// What the legacy API says of it.
+    pub legacy: LegacyWords,
 }
 
 /// Which of the caller's own notebooks to list.
@@ -154,6 +163,8 @@ pub struct ListNotebooks {
     pub status: Option<Status>,
     /// In this workspace.
     pub workspace_id: String,
+    /// Of this feature; `None`: of every one.
+    pub feature: Option<Feature>,
     /// Sorted by this.
     pub sort_key: SortKey,
     /// Largest first.

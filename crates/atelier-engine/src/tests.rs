@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use async_trait::async_trait;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::NotebookId;
 use atelier_core::image;
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
-use atelier_core::notebook::Notebook;
+use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::operation::{OperationKind, OperationState, StepState};
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_core::{Caller, Code, Entropy, Refusal, Timestamp};
 use atelier_runtime::simulated::{Call, Faults, SimulatedRuntime};
 use atelier_runtime::{Runtime, RuntimeError};
@@ -198,12 +200,15 @@ impl World {
         CreateNotebook {
             name: name.into(),
             description: String::new(),
+            feature: Feature::Notebook,
+            tags: Tags::none(),
             flavor_id: "atelier.cpu.small".into(),
             image_id: image::BUILT_IN,
             capacity_gib: 5,
             grant: Grant::Millis(HOUR),
             lease_kind: LeaseKind::Timing,
             workspace_id: "0".into(),
+            legacy: LegacyWords::default(),
         }
     }
 

@@ -3,9 +3,13 @@
 //! Reading never guesses. A value that this version does not know is [`StoreError::Unreadable`], and the message names
 //! the column but not the value.
 
+use std::collections::BTreeMap;
+
 use atelier_core::Timestamp;
 use atelier_core::caller::{Actor, Origin};
 use atelier_core::operation::{StepName, StepRecord, StepState};
+use atelier_core::refusal::Refusal;
+use atelier_core::tags::{TagKey, TagValue, Tags};
 use atelier_store::StoreError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -129,4 +133,21 @@ pub(crate) fn steps_to_json(steps: &[StepRecord]) -> Result<String, StoreError> 
 pub(crate) fn steps_from_json(column: &str, json: &str) -> Result<Vec<StepRecord>, StoreError> {
     let rows: Vec<StepRow> = serde_json::from_str(json).map_err(|_| unreadable(column))?;
     rows.into_iter().map(StepRecord::try_from).collect()
+}
+
+/// Tags as a JSON object.
+pub(crate) fn tags_to_json(tags: &Tags) -> Result<String, StoreError> {
+    let texts: BTreeMap<&str, &str> = tags.iter().collect();
+    serde_json::to_string(&texts).map_err(|e| StoreError::Engine(e.to_string()))
+}
+
+/// Tags from a JSON object.
+pub(crate) fn tags_from_json(column: &str, json: &str) -> Result<Tags, StoreError> {
+    if json == "{}" {
+        return Ok(Tags::none());
+    }
+    let texts: BTreeMap<String, String> = serde_json::from_str(json).map_err(|_| unreadable(column))?;
+    let tags: Result<Vec<_>, _> =
+        texts.iter().map(|(key, value)| Ok((TagKey::new(column, key)?, TagValue::new(column, value)?))).collect();
+    tags.and_then(Tags::new).map_err(|_: Refusal| unreadable(column))
 }

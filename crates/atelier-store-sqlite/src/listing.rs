@@ -23,9 +23,11 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use atelier_core::id::NotebookId;
+use atelier_core::feature::Feature;
+use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_store::{NotebookQuery, SortKey};
 
 /// What lists know of a notebook.
@@ -36,8 +38,15 @@ pub(crate) struct Line {
     pub(crate) create_at: i64,
     pub(crate) update_at: i64,
     pub(crate) name: Box<str>,
-    /// One text for all lines of a workspace.
+    pub(crate) description: Box<str>,
+    pub(crate) tags: Tags,
+    // What many lines have in common is one text for all of them.
     pub(crate) workspace_id: Arc<str>,
+    pub(crate) user_name: Arc<str>,
+    pub(crate) flavor_id: Arc<str>,
+    pub(crate) image_swr_path: Arc<str>,
+    pub(crate) image_id: ImageId,
+    pub(crate) feature: Feature,
     pub(crate) status: Status,
 }
 
@@ -52,7 +61,14 @@ impl Line {
             create_at: notebook.create_at.as_millis(),
             update_at: notebook.update_at.as_millis(),
             name: notebook.name.as_str().into(),
+            description: notebook.description.as_str().into(),
+            tags: notebook.tags.clone(),
             workspace_id: notebook.workspace_id.as_str().into(),
+            user_name: notebook.owner.user_name.as_str().into(),
+            flavor_id: notebook.flavor.id.as_str().into(),
+            image_swr_path: notebook.image.swr_path.as_str().into(),
+            image_id: notebook.image.id,
+            feature: notebook.feature,
             status: notebook.status(),
         };
         (owner, line)
@@ -98,7 +114,8 @@ struct Shelves {
     places: HashMap<NotebookId, (u32, u32)>,
     by_owner: HashMap<Owner, u32>,
     all: Vec<Shelf>,
-    workspaces: HashSet<Arc<str>>,
+    /// Texts that many lines have in common.
+    words: HashSet<Arc<str>>,
 }
 
 const KEYS: [SortKey; 3] = [SortKey::CreateAt, SortKey::UpdateAt, SortKey::Name];
@@ -176,19 +193,22 @@ impl Shelves {
 
     /// Puts a line into its owner's slab, and into no order yet.
     fn keep(&mut self, owner: Owner, mut line: Line) -> (u32, u32) {
-        line.workspace_id = self.interned(&line.workspace_id);
+        let shared = [&mut line.workspace_id, &mut line.user_name, &mut line.flavor_id, &mut line.image_swr_path];
+        for text in shared {
+            *text = self.interned(text);
+        }
         let at = self.shelf(owner);
         let (id, place) = (line.id, self.all[at as usize].keep(line));
         self.places.insert(id, (at, place));
         (at, place)
     }
 
-    fn interned(&mut self, workspace_id: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.workspaces.get(workspace_id) {
+    fn interned(&mut self, text: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.words.get(text) {
             return known.clone();
         }
-        self.workspaces.insert(workspace_id.clone());
-        workspace_id.clone()
+        self.words.insert(text.clone());
+        text.clone()
     }
 
     fn remove(&mut self, id: NotebookId) {
@@ -330,6 +350,7 @@ struct Wanted<'q> {
     name: Option<memchr::memmem::Finder<'q>>,
     status: Option<Status>,
     workspace_id: Option<&'q str>,
+    feature: Option<Feature>,
 }
 
 fn wanted(query: &NotebookQuery) -> Wanted<'_> {
@@ -337,12 +358,14 @@ fn wanted(query: &NotebookQuery) -> Wanted<'_> {
         name: query.name_contains.as_deref().map(memchr::memmem::Finder::new),
         status: query.status,
         workspace_id: query.workspace_id.as_deref(),
+        feature: query.feature,
     }
 }
 
 impl Wanted<'_> {
     fn matches(&self, line: &Line) -> bool {
         self.status.is_none_or(|status| line.status == status)
+            && self.feature.is_none_or(|feature| line.feature == feature)
             && self.workspace_id.is_none_or(|workspace_id| *line.workspace_id == *workspace_id)
             && self.name.as_ref().is_none_or(|part| part.find(line.name.as_bytes()).is_some())
     }
@@ -371,7 +394,14 @@ mod tests {
             create_at: i % 7,
             update_at: -i,
             name: format!("nb-{}", i * 37 % 11).into(),
+            description: "".into(),
+            tags: Tags::none(),
             workspace_id: "0".into(),
+            user_name: "someone".into(),
+            flavor_id: "small".into(),
+            image_swr_path: "local/image:1".into(),
+            image_id: atelier_core::image::BUILT_IN,
+            feature: Feature::ALL[usize::try_from(n % 2).unwrap()],
             status: Status::ALL[usize::try_from(n % 3).unwrap()],
         }
     }
@@ -379,15 +409,8 @@ mod tests {
     fn query(user: Option<char>) -> NotebookQuery {
         let hex = |c: char| c.to_string().repeat(32);
         NotebookQuery {
-            project_id: hex('1').parse::<ProjectId>().unwrap(),
             user_id: user.map(|c| hex(c).parse::<UserId>().unwrap()),
-            name_contains: None,
-            status: None,
-            workspace_id: None,
-            sort_key: SortKey::CreateAt,
-            descending: false,
-            offset: 0,
-            limit: 1000,
+            ..NotebookQuery::all_of(hex('1').parse::<ProjectId>().unwrap())
         }
     }
 
@@ -414,7 +437,17 @@ mod tests {
                 (false, None, None, 5000, 9),
             ] {
                 let name_contains = name.map(str::to_owned);
-                let query = NotebookQuery { sort_key, descending, status, name_contains, offset, limit, ..query(user) };
+                let feature = descending.then_some(Feature::Notebook);
+                let query = NotebookQuery {
+                    sort_key,
+                    descending,
+                    status,
+                    feature,
+                    name_contains,
+                    offset,
+                    limit,
+                    ..query(user)
+                };
                 let listed = listing.page(&query);
                 let ids: Vec<_> = listed.lines.iter().map(|line| line.id).collect();
                 assert_eq!((ids, listed.total), expected(lines, &query), "{query:?}");

@@ -4,14 +4,16 @@ use atelier_core::Timestamp;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::Image;
-use atelier_core::lease::{Grant, Lease};
-use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::lease::{Grant, Lease, Terms};
+use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::status::Status;
 use atelier_core::volume::Volume;
 use atelier_store::StoreError;
 
 use crate::Sealer;
-use crate::columns::{integer, named, number, parsed, steps_from_json, steps_to_json, uuid};
+use crate::columns::{
+    integer, named, number, parsed, steps_from_json, steps_to_json, tags_from_json, tags_to_json, uuid,
+};
 
 /// Where the token is sealed for.
 const TOKEN: &str = "notebooks.token_sealed";
@@ -59,6 +61,12 @@ pub(crate) struct NotebookRow {
     pub(crate) ever_ran: i64,
     pub(crate) progress: String,
     pub(crate) generation: i64,
+    pub(crate) feature: String,
+    pub(crate) tags: String,
+    pub(crate) next_lease_kind: Option<String>,
+    pub(crate) next_lease_grant_ms: Option<i64>,
+    pub(crate) legacy_profile_id: Option<String>,
+    pub(crate) legacy_prompt: i64,
 }
 
 impl NotebookRow {
@@ -98,11 +106,17 @@ impl NotebookRow {
             update_at: notebook.update_at.as_millis(),
             lease_kind: lease.kind().as_str().into(),
             lease_update_at: lease.update_at().as_millis(),
-            lease_grant_ms: lease.is_enabled().then(|| lease.grant().as_wire()),
+            lease_grant_ms: in_column(lease.grant()),
             lease_end_at: lease.expiry().map(Timestamp::as_millis),
             ever_ran: notebook.ever_ran.into(),
             progress: steps_to_json(&notebook.progress)?,
             generation: integer("generation", notebook.generation)?,
+            feature: notebook.feature.as_str().into(),
+            tags: tags_to_json(&notebook.tags)?,
+            next_lease_kind: notebook.next_terms.map(|terms| terms.kind.as_str().into()),
+            next_lease_grant_ms: notebook.next_terms.and_then(|terms| in_column(terms.grant)),
+            legacy_profile_id: notebook.legacy.profile_id,
+            legacy_prompt: notebook.legacy.prompt.into(),
         })
     }
 
@@ -112,11 +126,13 @@ impl NotebookRow {
         let update_at = Timestamp::from_millis(self.update_at);
         let (fail_reason, ever_ran) = (self.fail_reason.clone(), self.ever_ran != 0);
         let generation = number("generation", self.generation)?;
+        let next_terms = self.next_terms()?;
         let mut notebook = Notebook::from(self.into_new(sealer)?).with_stored_status(status);
         notebook.fail_reason = fail_reason;
         notebook.update_at = update_at;
         notebook.ever_ran = ever_ran;
         notebook.generation = generation;
+        notebook.next_terms = next_terms;
         Ok(notebook)
     }
 
@@ -157,14 +173,22 @@ impl NotebookRow {
                 swr_path: self.image_swr_path,
                 size_bytes: self.image_size_bytes.map(|n| number("image_size_bytes", n)).transpose()?,
             },
+            legacy: LegacyWords { profile_id: self.legacy_profile_id, prompt: self.legacy_prompt != 0 },
+            feature: parsed("feature", &self.feature)?,
+            tags: tags_from_json("tags", &self.tags)?,
             name: self.name,
             description: self.description,
             workspace_id: self.workspace_id,
         })
     }
 
+    fn next_terms(&self) -> Result<Option<Terms>, StoreError> {
+        let kind = self.next_lease_kind.as_deref().map(|kind| parsed("next_lease_kind", kind)).transpose()?;
+        Ok(kind.map(|kind| Terms { grant: from_column(self.next_lease_grant_ms), kind }))
+    }
+
     fn lease(&self) -> Result<Lease, StoreError> {
-        let grant = self.lease_grant_ms.map_or(Grant::Never, Grant::Millis);
+        let grant = from_column(self.lease_grant_ms);
         let written = Timestamp::from_millis(self.lease_update_at);
         let kind = parsed("lease_kind", &self.lease_kind)?;
         let lease = Lease::written(Timestamp::from_millis(self.create_at), written, grant, kind);
@@ -174,4 +198,16 @@ impl NotebookRow {
             _ => lease,
         })
     }
+}
+
+/// A grant as a column holds it: null for never.
+const fn in_column(grant: Grant) -> Option<i64> {
+    match grant {
+        Grant::Never => None,
+        Grant::Millis(ms) => Some(ms),
+    }
+}
+
+fn from_column(grant_ms: Option<i64>) -> Grant {
+    grant_ms.map_or(Grant::Never, Grant::Millis)
 }

@@ -21,7 +21,8 @@ pub(crate) async fn select(
                 image_id, image_name, image_tag, image_namespace, image_description, image_swr_path,
                 image_size_bytes, volume_id, volume_capacity_gib, workspace_id, status, fail_reason,
                 create_at, update_at, lease_kind, lease_update_at, lease_grant_ms, lease_end_at,
-                token_sealed, upstream_secret_sealed, ever_ran, progress, generation
+                token_sealed, upstream_secret_sealed, ever_ran, progress, generation, feature, tags,
+                next_lease_kind, next_lease_grant_ms, legacy_profile_id, legacy_prompt
             from notebooks where id = $1"#,
         id
     )
@@ -64,10 +65,12 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
             image_tag, image_namespace, image_description, image_swr_path, image_size_bytes, volume_id,
             volume_capacity_gib, workspace_id, status, fail_reason, create_at, update_at, lease_kind,
             lease_update_at, lease_grant_ms, lease_end_at, token_sealed, upstream_secret_sealed,
-            ever_ran, progress, generation
+            ever_ran, progress, generation, feature, tags, next_lease_kind, next_lease_grant_ms,
+            legacy_profile_id, legacy_prompt
         ) values (
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-            $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36
+            $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
+            $38, $39, $40, $41, $42
         )"#,
         row.id,
         row.project_id,
@@ -105,6 +108,12 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
         row.ever_ran,
         row.progress,
         row.generation,
+        row.feature,
+        row.tags,
+        row.next_lease_kind,
+        row.next_lease_grant_ms,
+        row.legacy_profile_id,
+        row.legacy_prompt,
     )
     .execute(connection)
     .await
@@ -123,7 +132,9 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
             = $21, volume_id = $22, volume_capacity_gib = $23, workspace_id = $24, status = $25,
             fail_reason = $26, create_at = $27, update_at = $28, lease_kind = $29, lease_update_at =
             $30, lease_grant_ms = $31, lease_end_at = $32, token_sealed = $33, upstream_secret_sealed =
-            $34, ever_ran = $35, progress = $36, generation = generation + 1
+            $34, ever_ran = $35, progress = $36, feature = $37, tags = $38, next_lease_kind = $39,
+            next_lease_grant_ms = $40, legacy_profile_id = $41, legacy_prompt = $42,
+            generation = generation + 1
         where id = $1 and generation = $2"#,
         row.id,
         row.generation,
@@ -161,6 +172,12 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
         row.upstream_secret_sealed,
         row.ever_ran,
         row.progress,
+        row.feature,
+        row.tags,
+        row.next_lease_kind,
+        row.next_lease_grant_ms,
+        row.legacy_profile_id,
+        row.legacy_prompt,
     )
     .execute(connection)
     .await

@@ -5,12 +5,12 @@
 //! into the text.
 
 use atelier_core::flavor::Held;
-use atelier_core::id::NotebookId;
+use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::status::Status;
 use atelier_store::{NotebookQuery, SortKey, StoreError};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
-use crate::columns::{named, number, uuid};
+use crate::columns::{named, number, parsed, tags_from_json, uuid};
 use crate::failed;
 use crate::listing::{Line, Owner};
 use crate::notebook_row::NotebookRow;
@@ -42,6 +42,9 @@ fn matching(what: &'static str, query: &NotebookQuery) -> QueryBuilder<Sqlite> {
     }
     if let Some(status) = query.status {
         sql.push(" and status = ").push_bind(status.as_str());
+    }
+    if let Some(feature) = query.feature {
+        sql.push(" and feature = ").push_bind(feature.as_str());
     }
     if let Some(workspace_id) = &query.workspace_id {
         sql.push(" and workspace_id = ").push_bind(workspace_id.clone());
@@ -95,7 +98,8 @@ pub(crate) async fn lines_after(
     limit: u32,
 ) -> Result<Vec<LineRow>, StoreError> {
     sqlx::query_as(
-        "select id, project_id, user_id, workspace_id, name, status, create_at, update_at, generation from notebooks
+        "select id, project_id, user_id, user_name, workspace_id, name, description, feature, tags, flavor_id, image_id,
+            image_swr_path, status, create_at, update_at, generation from notebooks
             where id > $1 order by id limit $2",
     )
     .bind(last)
@@ -111,8 +115,15 @@ pub(crate) struct LineRow {
     pub(crate) id: Vec<u8>,
     project_id: String,
     user_id: String,
+    user_name: String,
     workspace_id: String,
     name: String,
+    description: String,
+    feature: String,
+    tags: String,
+    flavor_id: String,
+    image_id: Vec<u8>,
+    image_swr_path: String,
     status: String,
     create_at: i64,
     update_at: i64,
@@ -128,7 +139,14 @@ impl LineRow {
             create_at: self.create_at,
             update_at: self.update_at,
             name: self.name.into(),
+            description: self.description.into(),
+            tags: tags_from_json("tags", &self.tags)?,
             workspace_id: self.workspace_id.into(),
+            user_name: self.user_name.into(),
+            flavor_id: self.flavor_id.into(),
+            image_id: ImageId::from_uuid(uuid("image_id", &self.image_id)?),
+            image_swr_path: self.image_swr_path.into(),
+            feature: parsed("feature", &self.feature)?,
             status: named("status", &Status::ALL, Status::as_str, &self.status)?,
         };
         Ok((owner, line))

@@ -132,11 +132,13 @@ impl std::fmt::Debug for Recent {
 #[cfg(test)]
 mod tests {
     use atelier_core::clock::{Entropy, Timestamp};
+    use atelier_core::feature::Feature;
     use atelier_core::flavor::Flavor;
     use atelier_core::id::VolumeId;
     use atelier_core::image::{BUILT_IN, Image};
     use atelier_core::lease::{Grant, Lease, LeaseKind};
-    use atelier_core::notebook::{NewNotebook, Owner};
+    use atelier_core::notebook::{LegacyWords, NewNotebook, Owner};
+    use atelier_core::tags::Tags;
     use atelier_core::volume::Volume;
     use secrecy::SecretString;
 
@@ -173,11 +175,14 @@ mod tests {
             owner,
             name: "nb".into(),
             description: String::new(),
+            feature: Feature::Notebook,
+            tags: Tags::none(),
             flavor: Flavor::defaults().remove(0),
             image,
             volume: Volume { id: VolumeId::generate(now, &Random), capacity_gib: 5 },
             workspace_id: "0".into(),
             lease: Lease::written(now, now, Grant::Never, LeaseKind::Timing),
+            legacy: LegacyWords::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),
             progress: Vec::new(),

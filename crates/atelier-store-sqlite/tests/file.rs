@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use atelier_core::clock::Timestamp;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{DomainId, ImageId, NotebookId, ProjectId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
-use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
+use atelier_core::tags::Tags;
 use atelier_core::volume::Volume;
 use atelier_store::{Commit, Committed, Condition, NotebookQuery, NotebookStore, NotebookWrite, SortKey, StoreError};
 use atelier_store_sqlite::SqliteStore;
@@ -52,11 +54,14 @@ fn notebook(project_id: &ProjectId, owner: &Owner, name: &str) -> Notebook {
         owner: owner.clone(),
         name: name.into(),
         description: String::new(),
+        feature: Feature::Notebook,
+        tags: Tags::none(),
         flavor: Flavor::defaults().remove(3),
         image,
         volume: Volume { id: VolumeId::generate(NOW, &Random), capacity_gib: 5 },
         workspace_id: "0".into(),
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
+        legacy: LegacyWords::default(),
         token: SecretString::from(TOKEN),
         upstream_secret: SecretString::from(UPSTREAM),
         progress: Vec::new(),
@@ -253,17 +258,7 @@ async fn nobody_is_shown_an_older_notebook() {
 }
 
 async fn follow(store: Arc<SqliteStore>, answered: Arc<AtomicU64>, notebook: Notebook, last: u64) {
-    let query = NotebookQuery {
-        project_id: notebook.project_id,
-        user_id: None,
-        name_contains: None,
-        status: None,
-        workspace_id: None,
-        sort_key: SortKey::Name,
-        descending: false,
-        offset: 0,
-        limit: 1,
-    };
+    let query = NotebookQuery { sort_key: SortKey::Name, limit: 1, ..NotebookQuery::all_of(notebook.project_id) };
     let mut seen = 0;
     while seen < last {
         seen = seen.max(answered.load(Ordering::SeqCst));

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use atelier_core::audit::AuditRecord;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
@@ -110,6 +111,8 @@ pub struct NotebookQuery {
     pub status: Option<Status>,
     /// In this workspace.
     pub workspace_id: Option<String>,
+    /// Of this feature.
+    pub feature: Option<Feature>,
     /// Sorted by this; ties by id, in the same direction.
     pub sort_key: SortKey,
     /// Largest first.
@@ -118,6 +121,24 @@ pub struct NotebookQuery {
     pub offset: u32,
     /// Records to return at most.
     pub limit: u32,
+}
+
+impl NotebookQuery {
+    /// Every notebook of a project, by creation: what other queries are made from.
+    pub const fn all_of(project_id: ProjectId) -> Self {
+        Self {
+            project_id,
+            user_id: None,
+            name_contains: None,
+            status: None,
+            workspace_id: None,
+            feature: None,
+            sort_key: SortKey::CreateAt,
+            descending: false,
+            offset: 0,
+            limit: u32::MAX,
+        }
+    }
 }
 
 /// What a list of notebooks can be sorted by.

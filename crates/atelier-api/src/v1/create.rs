@@ -4,11 +4,13 @@
 //! volume's size; the engine goes on with image, flavor and quota. Within an object, what this server does not offer is
 //! refused first: "`custom_spec` is not supported" helps more than "`flavor` is required".
 
+use atelier_core::feature::Feature;
 use atelier_core::id::ImageId;
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::limits::{MAX_VOLUME_GIB, MIN_VOLUME_GIB};
-use atelier_core::notebook::{check_description, check_name};
+use atelier_core::notebook::{LegacyWords, check_description, check_name};
 use atelier_core::refusal::{Code, Refusal};
+use atelier_core::tags::Tags;
 use atelier_core::volume::MOUNT_PATH;
 use atelier_engine::CreateNotebook;
 
@@ -34,7 +36,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     check_name(&name)?;
     let description = fields.text("description")?.unwrap_or_default().to_owned();
     check_description(&description)?;
-    feature(&fields)?;
+    let feature = feature(&fields)?;
     let flavor_id = flavor(&fields)?;
     let image_id = image(&fields)?;
     let volume = fields.required_object("volume")?;
@@ -43,13 +45,25 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     let (grant, lease_kind) = grant(&fields, grants)?;
     let workspace_id = workspace(&fields)?;
     let capacity_gib = in_range(&volume, capacity)?;
-    Ok(CreateNotebook { name, description, flavor_id, image_id, capacity_gib, grant, lease_kind, workspace_id })
+    Ok(CreateNotebook {
+        name,
+        description,
+        feature,
+        tags: Tags::none(),
+        flavor_id,
+        image_id,
+        capacity_gib,
+        grant,
+        lease_kind,
+        workspace_id,
+        legacy: LegacyWords::default(),
+    })
 }
 
-fn feature(fields: &Fields) -> Result<(), Refusal> {
+fn feature(fields: &Fields) -> Result<Feature, Refusal> {
     match fields.word("feature", &["NOTEBOOK", "DEFAULT"])? {
         Some("DEFAULT") => Err(Refusal::unsupported("`feature` DEFAULT")),
-        _ => Ok(()),
+        _ => Ok(Feature::Notebook),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `CreateNotebook`, `ListNotebooks`, `ShowNotebook`, `DeleteNotebook`, `StartNotebook`, `StopNotebook`.
 
+use atelier_core::feature::Feature;
 use atelier_core::refusal::Refusal;
 use atelier_core::status::Status;
 use atelier_engine::ListNotebooks;
@@ -104,16 +105,11 @@ pub(crate) async fn stop(State(api): State<Api>, call: Call) -> Answer<wire::Not
 )]
 pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::NotebookPage> {
     let wanted = Wanted::of(&call.query)?;
-    let (data, total) = match wanted.query {
-        None => (Vec::new(), 0),
-        Some(query) => {
-            let page = api.engine.list(&call.caller, query).await?;
-            let data = page.items.iter().map(|n| shape::notebook(n, &api.config.notebooks)).collect();
-            (data, page.total)
-        }
-    };
-    let paging = wanted.window.paging(total);
-    Ok(Json(wire::NotebookPage { current: paging.current, data, pages: paging.pages, size: paging.size, total }))
+    let page = api.engine.list(&call.caller, wanted.query).await?;
+    let data = page.items.iter().map(|n| shape::notebook(n, &api.config.notebooks)).collect();
+    let paging = wanted.window.paging(page.total);
+    let (current, pages, size) = (paging.current, paging.pages, paging.size);
+    Ok(Json(wire::NotebookPage { current, data, pages, size, total: page.total }))
 }
 
 /// Records on a page when nothing is said.
@@ -146,8 +142,7 @@ const SORT_KEYS: [(&str, SortKey); 5] = [
 /// What a list was asked for.
 struct Wanted {
     window: Window,
-    /// `None`: nothing can match.
-    query: Option<ListNotebooks>,
+    query: ListNotebooks,
 }
 
 impl Wanted {
@@ -155,7 +150,8 @@ impl Wanted {
         let window = Window::of(query, Some(DEFAULT_LIMIT))?;
         let name_contains = query.short_text("name", atelier_core::limits::MAX_NAME_CHARS)?.map(str::to_owned);
         let status = status(query)?;
-        let feature = query.word("feature", &["NOTEBOOK", "DEFAULT"])?;
+        let feature = query.word("feature", &Feature::ALL.map(Feature::as_str))?;
+        let feature = feature.and_then(|word| word.parse().ok()).unwrap_or_default();
         let sort_key = query.sort_key(&SORT_KEYS)?.unwrap_or(SortKey::CreateAt);
         let descending = query.descending()?;
         NOT_OFFERED_IN_LIST.iter().try_for_each(|name| query.refuse(name))?;
@@ -164,13 +160,13 @@ impl Wanted {
             name_contains,
             status,
             workspace_id: "0".to_owned(),
+            feature: Some(feature),
             sort_key,
             descending,
             offset: window.offset,
             limit: window.limit.unwrap_or(DEFAULT_LIMIT),
         };
-        // No notebook here has the feature DEFAULT.
-        Ok(Self { window, query: (feature != Some("DEFAULT")).then_some(list) })
+        Ok(Self { window, query: list })
     }
 }
 

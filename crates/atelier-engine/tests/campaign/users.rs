@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atelier_core::Caller;
+use atelier_core::feature::Feature;
 use atelier_core::id::NotebookId;
 use atelier_core::image;
 use atelier_core::lease::{Grant, LeaseKind};
-use atelier_core::notebook::Notebook;
+use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_engine::{CreateNotebook, Engine, ListNotebooks};
 use atelier_store::SortKey;
 
@@ -148,12 +150,15 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
     CreateNotebook {
         name: "nb".into(),
         description: String::new(),
+        feature: Feature::Notebook,
+        tags: Tags::none(),
         flavor_id: flavor.into(),
         image_id: image::BUILT_IN,
         capacity_gib: 5,
         grant,
         lease_kind: LeaseKind::Timing,
         workspace_id: "0".into(),
+        legacy: LegacyWords::default(),
     }
 }
 
@@ -162,6 +167,7 @@ pub(crate) fn everything() -> ListNotebooks {
         name_contains: None,
         status: None,
         workspace_id: "0".into(),
+        feature: None,
         sort_key: SortKey::CreateAt,
         descending: false,
         offset: 0,

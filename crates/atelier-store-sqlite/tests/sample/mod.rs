@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "for tests only, but not a test itself")]
 
 use atelier_core::clock::Timestamp;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
-use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
+use atelier_core::tags::Tags;
 use atelier_core::volume::Volume;
 use atelier_store::{Commit, Committed, NotebookStore as _, NotebookWrite};
 use atelier_store_sqlite::SqliteStore;
@@ -32,11 +34,14 @@ pub(crate) fn sample(name: &str) -> Notebook {
         },
         name: name.into(),
         description: String::new(),
+        feature: Feature::Notebook,
+        tags: Tags::none(),
         flavor: Flavor::defaults().remove(3),
         image: Image::built_in(None),
         volume: Volume { id: VolumeId::generate(NOW, &Random), capacity_gib: 5 },
         workspace_id: "0".into(),
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
+        legacy: LegacyWords::default(),
         token: SecretString::from("token"),
         upstream_secret: SecretString::from("upstream"),
         progress: Vec::new(),

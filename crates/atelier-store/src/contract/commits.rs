@@ -1,14 +1,17 @@
 //! One write: all or nothing, by generation, and read back as it was.
 
 use atelier_core::Timestamp;
-use atelier_core::lease::{Grant, LeaseKind};
+use atelier_core::feature::Feature;
+use atelier_core::lease::{Grant, LeaseKind, Terms};
+use atelier_core::notebook::LegacyWords;
 use atelier_core::operation::{OperationKind, StepName, StepRecord, StepState};
 use atelier_core::status::Status;
+use atelier_core::tags::{TagKey, TagValue, Tags};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use super::sample::{NOW, Person, assert_kept, assert_same, event, insert, insertion, operation, removal, update};
-use crate::{Commit, Committed, NotebookQuery, NotebookStore, SortKey};
+use crate::{Commit, Committed, NotebookQuery, NotebookStore};
 
 /// Every field survives, at the ends of its range and in every script, and a list shows the same.
 pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore) {
@@ -26,11 +29,16 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     full.update_at = NOW.plus_millis(5);
     full.lease = full.lease.rewritten(NOW.plus_millis(7), Grant::Millis(9), LeaseKind::Idle);
     full.lease = full.lease.active_at(NOW.plus_millis(8));
+    full.feature = Feature::Free;
+    full.tags = Tags::new([a_tag("größe", "a/b"), a_tag("k =", "")]).unwrap();
+    full.next_terms = Some(Terms { grant: Grant::Never, kind: LeaseKind::Idle });
+    full.legacy = LegacyWords { profile_id: Some("Multi-Engine 1.0 (python3)-cpu".into()), prompt: false };
     full.ever_ran = true;
     full.progress = vec![a_step(StepState::Done, Some("done")), a_step(StepState::Failed, None)];
     full.generation = 41;
     let mut bare = person.notebook_in("", Status::Init);
     bare.lease = bare.lease.rewritten(NOW, Grant::Never, LeaseKind::Timing);
+    bare.next_terms = Some(Terms { grant: Grant::Millis(3), kind: LeaseKind::Timing });
     insert(store, [&full, &bare]).await;
     for status in Status::ALL {
         insert(store, [&person.notebook_in(status.as_str(), status)]).await;
@@ -47,6 +55,10 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     }
 }
 
+fn a_tag(key: &str, value: &str) -> (TagKey, TagValue) {
+    (TagKey::new("key", key).unwrap(), TagValue::new("value", value).unwrap())
+}
+
 fn a_step(state: StepState, note: Option<&str>) -> StepRecord {
     StepRecord {
         name: StepName::ConfigureNetwork,
@@ -59,17 +71,7 @@ fn a_step(state: StepState, note: Option<&str>) -> StepRecord {
 }
 
 fn everything_of(person: &Person) -> NotebookQuery {
-    NotebookQuery {
-        project_id: person.project_id.clone(),
-        user_id: None,
-        name_contains: None,
-        status: None,
-        workspace_id: None,
-        sort_key: SortKey::CreateAt,
-        descending: false,
-        offset: 0,
-        limit: 1000,
-    }
+    NotebookQuery::all_of(person.project_id.clone())
 }
 
 /// Secrets of any content, and new ones at each write.

@@ -1,5 +1,6 @@
 //! Lists: filters, order, pages, and what a server reads when it starts.
 
+use atelier_core::feature::Feature;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
@@ -9,15 +10,10 @@ use crate::{Committed, NotebookQuery, NotebookStore, SortKey};
 
 fn of(person: &Person) -> NotebookQuery {
     NotebookQuery {
-        project_id: person.project_id.clone(),
         user_id: Some(person.owner.user_id.clone()),
-        name_contains: None,
-        status: None,
-        workspace_id: None,
         sort_key: SortKey::Name,
-        descending: false,
-        offset: 0,
         limit: 100,
+        ..NotebookQuery::all_of(person.project_id.clone())
     }
 }
 
@@ -33,12 +29,15 @@ pub async fn a_list_follows_each_filter(store: &impl NotebookStore) {
     let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
     let mut in_workspace = person.notebook_in("c-workspace", Status::Running);
     in_workspace.workspace_id = "other".into();
+    let mut free = person.notebook_in("f-free", Status::Stopped);
+    free.feature = Feature::Free;
     insert(
         store,
         [
             &person.notebook_in("a-running", Status::Running),
             &person.notebook_in("b-stopped", Status::Stopped),
             &in_workspace,
+            &free,
             &neighbour.notebook_in("d-neighbour", Status::Running),
             &person.elsewhere().notebook_in("e-elsewhere", Status::Running),
         ],
@@ -51,9 +50,13 @@ pub async fn a_list_follows_each_filter(store: &impl NotebookStore) {
     let named = NotebookQuery { name_contains: Some("-s".into()), ..all.clone() };
     let together =
         NotebookQuery { workspace_id: Some("0".into()), name_contains: Some("run".into()), ..running.clone() };
+    let frees = NotebookQuery { feature: Some(Feature::Free), ..project.clone() };
+    let billed = NotebookQuery { feature: Some(Feature::Notebook), ..all.clone() };
     let nobody = NotebookQuery { status: Some(Status::Frozen), ..all.clone() };
-    assert_eq!(names(store, &all).await, ["a-running", "b-stopped", "c-workspace"]);
-    assert_eq!(names(store, &project).await, ["a-running", "b-stopped", "c-workspace", "d-neighbour"]);
+    assert_eq!(names(store, &all).await, ["a-running", "b-stopped", "c-workspace", "f-free"]);
+    assert_eq!(names(store, &project).await, ["a-running", "b-stopped", "c-workspace", "d-neighbour", "f-free"]);
+    assert_eq!(names(store, &frees).await, ["f-free"]);
+    assert_eq!(names(store, &billed).await, ["a-running", "b-stopped", "c-workspace"]);
     assert_eq!(names(store, &running).await, ["a-running", "c-workspace"]);
     assert_eq!(names(store, &workspace).await, ["c-workspace"]);
     assert_eq!(names(store, &named).await, ["b-stopped"]);

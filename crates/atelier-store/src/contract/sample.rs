@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use atelier_core::caller::{Actor, Origin};
 use atelier_core::clock::{Entropy, Timestamp};
 use atelier_core::event::NotebookEvent;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
 use atelier_core::id::{DomainId, EventId, ImageId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
-use atelier_core::notebook::{NewNotebook, Notebook, Owner};
+use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::operation::{Operation, OperationKind};
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_core::volume::Volume;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -66,11 +68,14 @@ impl Person {
             owner: self.owner.clone(),
             name: name.into(),
             description: String::new(),
+            feature: Feature::Notebook,
+            tags: Tags::none(),
             flavor: small(),
             image: image(),
             volume: Volume { id: VolumeId::generate(NOW, &Distinct), capacity_gib: 5 },
             workspace_id: "0".into(),
             lease: Lease::written(NOW, NOW, Grant::Millis(3_600_000), LeaseKind::Timing),
+            legacy: LegacyWords::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),
             progress: Vec::new(),
