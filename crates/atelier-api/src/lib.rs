@@ -13,7 +13,7 @@
 //!
 //! What is found out about a request on its way is written on its [`Docket`], for those who stand before this router.
 //!
-//! The document at `/openapi.json` is made from the handlers.
+//! The document at `/openapi.json` is made from the handlers; [`mod@reference`] draws it for people at `/docs`.
 
 mod answer;
 mod call;
@@ -27,6 +27,7 @@ mod openapi;
 mod operations;
 mod page;
 mod query;
+mod reference;
 mod shape;
 mod target;
 mod v1;
@@ -116,6 +117,8 @@ pub fn router(state: ApiState, config: ApiConfig) -> Router {
     let names = operations::Names::of(&document);
     let routes = v1::not_offered::routes(routes)
         .route("/openapi.json", document_route(&document))
+        .route("/docs", get(reference::page))
+        .route("/docs/{file}", get(reference::file))
         .fallback(async || call::no_such_api())
         .method_not_allowed_fallback(async || call::no_such_api())
         .layer(MapRequestLayer::new(move |request: Request| {

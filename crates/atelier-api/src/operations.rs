@@ -42,7 +42,11 @@ impl Names {
         for (method, path, id) in NOT_OFFERED {
             names.entry((*path).to_owned()).or_default().push((method_of(*method), (*id).into()));
         }
-        names.entry("/openapi.json".to_owned()).or_default().push((Method::GET, "ShowDocument".into()));
+        for (path, id) in
+            [("/openapi.json", "ShowDocument"), ("/docs", "ShowReference"), ("/docs/{file}", "ShowReference")]
+        {
+            names.entry(path.to_owned()).or_default().push((Method::GET, id.into()));
+        }
         Self(Arc::new(names))
     }
 

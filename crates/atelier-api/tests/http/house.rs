@@ -122,6 +122,13 @@ impl House {
         Reply { status: parts.status, headers: parts.headers, body }
     }
 
+    /// What anybody gets who asks for a file.
+    pub(crate) async fn fetch(&self, target: &str) -> (StatusCode, http::HeaderMap, Vec<u8>) {
+        let request = Request::get(target).body(Body::empty()).unwrap();
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+    }
+
     /// A call with a token and a body; `Value::Null` sends none.
     pub(crate) async fn call(&self, token: &str, method: &str, target: &str, body: &Value) -> Reply {
         let content = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };

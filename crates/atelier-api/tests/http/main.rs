@@ -5,10 +5,12 @@
 mod answers;
 mod contract;
 mod credentials;
+mod differences;
 mod document;
 mod house;
 mod keys;
 mod lists;
+mod reference;
 mod refusals;
 mod requests;
 mod signer;
