@@ -7,6 +7,8 @@
 //!
 //! [`try_out`] forks: it is for a process with one thread, which the command line's is before it starts a runtime.
 
+mod shifted;
+
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -21,6 +23,8 @@ use crate::volume;
 
 /// The smallest image that `mkfs.xfs` makes a file system on.
 const XFS_BYTES: u64 = 320 << 20;
+/// Where it is mounted, in the folder of the caller.
+const POINT: &str = "point";
 /// How long a control group may take to go.
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -39,6 +43,8 @@ pub enum Probe {
     OverlayInUserNamespace,
     /// An XFS image on a loop device, made, mounted and written to.
     Volume,
+    /// A layer shown with a notebook's own ids, under an overlay that is written to.
+    ShiftedLayers,
     /// A control group with limits, made and taken away.
     ControlGroup,
     /// The device of file systems in user space, opened.
@@ -47,13 +53,14 @@ pub enum Probe {
 
 impl Probe {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UserNamespace,
         Self::Namespaces,
         Self::NetworkNamespace,
         Self::Overlay,
         Self::OverlayInUserNamespace,
         Self::Volume,
+        Self::ShiftedLayers,
         Self::ControlGroup,
         Self::Fuse,
     ];
@@ -75,7 +82,20 @@ pub fn try_out(probe: Probe, scratch: &Path) -> Result<(), String> {
         Probe::Overlay => in_child(|| enter(libc::CLONE_NEWNS).and_then(|()| overlay(scratch))),
         Probe::OverlayInUserNamespace => in_child(|| as_own_root().and_then(|()| overlay(scratch))),
         Probe::Volume => in_child(|| enter(libc::CLONE_NEWNS).and_then(|()| xfs(scratch))),
+        Probe::ShiftedLayers => in_child(|| {
+            enter(libc::CLONE_NEWNS)
+                .and_then(|()| xfs(scratch))
+                .and_then(|()| shifted::layers(scratch, &scratch.join(POINT)))
+        }),
     }
+}
+
+/// Shows `folder` with a notebook's ids, in a child, as each start does with the image's layers, the log and the run
+/// folder. The error is what the kernel said.
+pub fn try_shifting(folder: &Path, scratch: &Path) -> Result<(), String> {
+    in_child(|| {
+        enter(libc::CLONE_NEWNS).and_then(|()| keep_to_ourselves()).and_then(|()| shifted::folder(folder, scratch))
+    })
 }
 
 fn at<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String {
@@ -123,7 +143,7 @@ fn overlay(scratch: &Path) -> Result<(), String> {
 
 fn xfs(scratch: &Path) -> Result<(), String> {
     keep_to_ourselves()?;
-    let (image, point) = (scratch.join("volume.img"), scratch.join("point"));
+    let (image, point) = (scratch.join("volume.img"), scratch.join(POINT));
     File::create(&image).and_then(|file| file.set_len(XFS_BYTES)).map_err(at("image"))?;
     let mut mkfs = Command::new("mkfs.xfs");
     mkfs.args(["-K", "-q", "-f"]).arg(&image).stdin(Stdio::null());

@@ -87,7 +87,7 @@ use recent::Recent;
 use reserve::{Disk, Reserve};
 pub use sealer::Sealer;
 use soundness::Inspection;
-pub use soundness::{files_of, is_there};
+pub use soundness::{Look, files_of, is_there, look};
 use writer::{Work, Writer};
 
 /// How long to wait for another process that holds the file, a backup for instance.

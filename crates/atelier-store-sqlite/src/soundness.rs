@@ -76,9 +76,38 @@ pub(crate) async fn claim(connection: &mut SqliteConnection, path: &Path) -> Res
     Ok(())
 }
 
+/// What a look at a database has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The version of its schema.
+    pub schema: i64,
+    /// The tables that there was no time for.
+    pub unchecked: Vec<String>,
+}
+
+/// Looks at the database at `path` for so long, for reading only, and beside a server as well. `resting` says that
+/// nothing uses it: then not even a file is made beside it.
+pub async fn look(path: &Path, patience: Duration, resting: bool) -> Result<Look, StoreError> {
+    before_opening(path)?;
+    let log = std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len());
+    let options = crate::reader_options(path).immutable(resting && log == 0);
+    let mut connection = options.connect().await.map_err(failed)?;
+    let looked = async {
+        let unchecked = check_for(&mut connection, patience).await?;
+        Ok(Look { schema: crate::schema::version(&mut connection).await?, unchecked })
+    }
+    .await;
+    let _ = connection.close().await;
+    looked
+}
+
 /// Checks what can be checked in the time that a start has; answers the tables that are left.
 pub(crate) async fn check_in_time(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    let deadline = Instant::now() + PATIENCE;
+    check_for(connection, PATIENCE).await
+}
+
+async fn check_for(connection: &mut SqliteConnection, patience: Duration) -> Result<Vec<String>, StoreError> {
+    let deadline = Instant::now() + patience;
     watch(connection, move || Instant::now() < deadline).await?;
     let tables = tables(connection).await?;
     let left = check_until_interrupted(connection, tables).await;
@@ -223,6 +252,30 @@ mod tests {
         connection.lock_handle().await.unwrap().set_progress_handler(1, || false);
         assert_eq!(check_until_interrupted(&mut connection, all.clone()).await.unwrap(), all);
         assert_eq!(check_in_time(&mut connection).await.unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_look_at_a_database_changes_no_file_and_names_damage() {
+        let (connection, path, folder) = database().await;
+        connection.close().await.unwrap();
+        let seen = look(&path, Duration::from_secs(30), true).await.unwrap();
+        assert!(seen.schema > 0 && seen.unchecked.is_empty(), "{seen:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - 4096;
+        bytes[at..].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        let said = look(&path, Duration::from_secs(30), true).await.unwrap_err().to_string();
+        assert!(said.contains("`atelier restore`"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_look_goes_on_beside_a_writer() {
+        let (mut connection, path, _folder) = database().await;
+        sqlx::query("begin immediate").execute(&mut connection).await.unwrap();
+        sqlx::query("insert into meta values ('held', x'00')").execute(&mut connection).await.unwrap();
+        look(&path, Duration::from_secs(30), false).await.unwrap();
+        sqlx::query("commit").execute(&mut connection).await.unwrap();
     }
 
     #[tokio::test]

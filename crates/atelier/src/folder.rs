@@ -225,16 +225,24 @@ fn read_holder(file: &mut File) -> Holder {
 }
 
 fn check_layout(folder: &Path) -> Result<(), FolderError> {
+    if layout(folder)?.is_some() {
+        return Ok(());
+    }
+    let path = folder.join("layout");
+    write_private(&path, format!("{LAYOUT}\n").as_bytes()).map_err(|e| failed(&path, e))
+}
+
+/// The version of the layout of a folder; nothing where none is written down. One that this program does not know is an
+/// error.
+pub(crate) fn layout(folder: &Path) -> Result<Option<u32>, FolderError> {
     let path = folder.join("layout");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return write_private(&path, format!("{LAYOUT}\n").as_bytes()).map_err(|e| failed(&path, e));
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(&path, e)),
     };
     match text.trim().parse::<u32>() {
-        Ok(LAYOUT) => Ok(()),
+        Ok(LAYOUT) => Ok(Some(LAYOUT)),
         Ok(found) if found > LAYOUT => Err(FolderError::Newer { path: folder.to_owned(), found }),
         _ => Err(FolderError::Damaged { path }),
     }

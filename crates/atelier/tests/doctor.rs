@@ -37,7 +37,21 @@ fn the_report_is_whole_and_nothing_is_left_of_it() {
         let found = findings.iter().find(|finding| finding["topic"] == topic);
         found.map(|finding| finding["state"].as_str().unwrap().to_owned())
     };
-    for topic in ["rights", "control groups", "overlay", "volumes: XFS on a loop device", "FUSE", "clock", "image"] {
+    for topic in [
+        "rights",
+        "control groups",
+        "overlay",
+        "volumes: XFS on a loop device",
+        "shifted ids: layers of an overlay",
+        "shifted ids: data folder",
+        "FUSE",
+        "clock",
+        "wall clock and boot",
+        "package sources",
+        "layout of the data folder",
+        "database",
+        "image",
+    ] {
         assert!(state(topic).is_some(), "{topic}");
     }
     assert_eq!((state("address").as_deref(), state("data folder").as_deref()), (Some("ok"), Some("ok")));

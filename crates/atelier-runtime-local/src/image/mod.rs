@@ -14,6 +14,7 @@
 //! - Layers below are read-only for good. Ids in them are not shifted (0 is root, 1000 is ma-user), so the cache is
 //!   closed to everybody but its owner.
 
+mod archives;
 mod build;
 mod cache;
 mod distribution;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use atelier_runtime::Reporter;
 
+pub use self::archives::ask_package_sources;
 pub use self::distribution::{Distribution, Family};
 pub use self::host::{HostSettings, NotebookFile, Proxy};
 pub use self::pip_conf::PackageIndex;

@@ -146,7 +146,7 @@ fn isolated(command: &[&str]) -> Vec<String> {
     around.iter().chain(&supervisor).chain(command).map(|word| (*word).to_owned()).collect()
 }
 
-fn own_sources(of: &Distribution, config: &ImageConfig) -> Result<Vec<sources::Source>, ImageError> {
+pub(super) fn own_sources(of: &Distribution, config: &ImageConfig) -> Result<Vec<sources::Source>, ImageError> {
     let all = match &config.sources {
         Some(text) => [sources::parse_one_line(text), sources::parse_deb822(text)].concat(),
         None => sources::of_host(Path::new("/etc/apt")).map_err(|e| ImageError::io("read `/etc/apt`", e))?,

@@ -108,7 +108,7 @@ fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Resu
 }
 
 /// Does something with the file-system ids of `id`, and with all rights: changing the ids takes some of them away.
-fn as_files_of<T>(id: u32, work: impl FnOnce() -> T) -> anyhow::Result<T> {
+pub(crate) fn as_files_of<T>(id: u32, work: impl FnOnce() -> T) -> anyhow::Result<T> {
     set_file_ids(id);
     let rights = raise_rights();
     let result = rights.map(|()| work());

@@ -14,6 +14,10 @@ mod layers;
 mod mounts;
 mod namespaces;
 
+pub(crate) use layers::as_files_of;
+pub(crate) use mounts::{Attributes, put};
+pub(crate) use namespaces::{Spaces, make as namespaces};
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};

@@ -15,7 +15,7 @@ use super::namespaces::unshare;
 
 /// What a mount may be used for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub(super) read_only: bool,
     pub(super) no_exec: bool,
 }
@@ -28,7 +28,7 @@ pub(super) fn leave_the_hosts() -> anyhow::Result<()> {
 }
 
 /// Puts `source` at `target` once more, with the ids of a user namespace, without devices and set-uid programs.
-pub(super) fn put(source: &Path, target: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<()> {
+pub(crate) fn put(source: &Path, target: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<()> {
     let tree = clone(source)?;
     let mut set = libc::MOUNT_ATTR_IDMAP | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
     if with.read_only {

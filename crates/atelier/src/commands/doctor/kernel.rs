@@ -1,9 +1,11 @@
-//! The kernel, its limits, and the programs that the local runtime calls.
+//! The kernel, and the programs that the local runtime calls.
 
-use atelier_runtime_local::probe::{Probe, clock_is_kept, try_out};
+use std::path::Path;
+
+use atelier_runtime_local::probe::{Probe, try_out, try_shifting};
 
 use super::finding::{Finding, State};
-use super::ok;
+use super::{nearest, ok, read, removed, scratch};
 use crate::failure::Failure;
 
 /// Programs, what is lost without them, and the package that has them.
@@ -20,8 +22,30 @@ pub(super) fn look(root: bool) -> Result<Vec<Finding>, Failure> {
         findings.push(tried(probe, root)?);
     }
     findings.extend(PROGRAMS.map(|(name, cost, package)| program(name, cost, package)));
-    findings.extend([open_files(), processes(), watches(), clock()]);
     Ok(findings)
+}
+
+/// Whether the file systems that every start shows to a notebook can be shown with its ids.
+pub(super) fn shifting(root: bool, places: [&Path; 3]) -> Result<Vec<Finding>, Failure> {
+    let topics = ["shifted ids: data folder", "shifted ids: cache", "shifted ids: run folder"];
+    topics.into_iter().zip(places).map(|(topic, place)| shifts(topic, nearest(place), root)).collect()
+}
+
+fn shifts(topic: &'static str, place: &Path, root: bool) -> Result<Finding, Failure> {
+    let cost = "no notebook starts";
+    if !root {
+        return Ok(Finding::unseen(topic, cost));
+    }
+    let scratch = scratch()?;
+    let result = try_shifting(place, &scratch);
+    removed(&scratch)?;
+    Ok(match result {
+        Ok(()) => ok(topic, format!("tried at {}, and it works", place.display())),
+        Err(why) => {
+            let cure = "put it on ext4, xfs or btrfs; tmpfs needs Linux 6.3";
+            Finding::bad(topic, State::Failure, format!("{}: {why}", place.display()), cost, cure)
+        }
+    })
 }
 
 /// Idmapped mounts of overlays came with 5.19.
@@ -69,24 +93,13 @@ fn tried(probe: Probe, root: bool) -> Result<Finding, Failure> {
     if about.needs_root && !root {
         return Ok(Finding::unseen(about.topic, about.cost));
     }
-    let scratch = tempfile_folder()?;
+    let scratch = scratch()?;
     let result = try_out(probe, &scratch);
-    // What the child had mounted ended with it; the folder holds plain files at most.
-    let cleared = std::fs::remove_dir_all(&scratch);
-    cleared.map_err(|e| Failure::new(format!("{} cannot be removed: {e}", scratch.display())))?;
+    removed(&scratch)?;
     Ok(match result {
         Ok(()) => ok(about.topic, "tried, and it works"),
         Err(why) => Finding::bad(about.topic, about.state, why, about.cost, about.cure),
     })
-}
-
-/// A folder for one probe.
-fn tempfile_folder() -> Result<std::path::PathBuf, Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let name = format!("atelier-doctor-{}-{:08x}", std::process::id(), rand::random::<u32>());
-    let path = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-    Ok(path)
 }
 
 /// What a probe is about.
@@ -124,6 +137,13 @@ impl About {
                 "no notebook can be created",
                 "install xfsprogs; modprobe loop xfs; in a container, pass /dev/loop-control and the loop devices in",
             ),
+            Probe::ShiftedLayers => (
+                "shifted ids: layers of an overlay",
+                true,
+                State::Failure,
+                "no notebook starts: its image cannot be shown with its own ids",
+                "use a kernel of 5.19 or later; in a container, let it mount, and install xfsprogs",
+            ),
             Probe::ControlGroup => (
                 "control groups",
                 true,
@@ -150,52 +170,4 @@ fn program(name: &'static str, cost: &'static str, package: &str) -> Finding {
         Some(file) => ok(name, file.display().to_string()),
         None => Finding::bad(name, State::Failure, "is not there", cost, format!("apt-get install {package}")),
     }
-}
-
-fn open_files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let current = limit.current.unwrap_or(u64::MAX);
-    let found = format!("{current} at a time");
-    if current >= 8192 {
-        return ok("open files", found);
-    }
-    let cost = "a connection takes up to three: new ones are refused under load";
-    Finding::bad("open files", State::Warning, found, cost, "`LimitNOFILE=65536` in the unit, or `ulimit -n 65536`")
-}
-
-fn processes() -> Finding {
-    let most: u64 = read("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(0);
-    if most >= 131_072 {
-        return ok("process numbers", format!("{most}"));
-    }
-    let cost = "many notebooks together run out of numbers";
-    Finding::bad("process numbers", State::Warning, format!("{most}"), cost, "sysctl -w kernel.pid_max=4194304")
-}
-
-fn watches() -> Finding {
-    let most: u64 = read("/proc/sys/fs/inotify/max_user_instances").trim().parse().unwrap_or(0);
-    if most >= 128 {
-        return ok("inotify", format!("{most} instances for each user"));
-    }
-    let cost = "programs in notebooks that watch files fail";
-    Finding::bad("inotify", State::Warning, format!("{most}"), cost, "sysctl -w fs.inotify.max_user_instances=1024")
-}
-
-/// Whether somebody keeps the clock right, as the kernel knows it.
-fn clock() -> Finding {
-    if clock_is_kept() {
-        return ok("clock", "kept by a time service");
-    }
-    let cost = "signatures are refused and leases end at the wrong time once the clock is wrong";
-    Finding::bad(
-        "clock",
-        State::Warning,
-        "the kernel was not told that anybody keeps it",
-        cost,
-        "install chrony or systemd-timesyncd",
-    )
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use atelier_core::{Clock as _, SystemClock};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
 
 use super::finding::{Finding, State};
-use super::ok;
+use super::{nearest, ok};
 use crate::certificate::Certificate;
 use crate::config::{Config, Tls};
 use crate::folder::DataFolder;
@@ -82,7 +82,7 @@ fn folder(data: &Path) -> Finding {
 }
 
 fn disk(topic: &'static str, path: &Path) -> Finding {
-    let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let there = nearest(path);
     let Ok(room) = rustix::fs::statvfs(there) else {
         return Finding::bad(
             topic,
