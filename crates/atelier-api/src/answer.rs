@@ -33,7 +33,9 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) fn of(path: &str) -> Self {
-        if path == "/" || path == "/v3" || path.starts_with("/v3/") {
+        if is_key_pairs(path) {
+            Self::V1
+        } else if path == "/" || path == "/v3" || path.starts_with("/v3/") {
             Self::Identity
         } else if path.contains("/demanager/") {
             Self::Legacy
@@ -41,6 +43,13 @@ impl Family {
             Self::V1
         }
     }
+}
+
+/// Whether the path is one of key pairs, `/v3/{project_id}/keypairs…`: they stand beside the identity API and speak as
+/// the other services do.
+fn is_key_pairs(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    parts.next() == Some("v3") && parts.nth(1) == Some("keypairs")
 }
 
 impl From<Refusal> for Refused {

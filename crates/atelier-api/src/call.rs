@@ -36,9 +36,15 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) body: Bytes,
     notebook: String,
+    params: Params,
 }
 
 impl Call {
+    /// A parameter of the path, decoded; empty where the path has none of this name.
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.params.find(name)
+    }
+
     /// The notebook in the path. What is no id names no notebook.
     pub(crate) fn notebook(&self) -> Result<NotebookId, Refusal> {
         let shown = || self.notebook.chars().take(64).collect::<String>();
@@ -65,6 +71,7 @@ impl FromRequest<Api> for Call {
             query: Query::of(parts.uri.query().unwrap_or_default()),
             body: body?,
             notebook,
+            params,
         })
     }
 }
@@ -165,6 +172,10 @@ impl Params {
     async fn of(parts: &mut Parts) -> Result<Self, Refused> {
         let raw = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| no_such_api())?;
         Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+
+    fn find(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     fn take(&mut self, name: &str) -> String {

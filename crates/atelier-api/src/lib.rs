@@ -23,6 +23,7 @@ mod door;
 mod fields;
 mod health;
 mod identity;
+mod key_pairs;
 mod openapi;
 mod operations;
 mod page;
@@ -156,6 +157,8 @@ fn served() -> OpenApiRouter<Api> {
         .routes(routes!(credentials::create_temporary))
         .routes(routes!(credentials::id_token))
         .routes(routes!(credentials::caller_identity))
+        .routes(routes!(key_pairs::create, key_pairs::list))
+        .routes(routes!(key_pairs::show, key_pairs::update, key_pairs::delete))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -58,6 +58,8 @@ catalogue! {
     ForeignProject = 403 "ModelArts.0210"
     /// The token is not scoped to a project.
     TokenNotProjectScoped = 401 "ModelArts.0212"
+    /// The name is taken.
+    NameTaken = 400 "ModelArts.6301"
     /// The list cannot be sorted by this.
     BadSortKey = 400 "ModelArts.6303"
     /// The flavor does not exist.

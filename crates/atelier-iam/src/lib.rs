@@ -11,6 +11,7 @@
 //! * [`auth_request`]: the body that asks for a token, read member by member.
 //! * [`canonical`], [`Iam::authenticate_signature`]: signed requests.
 //! * [`Iam::create_key`] and its like: access keys, permanent and temporary. [`Iam::add_account`] and its like: users.
+//! * [`Iam::create_key_pair`] and its like: key pairs for SSH.
 //! * [`bodies`]: the answers of the identity API, ready to be serialised.
 //! * [`first_start`]: how the first administrator comes to be, without a moment in which nobody could get in.
 
@@ -22,6 +23,7 @@ pub mod canonical;
 pub mod first_start;
 pub mod identity;
 mod issue;
+mod key_pairs;
 mod keys;
 mod listing;
 mod lockout;
@@ -43,6 +45,7 @@ pub use canonical::IncomingRequest;
 pub use first_start::{FirstStart, FirstStartError};
 pub use identity::{Identity, Proof, Scope};
 pub use issue::Issued;
+pub use key_pairs::{KeyAlgorithm, KeyFacts, KeySource, MOST_KEY_PAIRS};
 pub use keys::{LONGEST_LIFE_S, MOST_KEYS, MOST_TEMPORARY_KEYS, SHORTEST_LIFE_S, TemporaryKey};
 pub use listing::{ProjectFilter, ProjectPage};
 pub use lockout::{LOCKED_MS, TRIES};

@@ -49,6 +49,7 @@ mod copy;
 mod directory;
 mod events;
 mod history;
+mod key_pairs;
 mod listing;
 mod log_file;
 mod master_key;

@@ -12,6 +12,7 @@ use atelier_core::id::{DomainId, ProjectId, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::StoreError;
+use crate::key_pairs::{KeyPairOwner, KeyPairWritten, NewKeyPair};
 use crate::people::{
     AccessKey, Directory, Domain, Grant, GrantTarget, KeyParent, KeySession, Method, PeopleChange, PeopleStore,
     PeopleWritten, Project, Role, Token, TokenHash, User,
@@ -36,6 +37,9 @@ where
     a_token_needs_its_user(&empty().await).await;
     temporary_keys_go_with_what_earned_them(&empty().await).await;
     tokens_are_removed_together_with_a_change(&empty().await).await;
+    key_pairs_read_back_described_and_removed(&empty().await).await;
+    a_name_of_a_key_pair_is_taken_once_by_its_owner(&empty().await).await;
+    key_pairs_have_a_quota_and_an_owner(&empty().await).await;
 }
 
 /// Every field of every kind comes back as it was written, each list in order.
@@ -187,6 +191,56 @@ pub async fn a_token_needs_its_user(store: &dyn PeopleStore) {
     assert_eq!(store.token(token(1, 1, 1_000).hash).await.expect("reads"), None);
 }
 
+/// A pair comes back to the letter, in the order of names; describing it changes nothing else.
+pub async fn key_pairs_read_back_described_and_removed(store: &dyn PeopleStore) {
+    written(store, two_of_everything()).await;
+    for name in ["b", "a", "B"] {
+        let kept = store.add_key_pair(pair(1, 1, name), 9).await.expect("writes");
+        let KeyPairWritten::Written(kept) = kept else { panic!("{kept:?}") };
+        assert_eq!(store.key_pair(&owner(1, 1), name).await.expect("reads").as_ref(), Some(&*kept));
+        assert_eq!((kept.public_key, kept.description), (pair(1, 1, name).public_key, String::new()));
+    }
+    let listed = store.key_pairs(&owner(1, 1)).await.expect("reads");
+    assert_eq!(listed.iter().map(|pair| pair.name.as_str()).collect::<Vec<_>>(), ["B", "a", "b"]);
+    let later = Timestamp::from_millis(9_000);
+    assert!(store.describe_key_pair(&owner(1, 1), "a", "a laptop", later).await.expect("writes"));
+    assert!(!store.describe_key_pair(&owner(1, 1), "A", "nobody's", later).await.expect("writes"));
+    let described = store.key_pair(&owner(1, 1), "a").await.expect("reads").expect("is there");
+    assert_eq!((described.description.as_str(), described.updated_at), ("a laptop", later));
+    assert_eq!((&described.public_key, described.created_at), (&listed[1].public_key, listed[1].created_at));
+    assert!(store.remove_key_pair(&owner(1, 1), "a").await.expect("writes"));
+    assert!(!store.remove_key_pair(&owner(1, 1), "a").await.expect("writes"));
+    assert_eq!(store.key_pair(&owner(1, 1), "a").await.expect("reads"), None);
+    assert_eq!(store.key_pairs(&owner(1, 1)).await.expect("reads").len(), 2);
+}
+
+/// Somebody else, and the same user in another project, may use the name and see nothing of the pair.
+pub async fn a_name_of_a_key_pair_is_taken_once_by_its_owner(store: &dyn PeopleStore) {
+    written(store, two_of_everything()).await;
+    for (project, user) in [(1, 1), (1, 2), (2, 1)] {
+        assert_eq!(store.key_pair(&owner(project, user), "a").await.expect("reads"), None);
+        let kept = store.add_key_pair(pair(project, user, "a"), 9).await.expect("writes");
+        assert!(matches!(kept, KeyPairWritten::Written(_)), "{kept:?}");
+        let again = store.add_key_pair(pair(project, user, "a"), 9).await.expect("answers");
+        assert_eq!(again, KeyPairWritten::NameTaken);
+    }
+    assert!(store.remove_key_pair(&owner(1, 1), "a").await.expect("writes"));
+    assert!(store.key_pair(&owner(1, 2), "a").await.expect("reads").is_some());
+}
+
+/// A taken name is said before a quota, and nobody's pair is not kept.
+pub async fn key_pairs_have_a_quota_and_an_owner(store: &dyn PeopleStore) {
+    written(store, two_of_everything()).await;
+    let add = async |project, user, name| store.add_key_pair(pair(project, user, name), 2).await.expect("answers");
+    assert!(matches!(add(1, 1, "a").await, KeyPairWritten::Written(_)));
+    assert!(matches!(add(1, 1, "b").await, KeyPairWritten::Written(_)));
+    assert_eq!(add(1, 1, "c").await, KeyPairWritten::QuotaExhausted);
+    assert_eq!(add(1, 1, "a").await, KeyPairWritten::NameTaken);
+    assert!(matches!(add(2, 1, "c").await, KeyPairWritten::Written(_)));
+    assert_eq!(add(1, 3, "c").await, KeyPairWritten::NobodyThere);
+    assert_eq!(add(3, 1, "c").await, KeyPairWritten::NobodyThere);
+}
+
 /// A temporary key needs its parent and does not outlive it, whichever way that is removed.
 pub async fn temporary_keys_go_with_what_earned_them(store: &dyn PeopleStore) {
     written(store, two_of_everything()).await;
@@ -297,6 +351,16 @@ fn in_project(user: u8, project: u8) -> Grant {
 
 fn in_domain(user: u8, domain: u8) -> Grant {
     Grant { user_id: id(user), target: GrantTarget::Domain(id(domain)), role: Role::Admin }
+}
+
+fn owner(project: u8, user: u8) -> KeyPairOwner {
+    KeyPairOwner { project_id: id(project), user_id: id(user) }
+}
+
+fn pair(project: u8, user: u8, name: &str) -> NewKeyPair {
+    let public_key = format!("ssh-ed25519 AAAA{project}{user} a comment\n");
+    let created_at = Timestamp::from_millis(4_000 + i64::from(user));
+    NewKeyPair { owner: owner(project, user), name: name.to_owned(), public_key, created_at }
 }
 
 fn key(n: u8) -> AccessKey {

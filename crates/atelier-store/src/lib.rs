@@ -11,11 +11,12 @@
 //! Secrets (tokens of notebooks, secrets of access keys) are sealed inside an engine, at its wall: callers hand over and
 //! receive plain [`secrecy::SecretString`]s, files and dumps hold only ciphertext.
 //!
-//! [`contract`] and [`contract_people`] hold the tests that every engine has to pass.
+//! [`contract`] and [`contract_people`] (with key pairs) hold the tests that every engine has to pass.
 
 pub mod audit;
 pub mod contract;
 pub mod contract_people;
+pub mod key_pairs;
 pub mod people;
 
 use async_trait::async_trait;

@@ -17,6 +17,7 @@ use atelier_core::id::{DomainId, ProjectId, UserId};
 use secrecy::SecretString;
 
 use crate::StoreError;
+use crate::key_pairs::KeyPairStore;
 
 /// A domain: the account that users and projects belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +244,7 @@ pub enum PeopleWritten {
 
 /// What is kept about people.
 #[async_trait]
-pub trait PeopleStore: Send + Sync {
+pub trait PeopleStore: KeyPairStore {
     /// Everything but the tokens, from one moment.
     async fn directory(&self) -> Result<Directory, StoreError>;
 

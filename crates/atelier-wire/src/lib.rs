@@ -17,6 +17,7 @@ pub mod flavor;
 pub mod health;
 pub mod identity;
 pub mod image;
+pub mod key_pair;
 pub mod lease;
 pub mod notebook;
 

@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Make, list, switch off and delete access keys, for programs that sign their requests
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make or import, list, show and delete key pairs for SSH
+    #[command(subcommand)]
+    Keypair(KeypairCommand),
     /// Make, list, switch off users and change passwords
     #[command(subcommand)]
     User(UserCommand),
@@ -294,6 +297,57 @@ pub(crate) struct KeyList {
 pub(crate) struct OneKey {
     /// Its public half
     pub key: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeypairCommand {
+    /// Make a key pair and write its private half to a file, or import a public one
+    Create(KeypairMade),
+    /// List your key pairs
+    #[command(visible_alias = "ls")]
+    List(Connection),
+    /// Show one key pair
+    Show(OneKeypair),
+    /// Delete key pairs
+    #[command(visible_alias = "rm")]
+    Delete(Keypairs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeypairMade {
+    /// Its name: letters, digits, `-` and `_`
+    pub name: String,
+    /// Import the public key in this file, such as ~/.ssh/id_ed25519.pub, instead of making a pair
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "algorithm"])]
+    pub import: Option<PathBuf>,
+    /// A new file for the private half; never one that exists [default: NAME.pem here]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What to make: ED25519, RSA_2048, RSA_3072 or RSA_4096 [default: ED25519]
+    #[arg(long, value_name = "KIND")]
+    pub algorithm: Option<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneKeypair {
+    /// Its name
+    pub name: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keypairs {
+    /// Their names
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
     #[command(flatten)]
     pub connection: Connection,
 }

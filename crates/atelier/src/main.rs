@@ -31,7 +31,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Arguments, Command};
 use crate::commands::{
-    Context, audit, backup as backups, catalogue, configuration, doctor, events, hello, key, login, notebook,
+    Context, audit, backup as backups, catalogue, configuration, doctor, events, hello, key, keypair, login, notebook,
     operations, serve as server, user,
 };
 use crate::failure::Failure;
@@ -111,6 +111,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logout => login::logout(context).await,
         Command::Token(connection) => login::token(context, connection).await,
         Command::Key(command) => key::run(context, command).await,
+        Command::Keypair(command) => keypair::run(context, command).await,
         Command::User(command) => user::run(context, command).await,
         Command::Completion { shell } => completion(context, shell),
         Command::Backup(args) => backups::backup(context, args).await,

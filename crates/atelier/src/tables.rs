@@ -2,6 +2,7 @@
 
 use atelier_core::Timestamp;
 use atelier_wire::credential::Credential;
+use atelier_wire::key_pair::KeyPairSummary;
 use atelier_wire::{Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -95,6 +96,19 @@ pub(crate) fn keys(keys: &[Credential]) -> String {
     for key in keys {
         let made = key.create_time.split('.').next().unwrap_or_default().replace('T', " ") + " UTC";
         table.add_row([key.access.clone(), key.status.clone(), made, key.description.clone()]);
+    }
+    aligned(table, &[])
+}
+
+/// A list of key pairs.
+pub(crate) fn key_pairs(pairs: &[KeyPairSummary]) -> String {
+    if pairs.is_empty() {
+        return "no key pairs; `atelier keypair create NAME` makes one".into();
+    }
+    let mut table = table(&["NAME", "KIND", "FINGERPRINT"]);
+    for pair in pairs {
+        let kind = pair.public_key.split(' ').next().unwrap_or_default();
+        table.add_row([pair.name.as_str(), kind, pair.fingerprint.as_str()]);
     }
     aligned(table, &[])
 }

@@ -4,6 +4,8 @@
 #[expect(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here fails the test")]
 mod e2e;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use e2e::{Server, atelier, json_of, stderr_of, stdout_of};
 use serde_json::Value;
 
@@ -349,6 +351,39 @@ fn keys_are_managed_by_the_command_line() {
     assert!(stdout_of(&server.cli(&["key", "enable", key])).contains("is active"));
     stdout_of(&server.cli(&["key", "delete", key]));
     assert!(stderr_of(&server.cli(&["key", "delete", key])).contains("ModelArts.6404"));
+}
+
+#[test]
+fn key_pairs_are_managed_by_the_command_line_and_private_halves_stay_private() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (private, public) = (path("laptop.pem"), path("id.pub"));
+    let made =
+        server.cli(&["keypair", "create", "laptop", "--file", &private, "--description", "my own", "-o", "json"]);
+    let record = json_of(&made);
+    assert_eq!(record["private_key_file"], private.as_str());
+    assert!(!stdout_of(&made).contains("BEGIN") && !stderr_of(&made).contains("BEGIN"));
+    let kept = std::fs::read_to_string(&private).unwrap();
+    assert!(kept.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
+    assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let over = server.cli(&["keypair", "create", "other", "--file", &private]);
+    assert!(!over.status.success() && stderr_of(&over).contains("exists already"), "{}", stderr_of(&over));
+    assert_eq!(std::fs::read_to_string(&private).unwrap(), kept);
+    let taken = server.cli(&["keypair", "create", "laptop", "--file", &path("twice.pem")]);
+    assert!(stderr_of(&taken).contains("ModelArts.6301"), "{}", stderr_of(&taken));
+    assert!(!folder.path().join("twice.pem").exists(), "no file for a pair that was not made");
+
+    std::fs::write(&public, record["public_key"].as_str().unwrap()).unwrap();
+    stdout_of(&server.cli(&["keypair", "create", "copy", "--import", &public]));
+    let listed = stdout_of(&server.cli(&["keypair", "list"]));
+    assert!(listed.contains("laptop") && listed.contains("copy") && !listed.contains("other"), "{listed}");
+    let shown = stdout_of(&server.cli(&["keypair", "show", "laptop"]));
+    assert!(shown.contains("my own") && shown.contains(record["fingerprint"].as_str().unwrap()), "{shown}");
+    stdout_of(&server.cli(&["keypair", "delete", "laptop", "copy"]));
+    assert!(stdout_of(&server.cli(&["keypair", "list"])).contains("no key pairs"));
+    assert!(stderr_of(&server.cli(&["keypair", "show", "laptop"])).contains("ModelArts.6404"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ enum Guard {
     Project,
 }
 
-const SERVED: [(&str, &str, Guard); 32] = [
+const SERVED: [(&str, &str, Guard); 37] = [
     ("GET", "/", Guard::Open(200)),
     ("GET", "/v3", Guard::Open(200)),
     ("POST", "/v3/auth/tokens", Guard::Open(400)),
@@ -59,6 +59,11 @@ const SERVED: [(&str, &str, Guard); 32] = [
     ("GET", "/v1/{project_id}/notebooks/flavors", Guard::Project),
     ("GET", "/v1/{project_id}/images", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/", Guard::Project),
+    ("POST", "/v3/{project_id}/keypairs", Guard::Project),
+    ("GET", "/v3/{project_id}/keypairs", Guard::Project),
+    ("GET", "/v3/{project_id}/keypairs/{keypair_name}", Guard::Project),
+    ("PUT", "/v3/{project_id}/keypairs/{keypair_name}", Guard::Project),
+    ("DELETE", "/v3/{project_id}/keypairs/{keypair_name}", Guard::Project),
 ];
 
 /// Every row: what is served, and what of the contract is refused by name, which is behind the same door.

@@ -8,6 +8,7 @@ mod credentials;
 mod differences;
 mod document;
 mod house;
+mod key_pairs;
 mod keys;
 mod lists;
 mod reference;

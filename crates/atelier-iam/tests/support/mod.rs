@@ -16,6 +16,7 @@ use atelier_iam::{
     AuthRefusal, AuthRequest, FirstStart, Iam, IamConfig, IamRefusal, Identity, IncomingRequest, Issued, PasswordCost,
 };
 use atelier_store::StoreError;
+use atelier_store::key_pairs::{KeyPair, KeyPairOwner, KeyPairStore, KeyPairWritten, NewKeyPair};
 use atelier_store::people::{
     Directory, Domain, Grant, GrantTarget, PeopleChange, PeopleStore, PeopleWritten, Project, Role, Token, TokenHash,
     User,
@@ -99,6 +100,40 @@ impl PeopleStore for Watched {
     async fn remove_tokens_expired_by(&self, moment: Timestamp) -> Result<u64, StoreError> {
         self.check()?;
         self.store.remove_tokens_expired_by(moment).await
+    }
+}
+
+#[async_trait]
+impl KeyPairStore for Watched {
+    async fn add_key_pair(&self, pair: NewKeyPair, most: u32) -> Result<KeyPairWritten, StoreError> {
+        self.check()?;
+        self.store.add_key_pair(pair, most).await
+    }
+
+    async fn key_pairs(&self, owner: &KeyPairOwner) -> Result<Vec<KeyPair>, StoreError> {
+        self.check()?;
+        self.store.key_pairs(owner).await
+    }
+
+    async fn key_pair(&self, owner: &KeyPairOwner, name: &str) -> Result<Option<KeyPair>, StoreError> {
+        self.check()?;
+        self.store.key_pair(owner, name).await
+    }
+
+    async fn describe_key_pair(
+        &self,
+        owner: &KeyPairOwner,
+        name: &str,
+        description: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.check()?;
+        self.store.describe_key_pair(owner, name, description, at).await
+    }
+
+    async fn remove_key_pair(&self, owner: &KeyPairOwner, name: &str) -> Result<bool, StoreError> {
+        self.check()?;
+        self.store.remove_key_pair(owner, name).await
     }
 }
 

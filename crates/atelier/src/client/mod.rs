@@ -82,6 +82,11 @@ impl Client {
         Self { transport, project_id: token.project_id.clone(), token: Mutex::new(token), renewal }
     }
 
+    /// The project in use.
+    pub(crate) fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
     /// The server's address.
     pub(crate) fn endpoint(&self) -> &str {
         self.transport.endpoint()

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod hello;
 pub(crate) mod key;
+pub(crate) mod keypair;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod lookup;
