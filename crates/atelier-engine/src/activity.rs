@@ -13,7 +13,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_core::activity::{Answer, Baseline, Kernel, Look, News, Report, Rules, Terminal, Verdict, Watch};
@@ -35,7 +34,7 @@ use crate::time::Timekeeper as _;
 use crate::write::Change;
 
 /// How long a notebook server, and a runtime, may take to answer.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
+const ASK_LIMIT_MS: i64 = 5_000;
 /// How many notebooks are looked at at a time.
 const AT_ONCE: usize = 16;
 /// The least that activity moves a lease by before it is written, in milliseconds.
@@ -272,13 +271,19 @@ impl Engine {
         let Some(asker) = self.inner.activities.asker.get() else {
             return Asked::nothing("nobody asks notebook servers here");
         };
-        let answer = tokio::time::timeout(ASK_LIMIT, asker.ask(notebook.id, &notebook.upstream_secret)).await;
-        answer.unwrap_or_else(|_| Asked::nothing("the notebook server does not answer in time"))
+        tokio::select! {
+            biased;
+            answer = asker.ask(notebook.id, &notebook.upstream_secret) => answer,
+            () = self.pass(ASK_LIMIT_MS) => Asked::nothing("the notebook server does not answer in time"),
+        }
     }
 
     async fn usage(&self, id: NotebookId) -> Answer<Usage> {
-        let asked = tokio::time::timeout(ASK_LIMIT, self.inner.runtime.usage(id)).await;
-        asked.map_err(|_| "the runtime does not answer in time".to_owned())?.map_err(|e| e.to_string())
+        tokio::select! {
+            biased;
+            usage = self.inner.runtime.usage(id) => usage.map_err(|e| e.to_string()),
+            () = self.pass(ASK_LIMIT_MS) => Err("the runtime does not answer in time".into()),
+        }
     }
 
     /// Writes into the notebook's history that it cannot be asked, and counts as active all the same, or no more.

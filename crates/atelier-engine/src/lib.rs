@@ -62,7 +62,7 @@ use atelier_core::observe::Watcher;
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::{Clock as _, Entropy, Timestamp};
-use atelier_runtime::{Runtime, RuntimeError};
+use atelier_runtime::{Connection, Runtime, RuntimeError};
 use atelier_store::{NotebookStore, SortKey, StoreError};
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,8 @@ use crate::routes::Routes;
 use crate::steady::Steady;
 use crate::write::NotebookLocks;
 
+/// How long a notebook server may take to accept a connection.
+const CONNECT_LIMIT_MS: i64 = 10_000;
 /// How long the end of the engine's own tasks is waited for. They wait for the store only.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -336,6 +338,17 @@ impl Engine {
     /// What makes the instances.
     pub fn runtime(&self) -> &Arc<dyn Runtime> {
         &self.inner.runtime
+    }
+
+    /// A connection to the notebook's server; given up when none is made in time.
+    pub async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
+        tokio::select! {
+            biased;
+            made = self.inner.runtime.connect(id) => made,
+            () = self.pass(CONNECT_LIMIT_MS) => {
+                Err(RuntimeError::Transient("the notebook server accepts no connection in time".into()))
+            }
+        }
     }
 
     /// Whether the store and the runtime answer.

@@ -8,7 +8,7 @@ use atelier_core::Timestamp;
 use atelier_core::caller::Caller;
 use atelier_core::id::{NotebookId, OperationId};
 use atelier_core::notebook::Notebook;
-use atelier_core::operation::{Operation, OperationKind, OperationState, StepState};
+use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 use atelier_store::OperationQuery;
@@ -41,6 +41,8 @@ pub struct OperationView {
     pub driven_since: Option<Timestamp>,
     /// When the step under way is given up at the latest.
     pub step_deadline: Option<Timestamp>,
+    /// When the last step is done or given up at the latest, if each of them takes as long as it may.
+    pub deadline: Option<Timestamp>,
     /// What happens next, or what somebody can do.
     pub next: String,
     /// Calls for the notebook that were given up and have not returned.
@@ -171,6 +173,7 @@ impl Engine {
             notebook_name: notebook.map(|n| n.name.clone()),
             status: notebook.map(Notebook::status),
             step_deadline: driven_since.and_then(|since| step_deadline(&operation, since)),
+            deadline: driven_since.and_then(|since| deadline(&operation, since)),
             next: next(&operation, driven_since.is_some()).into(),
             hanging: self.inner.hands.hanging(id),
             driven_since,
@@ -183,7 +186,21 @@ impl Engine {
 fn step_deadline(operation: &Operation, since: Timestamp) -> Option<Timestamp> {
     let step = operation.steps.iter().find(|s| s.state == StepState::Began)?;
     let begun = step.began_at.map_or(since, |at| at.max(since));
-    Some(begun.plus_millis(i64::try_from(longest(step.name).as_millis()).unwrap_or(i64::MAX)))
+    Some(begun.plus_millis(longest_ms(step.name)))
+}
+
+/// Of the whole operation: every step that is still to come may take as long as the one under way. Nothing is said of an
+/// operation that is taken back; that is tried once, and ends it.
+fn deadline(operation: &Operation, since: Timestamp) -> Option<Timestamp> {
+    let coming = operation.steps.iter().filter(|step| step.state == StepState::Waiting);
+    let coming: i64 = coming.map(|step| longest_ms(step.name)).sum();
+    (operation.state == OperationState::Running)
+        .then(|| step_deadline(operation, since).map(|end| end.plus_millis(coming)))
+        .flatten()
+}
+
+fn longest_ms(step: StepName) -> i64 {
+    i64::try_from(longest(step).as_millis()).unwrap_or(i64::MAX)
 }
 
 const fn next(operation: &Operation, driven: bool) -> &'static str {

@@ -51,7 +51,7 @@ impl Routes for Notebooks {
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
-        self.engine.runtime().connect(id).await
+        self.engine.connect(id).await
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -88,11 +88,16 @@ async fn a_view_says_who_drives_it_and_until_when() {
     let seen = world.view(operation).await;
     assert_eq!(seen.driven_since.unwrap().as_millis(), START);
     assert_eq!(seen.step_deadline.unwrap().as_millis(), START + 33_000);
+    // Three tries of the last step come after it.
+    assert_eq!(seen.deadline.unwrap().as_millis(), START + 33_000 + 3 * 121_000);
     assert_eq!((seen.notebook_name.as_deref(), seen.status), (Some("nb"), Some(Status::Creating)));
     world.script.gate.add_permits(1);
     world.reaches(id, Status::Running).await;
     let seen = world.view(operation).await;
-    assert_eq!((seen.driven_since, seen.step_deadline, seen.next.as_str()), (None, None, "nothing"));
+    assert_eq!(
+        (seen.driven_since, seen.step_deadline, seen.deadline, seen.next.as_str()),
+        (None, None, None, "nothing")
+    );
 }
 
 #[tokio::test]

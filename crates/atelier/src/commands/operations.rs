@@ -70,6 +70,7 @@ fn shown(operation: &Value) -> String {
     line("error", text(&operation["error"]));
     line("driven by", text(&operation["driver"]["pid"]).map(|pid| format!("the server, pid {pid}")));
     line("step ends by", operation["step_deadline"].as_i64().map(times::point));
+    line("ends by", operation["deadline"].as_i64().map(times::point));
     for call in operation["hanging"].as_array().into_iter().flatten() {
         let since = call["since"].as_i64().unwrap_or_default();
         line("hangs", Some(format!("{} since {}", text(&call["what"]).unwrap_or_default(), times::point(since))));

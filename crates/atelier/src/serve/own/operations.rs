@@ -151,6 +151,7 @@ fn shown(view: &OperationView) -> Value {
         "error": operation.error,
         "driver": driver,
         "step_deadline": view.step_deadline.map(Timestamp::as_millis),
+        "deadline": view.deadline.map(Timestamp::as_millis),
         "next": view.next,
         "hanging": hanging.collect::<Vec<_>>(),
         "steps": operation.steps.iter().map(step).collect::<Vec<_>>(),
