@@ -12,10 +12,11 @@ use atelier_core::Caller;
 use atelier_core::id::NotebookId;
 use atelier_core::limits::MAX_BODY_BYTES;
 use atelier_core::refusal::{Code, Refusal};
-use atelier_iam::{Identity, IncomingRequest};
+use atelier_iam::{Iam, Identity, IncomingRequest};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
@@ -93,6 +94,12 @@ impl FromRequest<Api> for Visit {
         let identity = authenticate(api, &parts, &body).await?;
         Ok(Self { identity, parts, body })
     }
+}
+
+/// The identity service for a call that is answered with `status` when it succeeds: what it changes is recorded with the
+/// change.
+pub(crate) fn told(api: &Api, parts: &Parts, status: StatusCode) -> Iam {
+    api.iam.for_call(Docket::of(&parts.extensions).and_then(|docket| docket.record(api.iam.now(), status)))
 }
 
 impl Visit {

@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use crate::Api;
 use crate::answer::{Answer, Refused};
-use crate::call::Visit;
+use crate::call::{Visit, told};
 use crate::fields::Fields;
 use crate::query::Query;
 
@@ -33,7 +33,7 @@ pub(crate) async fn create(
     let owner = wanted.required_text("user_id")?;
     let owner: UserId = owner.parse().map_err(|_| Refusal::bad_value("credential.user_id", USER_ID))?;
     let description = wanted.text("description")?.unwrap_or_default();
-    let key = api.iam.create_key(&visit.identity, &owner, description).await?;
+    let key = told(&api, &visit.parts, StatusCode::CREATED).create_key(&visit.identity, &owner, description).await?;
     Ok((StatusCode::CREATED, Json(bodies::credential(&key, true))))
 }
 
@@ -74,7 +74,9 @@ pub(crate) async fn update(State(api): State<Api>, mut visit: Visit) -> Answer<C
     let access = visit.param("access_key").await?;
     let wanted = Fields::of_body(&visit.body?)?.required_object("credential")?;
     let active = wanted.word("status", &["active", "inactive"])?.map(|word| word == "active");
-    let key = api.iam.update_key(&visit.identity, &access, active, wanted.text("description")?).await?;
+    let key = told(&api, &visit.parts, StatusCode::OK)
+        .update_key(&visit.identity, &access, active, wanted.text("description")?)
+        .await?;
     Ok(Json(bodies::credential(&key, false)))
 }
 
@@ -86,7 +88,7 @@ pub(crate) async fn update(State(api): State<Api>, mut visit: Visit) -> Answer<C
 )]
 pub(crate) async fn delete(State(api): State<Api>, mut visit: Visit) -> Result<StatusCode, Refused> {
     let access = visit.param("access_key").await?;
-    api.iam.delete_key(&visit.identity, &access).await?;
+    told(&api, &visit.parts, StatusCode::NO_CONTENT).delete_key(&visit.identity, &access).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,7 +121,8 @@ pub(crate) async fn create_temporary(
     let text = token.as_ref().map(|token| token.text("id")).transpose()?.flatten();
     let seconds = token.as_ref().map(|token| token.integer("duration_seconds")).transpose()?.flatten();
     let seconds = seconds.unwrap_or(SHORTEST_LIFE_S);
-    let key = api.iam.create_temporary_key(&visit.identity, text, seconds).await?;
+    let key =
+        told(&api, &visit.parts, StatusCode::CREATED).create_temporary_key(&visit.identity, text, seconds).await?;
     Ok((StatusCode::CREATED, Json(bodies::temporary_credential(&key))))
 }
 

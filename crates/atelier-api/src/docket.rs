@@ -7,10 +7,16 @@
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use atelier_core::Timestamp;
+use atelier_core::audit::AuditRecord;
 use atelier_core::caller::{Credential, Source};
 use atelier_core::id::{NotebookId, ProjectId, UserId};
 use atelier_iam::Identity;
 use atelier_store::people::Method;
+use http::StatusCode;
+
+/// The longest path that is kept.
+const MOST_CHARS: usize = 256;
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -27,6 +33,7 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Docket {
     request_id: Arc<str>,
+    path: OnceLock<String>,
     operation: OnceLock<Arc<str>>,
     sender: OnceLock<Sender>,
     project: OnceLock<ProjectId>,
@@ -39,6 +46,7 @@ impl Docket {
     pub fn new(request_id: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
             request_id,
+            path: OnceLock::new(),
             operation: OnceLock::new(),
             sender: OnceLock::new(),
             project: OnceLock::new(),
@@ -80,6 +88,31 @@ impl Docket {
     /// The code and the words of its refusal.
     pub fn refusal(&self) -> Option<(&'static str, &str)> {
         self.refusal.get().map(|(code, words)| (*code, words.as_str()))
+    }
+
+    /// Its record for the audit, when it is of an operation: answered at `at` with `status`, with nothing known yet of
+    /// what it changes.
+    pub fn record(&self, at: Timestamp, status: StatusCode) -> Option<AuditRecord> {
+        let sender = self.sender();
+        Some(AuditRecord {
+            at,
+            project_id: self.project().cloned(),
+            user_id: sender.map(|sender| sender.user_id.clone()),
+            user_name: sender.map(|sender| sender.user_name.clone()),
+            source: sender.map(|sender| sender.source.clone()).unwrap_or_default(),
+            operation: self.operation()?.to_string(),
+            notebook_id: self.notebook(),
+            target: self.path.get().cloned(),
+            request_id: self.request_id.to_string(),
+            status: status.as_u16(),
+            code: self.refusal().map(|(code, _)| code.to_owned()),
+            changes: Vec::new(),
+        })
+    }
+
+    /// It goes to this path, of which so much is kept as a record holds.
+    pub fn goes_to(&self, path: &str) {
+        let _ = self.path.set(path.chars().take(MOST_CHARS).collect());
     }
 
     /// It is this operation.

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 use crate::Api;
 use crate::answer::{Answer, Refused};
-use crate::call::{self, Visit};
+use crate::call::{self, Visit, told};
 use crate::docket::Docket;
 use crate::fields::Fields;
 
@@ -77,7 +77,7 @@ pub(crate) async fn show_token(State(api): State<Api>, visit: Visit) -> Result<R
     responses((status = 204), (status = "default", body = wire::IdentityError)),
 )]
 pub(crate) async fn delete_token(State(api): State<Api>, visit: Visit) -> Result<StatusCode, Refused> {
-    api.iam.revoke_for(&visit.identity, subject_of(&visit)?).await?;
+    told(&api, &visit.parts, StatusCode::NO_CONTENT).revoke_for(&visit.identity, subject_of(&visit)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -93,7 +93,9 @@ pub(crate) async fn change_password(State(api): State<Api>, mut visit: Visit) ->
     let from = call::source(&visit.parts);
     let user = Fields::of_body(&visit.body?)?.required_object("user")?;
     let (new, original) = (user.required_text("password")?.into(), user.required_text("original_password")?.into());
-    api.iam.change_password(&visit.identity, &user_id, original, new, from).await?;
+    told(&api, &visit.parts, StatusCode::NO_CONTENT)
+        .change_password(&visit.identity, &user_id, original, new, from)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,7 @@
 //! The audit: who changed what, or was refused.
 //!
 //! A record tells of one call that changes something, also of a refused one. It is written with the change itself where
-//! a notebook changes, in the same commit, so that neither is kept without the other. It names what changed with the
+//! a notebook or somebody's account, password, key or token changes, in the same commit, so that neither is kept without the other. It names what changed with the
 //! values before and after, and never holds a secret: that a token was replaced is told, the token is not.
 
 use crate::caller::{Caller, Source};

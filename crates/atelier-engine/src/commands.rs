@@ -350,7 +350,7 @@ impl Engine {
 
     /// Gives a notebook a new token. What was opened with the old one ends; the notebook itself goes on.
     pub async fn replace_token(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let origin = origin(caller, request_id);
+        let (by, origin) = (Called::new(caller, request_id, "PostNotebooksToken"), origin(caller, request_id));
         let (engine, caller) = (self.clone(), caller.clone());
         self.detached(async move {
             engine
@@ -360,7 +360,7 @@ impl Engine {
                     let why =
                         format!("{} replaced the token; what was opened with the old one has ended", origin.actor);
                     let event = engine.event(&notebook, &origin, "token.replaced", why);
-                    Ok(Change { events: vec![event], ..Change::of(notebook) })
+                    Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&by))
                 })
                 .await
         })

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use atelier_core::audit::AuditRecord;
 use atelier_core::clock::Timestamp;
 use atelier_core::id::UserId;
 use atelier_store::StoreError;
-use atelier_store::people::{AccessKey, GrantTarget, KeyParent, Method, Token, TokenHash, User};
+use atelier_store::people::{AccessKey, GrantTarget, KeyParent, Method, PeopleChange, Token, TokenHash, User};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::auth_request::{AuthRequest, Evidence, NameOrId, WantedScope, WantedUser};
@@ -14,6 +15,7 @@ use crate::authenticate::worth;
 use crate::identity::{Identity, Proof};
 use crate::password::HashFailed;
 use crate::people::People;
+use crate::recorded::recorded;
 use crate::refusal::{AuthRefusal, IamRefusal};
 use crate::service::{Iam, Inner, finish};
 use crate::text;
@@ -144,10 +146,10 @@ impl Iam {
     /// for every later request. Whether there was such a token.
     pub async fn revoke(&self, text: &str) -> Result<bool, StoreError> {
         let Some(hash) = text::token_hash(text) else { return Ok(false) };
-        let inner = Arc::clone(&self.inner);
+        let (inner, call) = (Arc::clone(&self.inner), self.call.clone());
         finish(async move {
             let _one_at_a_time = inner.changing.lock().await;
-            let removed = inner.store.remove_token(hash).await;
+            let removed = inner.remove_token(hash, call.as_deref()).await;
             // Also after a failure: the store may have removed it and only failed to say so.
             inner.tokens.revoked(&hash);
             inner.drop_keys_of(|token| token == hash).await?;
@@ -172,6 +174,17 @@ impl Iam {
 }
 
 impl Inner {
+    /// Removes a token, together with the record of the call that asks for it. Called with `changing` held.
+    async fn remove_token(&self, hash: TokenHash, call: Option<&AuditRecord>) -> Result<bool, StoreError> {
+        let Some(call) = call else { return self.store.remove_token(hash).await };
+        let removal = PeopleChange::RemoveToken(hash);
+        let known = self.store.token(hash).await?.is_some();
+        let people = self.people().unwrap_or_default();
+        let record = recorded(call, self.clock.now(), &people, std::slice::from_ref(&removal));
+        self.store.change_people(vec![removal, record], false).await?;
+        Ok(known)
+    }
+
     /// Reads the directory anew when temporary keys of these tokens are in it: the store has removed them. Called with
     /// `changing` held.
     async fn drop_keys_of(&self, concerns: impl Fn(TokenHash) -> bool) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ mod listing;
 mod lockout;
 mod password;
 mod people;
+mod recorded;
 pub mod refusal;
 mod service;
 mod signature;

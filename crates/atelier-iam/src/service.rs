@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use atelier_core::audit::AuditRecord;
 use atelier_core::clock::{Clock, Entropy, Timestamp};
 use atelier_store::StoreError;
 use atelier_store::people::{Domain, PeopleChange, PeopleStore, PeopleWritten};
@@ -17,6 +18,7 @@ use crate::listing::{ProjectFilter, ProjectPage};
 use crate::lockout::Lockout;
 use crate::password::{BadCost, PasswordCost, Passwords};
 use crate::people::People;
+use crate::recorded::recorded;
 use crate::refusal::{AuthRefusal, IamRefusal};
 use crate::text;
 use crate::tokens::Tokens;
@@ -58,6 +60,8 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Iam {
     pub(crate) inner: Arc<Inner>,
+    /// The call that this one serves, where it is one.
+    pub(crate) call: Option<Arc<AuditRecord>>,
 }
 
 pub(crate) struct Inner {
@@ -114,7 +118,14 @@ impl Iam {
             entropy,
             config,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), call: None })
+    }
+
+    /// The same service for one call: what it changes is recorded in the audit, in the commit of the change, so that
+    /// neither is kept without the other. The record says who calls; its time and what changed are filled in.
+    #[must_use]
+    pub fn for_call(&self, call: Option<AuditRecord>) -> Self {
+        Self { inner: Arc::clone(&self.inner), call: call.map(Arc::new) }
     }
 
     /// Makes the first administrator when the store is empty, and nothing otherwise. `record` has to write down what it
@@ -134,6 +145,11 @@ impl Iam {
         record(&first).map_err(FirstStartError::Record)?;
         let written = inner.change(first.changes(hash, inner.clock.now()), true).await?;
         Ok((written == PeopleWritten::Written).then_some(first))
+    }
+
+    /// The time by which it decides.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     /// Changes the directory. When this answers, the change is on disk and every later request sees it.
@@ -156,11 +172,14 @@ impl Iam {
         T: Send + 'static,
         R: From<AuthRefusal> + Send + 'static,
     {
-        let inner = Arc::clone(&self.inner);
+        let (inner, call) = (Arc::clone(&self.inner), self.call.clone());
         let change = async move {
             let _one_at_a_time = inner.changing.lock().await;
             let people = inner.people()?;
-            let (changes, made) = decide(&people)?;
+            let (mut changes, made) = decide(&people)?;
+            if let Some(call) = &call {
+                changes.push(recorded(call, inner.clock.now(), &people, &changes));
+            }
             let written = inner.change(changes, false).await.map_err(AuthRefusal::from)?;
             Ok((written, made))
         };

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::columns::{named, parsed, unreadable};
 use crate::people::{self, token_hash};
-use crate::{Sealer, failed};
+use crate::{Sealer, audit, failed};
 
 /// The place that secrets of access keys are sealed for.
 const SECRET: &str = "access_keys.sealed_secret";
@@ -77,6 +77,8 @@ async fn apply(connection: &mut SqliteConnection, change: &PeopleChange, sealer:
         PeopleChange::PutAccessKey(key) => put_access_key(connection, key, sealer).await,
         PeopleChange::RemoveAccessKey(access) => remove_access_key(connection, access).await,
         PeopleChange::RemoveTokensOf(user_id) => Ok(people::remove_tokens_of(connection, user_id).await.map(drop)?),
+        PeopleChange::RemoveToken(hash) => Ok(people::remove_token(connection, *hash).await.map(drop)?),
+        PeopleChange::Record(record) => Ok(audit::append(connection, record).await?),
     }
 }
 

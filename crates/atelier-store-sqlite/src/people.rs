@@ -50,14 +50,7 @@ impl PeopleStore for SqliteStore {
     }
 
     async fn remove_token(&self, hash: TokenHash) -> Result<bool, StoreError> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let bytes = hash.0.as_slice();
-                let removed = sqlx::query!("delete from tokens where hash = $1", bytes).execute(connection).await;
-                Ok(removed.map_err(failed)?.rows_affected() > 0)
-            })
-        })
-        .await
+        self.write(move |connection| Box::pin(async move { remove_token(connection, hash).await })).await
     }
 
     async fn remove_tokens_of(&self, user_id: &UserId) -> Result<u64, StoreError> {
@@ -107,6 +100,13 @@ impl TryFrom<TokenRow> for Token {
             expires_at: Timestamp::from_millis(row.expires_at),
         })
     }
+}
+
+/// Whether there was one.
+pub(crate) async fn remove_token(connection: &mut SqliteConnection, hash: TokenHash) -> Result<bool, StoreError> {
+    let bytes = hash.0.as_slice();
+    let removed = sqlx::query!("delete from tokens where hash = $1", bytes).execute(connection).await;
+    Ok(removed.map_err(failed)?.rows_affected() > 0)
 }
 
 pub(crate) async fn remove_tokens_of(connection: &mut SqliteConnection, user_id: &UserId) -> Result<u64, StoreError> {

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use atelier_core::audit::AuditRecord;
+use atelier_core::caller::Source;
 use atelier_core::id::{DomainId, UserId};
 use atelier_core::{Entropy, Timestamp};
+use atelier_store::audit::{AuditQuery, AuditStore as _};
 use atelier_store::people::{
     AccessKey, Domain, GrantTarget, Method, PeopleChange, PeopleStore as _, PeopleWritten, Token, TokenHash, User,
 };
@@ -115,4 +118,51 @@ async fn a_sealed_secret_does_not_open_as_that_of_another_key() {
     connection.close().await.unwrap();
     let store = store_in(folder.path(), "people.db").await;
     assert!(matches!(store.directory().await, Err(StoreError::Unreadable(_))));
+}
+
+fn record(operation: &str) -> PeopleChange {
+    PeopleChange::Record(Box::new(AuditRecord {
+        at: Timestamp::from_millis(2),
+        project_id: None,
+        user_id: None,
+        user_name: None,
+        source: Source::default(),
+        operation: operation.into(),
+        notebook_id: None,
+        target: None,
+        request_id: operation.into(),
+        status: 200,
+        code: None,
+        changes: Vec::new(),
+    }))
+}
+
+async fn recorded(store: &SqliteStore) -> Vec<String> {
+    let query = AuditQuery { limit: 10, ..AuditQuery::default() };
+    store.audit(&query).await.unwrap().into_iter().map(|entry| entry.record.operation).collect()
+}
+
+/// Neither a change without its record nor a record without its change is ever kept.
+#[tokio::test]
+async fn a_change_and_its_record_are_kept_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path(), "people.db").await;
+    fill(&store).await;
+    let token = || PeopleChange::RemoveToken(TokenHash([3; 32]));
+    let taken = Domain { id: "9".repeat(32).parse().unwrap(), name: "a domain".into(), description: String::new() };
+    let refused = vec![token(), record("refused"), PeopleChange::PutDomain(taken)];
+    assert_eq!(store.change_people(refused, false).await.unwrap(), PeopleWritten::Conflict);
+    assert!(recorded(&store).await.is_empty() && store.token(TokenHash([3; 32])).await.unwrap().is_some());
+
+    let mut file = SqliteConnectOptions::new().filename(folder.path().join("people.db")).connect().await.unwrap();
+    let refusing = "create trigger refusing before insert on audit begin select raise(abort, 'no'); end";
+    sqlx::query(refusing).execute(&mut file).await.unwrap();
+    store.change_people(vec![token(), record("broken")], false).await.unwrap_err();
+    assert!(store.token(TokenHash([3; 32])).await.unwrap().is_some());
+    sqlx::query("drop trigger refusing").execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+
+    store.change_people(vec![token(), record("kept")], false).await.unwrap();
+    assert_eq!(recorded(&store).await, ["kept"]);
+    assert!(store.token(TokenHash([3; 32])).await.unwrap().is_none());
 }

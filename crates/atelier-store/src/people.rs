@@ -12,6 +12,7 @@
 //! with them; an engine seals them at its wall.
 
 use async_trait::async_trait;
+use atelier_core::audit::AuditRecord;
 use atelier_core::clock::Timestamp;
 use atelier_core::id::{DomainId, ProjectId, UserId};
 use secrecy::SecretString;
@@ -229,6 +230,10 @@ pub enum PeopleChange {
     RemoveAccessKey(String),
     /// Removes every token of a user, and the temporary access keys that were earned with them.
     RemoveTokensOf(UserId),
+    /// Removes a token, and the temporary access keys that were earned with it; removing it again changes nothing.
+    RemoveToken(TokenHash),
+    /// Appends a record to the audit: what the other changes are recorded as is kept with them or not at all.
+    Record(Box<AuditRecord>),
 }
 
 /// What became of a change of the directory. Only `Written` changed anything.

@@ -53,9 +53,11 @@ impl Entropy for Dice {
 
 /// A store that counts what is read and can be told to fail.
 pub struct Watched {
-    store: SqliteStore,
+    pub store: SqliteStore,
     pub token_reads: AtomicUsize,
     pub fails: AtomicBool,
+    /// Refuses changes that come with a record.
+    pub records_fail: AtomicBool,
 }
 
 impl Watched {
@@ -73,6 +75,10 @@ impl PeopleStore for Watched {
 
     async fn change_people(&self, changes: Vec<PeopleChange>, empty: bool) -> Result<PeopleWritten, StoreError> {
         self.check()?;
+        let recorded = changes.iter().any(|change| matches!(change, PeopleChange::Record(_)));
+        if recorded && self.records_fail.load(Ordering::SeqCst) {
+            return Err(StoreError::Engine("no record".into()));
+        }
         self.store.change_people(changes, empty).await
     }
 
@@ -153,7 +159,12 @@ pub fn config() -> IamConfig {
 
 pub async fn store_in(folder: &Path) -> Arc<Watched> {
     let store = SqliteStore::open(&folder.join("store.db"), Sealer::new(&[7; 32], Dice::new(1))).await.unwrap();
-    Arc::new(Watched { store, token_reads: AtomicUsize::new(0), fails: AtomicBool::new(false) })
+    Arc::new(Watched {
+        store,
+        token_reads: AtomicUsize::new(0),
+        fails: AtomicBool::new(false),
+        records_fail: AtomicBool::new(false),
+    })
 }
 
 pub async fn open(store: &Arc<Watched>, clock: &Arc<ManualClock>, seed: u64) -> Iam {

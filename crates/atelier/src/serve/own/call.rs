@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
@@ -71,6 +71,11 @@ impl Call {
     /// The id of the request.
     pub(super) fn request_id(&self) -> &str {
         self.docket.request_id()
+    }
+
+    /// The identity service for this call, answered with `status`: what it changes is recorded with the change.
+    pub(super) fn iam(&self, own: &Own, status: StatusCode) -> Iam {
+        own.iam.for_call(self.docket.record(own.iam.now(), status))
     }
 
     /// A header that is text.

@@ -33,14 +33,19 @@ async fn create(State(own): State<Own>, call: Call) -> Result<(StatusCode, Json<
     let body = call.object()?;
     let wanted = new_account(&body).map_err(call.refused())?;
     let made_up = wanted.password.is_none();
-    let (account, password) = own.iam.add_account(&call.caller, wanted).await.map_err(call.refused())?;
+    let (account, password) =
+        call.iam(&own, StatusCode::CREATED).add_account(&call.caller, wanted).await.map_err(call.refused())?;
     Ok((StatusCode::CREATED, Json(with_password(&account, &password, made_up))))
 }
 
 /// Switches a user off or on.
 async fn update(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let enabled = enabled(&call.object()?).map_err(call.refused())?;
-    let account = own.iam.enable_account(&call.caller, &user(&call)?, enabled).await.map_err(call.refused())?;
+    let account = call
+        .iam(&own, StatusCode::OK)
+        .enable_account(&call.caller, &user(&call)?, enabled)
+        .await
+        .map_err(call.refused())?;
     Ok(Json(json!({"user": described(&account)})))
 }
 
@@ -48,7 +53,7 @@ async fn update(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refus
 async fn password(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let wanted = text(&call.object()?, "password").map_err(call.refused())?.map(SecretString::from);
     let made_up = wanted.is_none();
-    let set = own.iam.reset_password(&call.caller, &user(&call)?, wanted).await;
+    let set = call.iam(&own, StatusCode::OK).reset_password(&call.caller, &user(&call)?, wanted).await;
     let (account, password) = set.map_err(call.refused())?;
     Ok(Json(with_password(&account, &password, made_up)))
 }

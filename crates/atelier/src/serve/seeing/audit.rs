@@ -1,15 +1,14 @@
-//! Where records of the audit are written that no change of a notebook brings along: refused calls, log-ins, and whatever
-//! changes something else.
+//! Where records of the audit are written that no change brings along: refused calls, log-ins, and whatever changes
+//! something else than notebooks and people.
 //!
-//! A change of a notebook has its record in its own commit already; the store knows that by the request, and keeps one.
+//! A change of a notebook or of people has its record in its own commit already; the store knows that by the request, and
+//! keeps one.
 //! Refused calls cost whoever sends them nothing, so their records are limited: a few a second from people who did not
 //! prove who they are, more from those who did. How many were left out is counted and said in a figure.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atelier_core::audit::AuditRecord;
-use atelier_core::caller::Source;
 use atelier_core::{Clock, Timestamp};
 use atelier_store::audit::AuditStore;
 use http::StatusCode;
@@ -22,8 +21,6 @@ const STRANGERS: f64 = 10.0;
 const KNOWN: f64 = 50.0;
 /// So many seconds' worth may come at once.
 const BURST_SECONDS: f64 = 10.0;
-/// The longest path that is kept.
-const MOST_CHARS: usize = 256;
 /// How often what is too old is removed.
 const PRUNING: Duration = Duration::from_hours(24);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -45,12 +42,12 @@ impl AuditDesk {
 
     /// Writes the record of a call that changes something, or was refused; it is on disk when this returns.
     pub(super) async fn record(&self, arrival: &Arrival, status: StatusCode) {
-        let Some(operation) = arrival.docket.operation() else { return };
+        let Some(mut record) = arrival.docket.record(self.clock.now(), status) else { return };
         if !self.has_room(arrival, status) {
             self.metrics.audit_skipped.inc();
             return;
         }
-        let record = self.made(arrival, operation, status);
+        record.source.address = record.source.address.or(Some(arrival.peer.ip()));
         if let Err(error) = self.store.append_audit(record).await {
             self.metrics.audit_failures.inc();
             tracing::error!(request_id = %arrival.docket.request_id(), "the audit could not be written: {error}");
@@ -63,26 +60,6 @@ impl AuditDesk {
             None => self.strangers.take(now),
             Some(_) if status.is_success() => true,
             Some(_) => self.known.take(now),
-        }
-    }
-
-    fn made(&self, arrival: &Arrival, operation: &str, status: StatusCode) -> AuditRecord {
-        let docket = &arrival.docket;
-        let sender = docket.sender();
-        let from_here = || Source { address: Some(arrival.peer.ip()), ..Source::default() };
-        AuditRecord {
-            at: self.clock.now(),
-            project_id: docket.project().cloned(),
-            user_id: sender.map(|sender| sender.user_id.clone()),
-            user_name: sender.map(|sender| sender.user_name.clone()),
-            source: sender.map_or_else(from_here, |sender| sender.source.clone()),
-            operation: operation.to_owned(),
-            notebook_id: docket.notebook(),
-            target: Some(arrival.path.chars().take(MOST_CHARS).collect()),
-            request_id: docket.request_id().to_string(),
-            status: status.as_u16(),
-            code: docket.refusal().map(|(code, _)| code.to_owned()),
-            changes: Vec::new(),
         }
     }
 }

@@ -50,6 +50,7 @@ impl Seeing {
     /// Gives the request its docket.
     pub(super) fn arrive(&self, request: &mut Request<Body>, peer: SocketAddr, id: Arc<str>) -> Arrival {
         let docket = Docket::new(id);
+        docket.goes_to(request.uri().path());
         if let Some(tracer) = &self.tracer {
             tracer.take_over(docket.request_id(), request.headers());
         }
