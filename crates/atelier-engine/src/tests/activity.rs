@@ -18,6 +18,7 @@ const PERIOD: i64 = 30_000;
 struct Server {
     says: Mutex<Asked>,
     asked: AtomicU64,
+    silent: AtomicBool,
 }
 
 impl Server {
@@ -39,6 +40,9 @@ impl Server {
 impl Asker for Server {
     async fn ask(&self, _id: NotebookId, _secret: &SecretString) -> Asked {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.says.lock().unwrap().clone()
     }
 }
@@ -53,7 +57,8 @@ struct Idle {
 impl Idle {
     async fn new() -> Self {
         let world = World::new().await;
-        let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")), asked: AtomicU64::new(0) });
+        let says = Mutex::new(Asked::nothing("unset"));
+        let server = Arc::new(Server { says, asked: AtomicU64::new(0), silent: AtomicBool::new(false) });
         server.says(&[], &[]);
         world.engine.ask_with(server.clone());
         let wish = CreateNotebook { lease_kind: LeaseKind::Idle, ..World::wish("nb") };
@@ -171,6 +176,26 @@ async fn people_keep_a_notebook_and_their_last_moment_counts_to_the_millisecond(
     assert_eq!(idle.stopped().await.1, HOUR / 2 + 1234 + HOUR);
 }
 
+/// The limit of a question is measured by the engine's clock, to the millisecond.
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up_when_its_time_is_over() {
+    let idle = Idle::new().await;
+    idle.server.silent.store(true, Ordering::SeqCst);
+    let (engine, id) = (idle.world.engine.clone(), idle.id);
+    let looking = tokio::spawn(async move { engine.activity(&World::caller('a'), id).await.unwrap().report.verdict });
+    while idle.server.asked.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    idle.world.time.advance(4_999);
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!looking.is_finished());
+    idle.world.time.advance(1);
+    let Verdict::Unknown(why) = looking.await.unwrap() else { panic!("known") };
+    assert!(why.concat().contains("does not answer in time"), "{why:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_asked_is_not_idle_up_to_the_ceiling() {
     let idle = Idle::new().await;
@@ -256,7 +281,11 @@ async fn a_renewal_writes_an_idle_lease_and_switches_between_kinds() {
 #[tokio::test]
 async fn a_timed_lease_is_never_looked_at_unless_somebody_asks() {
     let world = World::new().await;
-    let server = Arc::new(Server { says: Mutex::new(Asked::nothing("unset")), asked: AtomicU64::new(0) });
+    let server = Arc::new(Server {
+        says: Mutex::new(Asked::nothing("unset")),
+        asked: AtomicU64::new(0),
+        silent: AtomicBool::new(false),
+    });
     server.says(&[("busy", "m")], &["t"]);
     world.engine.ask_with(server.clone());
     let id = world.running().await;
