@@ -39,7 +39,11 @@ for group in "$@"; do
             need nftables command_is_there nft
             need iproute2 command_is_there ip
             ;;
-        test) need python3-venv python_venv ;;
+        test)
+            need python3-venv python_venv
+            need prometheus command_is_there promtool
+            need systemd command_is_there systemd-analyze
+            ;;
         bench)
             need npm command_is_there npm
             ;;

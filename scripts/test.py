@@ -213,6 +213,7 @@ SUITES = [
     ),
     ("suite harness", python_tests("harness", 5)),
     ("suite store", python_tests("store", 5)),
+    ("suite deploy", python_tests("deploy", 5)),
     ("suite sdk", python_tests("sdk", 10)),
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
