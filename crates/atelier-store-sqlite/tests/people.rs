@@ -149,8 +149,8 @@ async fn a_change_and_its_record_are_kept_together_or_not_at_all() {
     let store = store_in(folder.path(), "people.db").await;
     fill(&store).await;
     let token = || PeopleChange::RemoveToken(TokenHash([3; 32]));
-    let taken = Domain { id: "9".repeat(32).parse().unwrap(), name: "a domain".into(), description: String::new() };
-    let refused = vec![token(), record("refused"), PeopleChange::PutDomain(taken)];
+    let rival = Domain { id: "9".repeat(32).parse().unwrap(), name: "a domain".into(), description: String::new() };
+    let refused = vec![token(), record("refused"), PeopleChange::PutDomain(rival)];
     assert_eq!(store.change_people(refused, false).await.unwrap(), PeopleWritten::Conflict);
     assert!(recorded(&store).await.is_empty() && store.token(TokenHash([3; 32])).await.unwrap().is_some());
 
