@@ -1,5 +1,6 @@
 //! Talking to a container's init.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -18,6 +19,13 @@ pub(crate) fn open_below(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     Ok(openat2(folder, path, flags, Mode::empty(), below)?)
+}
+
+/// Opens a folder below a folder, to be asked about itself, without following a link anywhere on the way.
+pub(crate) fn open_folder_below(folder: &OwnedFd, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(File::from(openat2(folder, path, flags, Mode::empty(), below)?))
 }
 
 /// Opens a folder by its path.

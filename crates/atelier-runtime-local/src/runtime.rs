@@ -5,7 +5,7 @@
 //! place and name.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::cgroup::{self, CgroupTree, Limits};
 use crate::config::LocalConfig;
 use crate::control::Init;
-use crate::launch::{LaunchSpec, launch};
+use crate::launch::{LaunchSpec, WORK, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
@@ -31,7 +31,7 @@ use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
-use crate::{file, foreground, host, lost, sweep, volume};
+use crate::{control, file, foreground, host, lost, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -245,6 +245,21 @@ impl LocalRuntime {
     }
 }
 
+/// Makes the file system of a running instance's volume as large as the volume.
+async fn grow(place: &Place, live: &Live) -> Result<(), RuntimeError> {
+    let (image, root) = (place.volume(), PathBuf::from(format!("/proc/{}/root", live.pid)));
+    let growing = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let work = control::open_folder_below(&control::open_folder(&root)?, Path::new(WORK))?;
+        volume::grow(&image, &work)
+    });
+    match growing.await.map_err(io::Error::other).flatten() {
+        Ok(()) => Ok(()),
+        // It ended meanwhile: the next start mounts the volume in its full size.
+        Err(_) if !live.first.lives().map_err(transient("the container"))? => Ok(()),
+        Err(e) => Err(transient("the volume could not grow")(e)),
+    }
+}
+
 #[async_trait]
 impl Runtime for LocalRuntime {
     fn kind(&self) -> RuntimeKind {
@@ -276,7 +291,11 @@ impl Runtime for LocalRuntime {
         let place = self.places.of(spec.notebook);
         lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
         file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
-        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await
+        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await?;
+        match self.adopt(spec.notebook)? {
+            Some(live) => grow(&place, &live).await,
+            None => Ok(()),
+        }
     }
 
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {

@@ -4,12 +4,16 @@
 //! lacks on many hosted machines. The file is sparse, so a volume takes the space that was written to it. It is made
 //! under another name and renamed when it is whole, so that a file of the right name always is a whole volume.
 //!
+//! A volume grows in three moves, each of which may be made again: its file ([`ensure`]), the device on it, the file
+//! system on that ([`grow`]). One that is not mounted makes the last two when it is mounted next.
+//!
 //! A loop device holds its file until the last mount of it is gone. Attaching one image twice destroys it, so nothing
 //! is attached before [`is_attached`] says no.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -25,11 +29,11 @@ fn failed(what: &str, error: &io::Error) -> RuntimeError {
     RuntimeError::Transient(format!("the volume could not be made: {what}: {error}"))
 }
 
-/// The volume exists afterwards. One that is there is left as it is. When the future is dropped, nothing is left that
-/// could be taken for a volume.
+/// The volume's file exists afterwards, with at least so many bytes. One that is there is left as it is but for its end.
+/// When the future is dropped, nothing is left that could be taken for a volume.
 pub(crate) async fn ensure(image: &Path, bytes: u64) -> Result<(), RuntimeError> {
     if image.exists() {
-        return Ok(());
+        return lengthen(image, bytes).map_err(|e| failed("image file", &e));
     }
     let fresh = image.with_extension("new");
     let made = File::create(&fresh).and_then(|f| f.set_len(bytes));
@@ -37,6 +41,15 @@ pub(crate) async fn ensure(image: &Path, bytes: u64) -> Result<(), RuntimeError>
     format(&fresh).await?;
     let kept = File::open(&fresh).and_then(|f| f.sync_all()).and_then(|()| fs::rename(&fresh, image));
     kept.and_then(|()| file::sync_folder_of(image)).map_err(|e| failed("image file", &e))
+}
+
+fn lengthen(image: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(image)?;
+    if file.metadata()?.len() < bytes {
+        file.set_len(bytes)?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 async fn format(image: &Path) -> Result<(), RuntimeError> {
@@ -57,16 +70,21 @@ async fn format(image: &Path) -> Result<(), RuntimeError> {
 
 /// Whether a loop device has this image.
 pub(crate) fn is_attached(image: &Path) -> io::Result<bool> {
+    Ok(device_of(image)?.is_some())
+}
+
+/// The loop device that has this image.
+fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
     let name = image.as_os_str().as_encoded_bytes();
-    for device in file::names(Path::new("/sys/block"))?.iter().filter(|n| n.starts_with("loop")) {
-        let backing = Path::new("/sys/block").join(device).join("loop/backing_file");
+    for device in file::names(Path::new("/sys/block"))?.into_iter().filter(|n| n.starts_with("loop")) {
+        let backing = Path::new("/sys/block").join(&device).join("loop/backing_file");
         let Some(held) = file::read(&backing).unwrap_or_default() else { continue };
         let held = held.strip_suffix(b"\n").unwrap_or(&held);
         if held == name || held.strip_suffix(b" (deleted)") == Some(name) {
-            return Ok(true);
+            return Ok(Some(Path::new("/dev").join(device)));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Mounts the volume. The device frees itself when the last mount is gone, also when this process is killed now.
@@ -75,9 +93,71 @@ pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
     let (path, device) = attach(image).context("loop device")?;
     mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
     drop(device);
-    Ok(())
+    fill(&File::open(point)?, image).context("growth")
 }
 
+/// Makes the file system of a mounted volume as large as its file. `point`: a folder that should be the volume's own;
+/// refused when it lies on anything else, whoever put it there.
+pub(crate) fn grow(image: &Path, point: &File) -> io::Result<()> {
+    let Some(path) = device_of(image)? else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the volume is not attached"));
+    };
+    let device = File::options().read(true).write(true).open(path)?;
+    if device.metadata()?.rdev() != point.metadata()?.dev() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the volume is not mounted there"));
+    }
+    // SAFETY: no pointers.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_CAPACITY) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    fill(point, image)
+}
+
+/// Makes the file system that `point` lies on as large as the image is.
+fn fill(point: &File, image: &Path) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid geometry.
+    let mut geometry: XfsGeometry = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure has the kernel's layout and lives across the call.
+    if unsafe { libc::ioctl(point.as_raw_fd(), XFS_IOC_FSGEOMETRY_V1, &raw mut geometry) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let blocks = fs::metadata(image)?.len() / u64::from(geometry.block_size.max(1));
+    // What mkfs leaves over at the end is less than one group; asking for it again would be refused.
+    if blocks < geometry.data_blocks + u64::from(geometry.group_blocks) / 8 {
+        return Ok(());
+    }
+    let growth = XfsGrowth { new_blocks: blocks, inode_percent: geometry.inode_percent, padding: 0 };
+    // SAFETY: as above.
+    let result = unsafe { libc::ioctl(point.as_raw_fd(), XFS_IOC_FSGROWFSDATA, &raw const growth) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `struct xfs_fsop_geom_v1`, as far as it is read.
+#[repr(C)]
+struct XfsGeometry {
+    block_size: u32,
+    realtime_extent: u32,
+    group_blocks: u32,
+    groups: u32,
+    log_blocks: u32,
+    sector_size: u32,
+    inode_size: u32,
+    inode_percent: u32,
+    data_blocks: u64,
+    rest: [u64; 9],
+}
+
+/// `struct xfs_growfs_data`.
+#[repr(C)]
+struct XfsGrowth {
+    new_blocks: u64,
+    inode_percent: u32,
+    padding: u32,
+}
+
+const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
+const XFS_IOC_FSGEOMETRY_V1: libc::c_ulong = 0x8070_5864;
+const XFS_IOC_FSGROWFSDATA: libc::c_ulong = 0x4010_586E;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -144,4 +224,6 @@ fn configure(device: &File, file: &File) -> io::Result<()> {
 const _: () = {
     assert!(size_of::<LoopInfo>() == 232);
     assert!(size_of::<LoopConfig>() == 304);
+    assert!(size_of::<XfsGeometry>() == 112);
+    assert!(size_of::<XfsGrowth>() == 16);
 };

@@ -222,6 +222,51 @@ print(fill('/home/ma-user/work/most', 4.8), fill('/home/ma-user/work/more', 5), 
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_volume_grows_under_its_notebook_and_while_it_rests() {
+    let machine = Machine::new();
+    let runtime = machine.runtime();
+    let of_size = |spec: &InstanceSpec, gib| {
+        let mut larger = spec.clone();
+        larger.volume.capacity_gib = gib;
+        larger
+    };
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    kernel
+        .run(
+            "
+import os
+held = open('/home/ma-user/work/held', 'w')
+def gib():
+    told = os.statvfs('/home/ma-user/work')
+    # The journal and the inodes take their share.
+    return round(told.f_blocks * told.f_frsize / 2**30)
+",
+        )
+        .await;
+    assert_eq!(kernel.run("print(gib())").await, "5\n");
+    for _ in 0..2 {
+        runtime.prepare_storage(&of_size(&spec, 12)).await.unwrap();
+        assert_eq!(kernel.run("print(held.write('x'), gib())").await, "1 12\n");
+    }
+    runtime.prepare_storage(&spec).await.unwrap();
+    assert_eq!(kernel.run("held.flush(); print(gib())").await, "12\n", "nothing makes it smaller");
+    runtime.stop(spec.notebook).await.unwrap();
+
+    let larger = of_size(&spec, 20);
+    bring(&*runtime, &larger, Upto::Serving).await;
+    let mut kernel = Kernel::start(&*runtime, &larger).await;
+    let told = kernel
+        .run("import os; s = os.statvfs('/home/ma-user/work'); print(round(s.f_blocks * s.f_frsize / 2**30), open('/home/ma-user/work/held').read())")
+        .await;
+    assert_eq!(told, "20 xx\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_notebook_lives_on_without_its_server_process() {
     let machine = Machine::new();
     let spec = new_spec();

@@ -170,7 +170,8 @@ pub trait Runtime: Send + Sync {
     /// The image can be used afterwards. Many callers may wait for one build.
     async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError>;
 
-    /// The volume exists afterwards, in its full size. Never touches what is in an existing one.
+    /// The volume exists afterwards, in its full size: a smaller one has grown, also under an instance that runs. Never
+    /// touches what is in an existing one, and never makes one smaller.
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
     /// Takes [`Runtime::prepare_storage`] back: the volume is gone afterwards. Only for a creation that failed.

@@ -246,7 +246,7 @@ impl Runtime for SimulatedRuntime {
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::PrepareStorage, Some(spec.notebook)).await?;
         if self.has(spec.notebook, VOLUME) {
-            return Ok(());
+            return self.faults.after(Call::PrepareStorage, Some(spec.notebook)).await;
         }
         if self.lost_place(spec.notebook).exists() {
             self.find_again(spec.notebook)?;

@@ -23,7 +23,7 @@ use crate::server::{GID, UID};
 use crate::volume;
 
 /// Where the volume is, from the root.
-const WORK: &str = "home/ma-user/work";
+pub(crate) const WORK: &str = "home/ma-user/work";
 /// Where Atelier's folder is, from the root.
 const OURS: &str = "run/atelier";
 /// Where its own layer is, below Atelier's folder.

@@ -14,7 +14,7 @@ mod layers;
 mod mounts;
 mod namespaces;
 
-pub(crate) use layers::as_files_of;
+pub(crate) use layers::{WORK, as_files_of};
 pub(crate) use mounts::{Attributes, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
 
