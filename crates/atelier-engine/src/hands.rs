@@ -1,4 +1,4 @@
-//! Calls of the runtime, each on a thread of its own.
+//! Calls of the runtime, each on a thread of its own ([`mod@crate::threads`]).
 //!
 //! A runtime asks the kernel for things, and a kernel may not answer: a disk that is gone, a mount whose server died,
 //! a process that cannot be killed. Then a thread hangs, and no dropped future frees it. So the engine's own tasks never
@@ -21,7 +21,6 @@ use std::time::Duration;
 use atelier_core::id::NotebookId;
 use atelier_core::{Clock as _, Timestamp};
 use atelier_runtime::RuntimeError;
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -38,24 +37,12 @@ pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Does the work of a call.
 ///
-/// Tests put another one in place of [`Threads`], because threads run when the machine pleases, and a test that is to be
+/// Tests put another one in place of [`Threads`](crate::Threads), because threads run when the machine pleases, and a test that is to be
 /// repeated must decide itself who runs when.
 pub trait Hand: Send + Sync + std::fmt::Debug {
     /// Begins the work, breaks it off when it is `told` to if it can, and returns at once. To be called within a tokio
     /// runtime.
     fn take(&self, told: CancellationToken, work: Work) -> io::Result<()>;
-}
-
-/// A thread for each call.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Threads;
-
-impl Hand for Threads {
-    fn take(&self, told: CancellationToken, work: Work) -> io::Result<()> {
-        let handle = Handle::current();
-        let thread = std::thread::Builder::new().name("runtime-call".into());
-        thread.spawn(move || handle.block_on(told.run_until_cancelled_owned(work))).map(drop)
-    }
 }
 
 /// A call that was broken off and has not let go.

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! * [`mod@drive`] drives operations, one task per notebook at most ([`mod@drivers`]); [`mod@hands`] makes the calls of
-//!   the runtime, so that none of them can hold up anything else; [`mod@watchdog`] finds what nobody drives.
+//!   the runtime, on [`mod@threads`] of their own, so that none of them can hold up anything else; [`mod@watchdog`] finds
+//!   what nobody drives.
 //! * [`mod@orphans`] takes away what the runtime has and nobody needs.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
 //! * [`mod@reboot`] says what becomes of notebooks whose machine was rebooted.
@@ -42,6 +43,7 @@ mod room;
 mod routes;
 mod steady;
 mod steps;
+mod threads;
 pub mod time;
 mod watchdog;
 mod write;
@@ -69,10 +71,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use activity::{ActivityConfig, Asked, Asker, NotebookActivity};
-pub use hands::{Hand, HangingCall, Threads, Work};
+pub use hands::{Hand, HangingCall, Work};
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
 pub use routes::Route;
+pub use threads::Threads;
 pub use time::Timekeeper;
 
 use crate::activity::Activities;
@@ -124,7 +127,7 @@ impl Default for EngineConfig {
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
             activity: ActivityConfig::default(),
-            hand: Arc::new(Threads),
+            hand: Arc::new(Threads::default()),
         }
     }
 }
