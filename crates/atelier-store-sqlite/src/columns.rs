@@ -84,9 +84,9 @@ pub(crate) fn origin(
     Ok(Origin { actor, request_id })
 }
 
-/// A step as it lies in `operation_steps` and, as JSON, in `notebooks.progress`.
-#[derive(Serialize, Deserialize, sqlx::FromRow)]
-pub(crate) struct StepRow {
+/// A step as it lies in `operation_steps`, which is written and read as JSON, and in `notebooks.progress`.
+#[derive(Serialize, Deserialize)]
+struct StepRow {
     name: String,
     state: String,
     attempts: i64,

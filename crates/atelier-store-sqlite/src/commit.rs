@@ -1,11 +1,15 @@
 //! One atomic change, as the job that the writer runs.
 //!
-//! Everything that can refuse is asked first (is the row there, in the generation that was read; do the conditions
-//! hold), so that a refused commit has written nothing. The writer's transaction makes asking and writing one moment.
+//! Everything that can refuse comes first (do the conditions hold; is the row there, in the generation that was read), so
+//! that a refused commit has written nothing. The generation is a part of the first write itself, which writes nothing
+//! when it meets another. The writer's transaction makes asking and writing one moment.
+//!
+//! Every statement that is sent alone is a trip to the one thread that all writes share, so there are few: one that asks
+//! all conditions, where there are any; the notebook; and all the rest in one [`Script`].
 
 use atelier_core::audit::AuditRecord;
 use atelier_core::event::NotebookEvent;
-use atelier_core::flavor::{Capacity, Flavor};
+use atelier_core::flavor::Flavor;
 use atelier_core::operation::Operation;
 use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
 use sqlx::SqliteConnection;
@@ -13,6 +17,7 @@ use sqlx::SqliteConnection;
 use crate::Sealer;
 use crate::columns::{integer, number};
 use crate::notebook_row::NotebookRow;
+use crate::script::Script;
 use crate::{audit, events, notebooks, operations, pages};
 
 /// A commit whose secrets are sealed already: sealing is done by the many callers, not by the one writer.
@@ -71,56 +76,67 @@ impl Prepared {
         if let Some(refused) = self.refused(connection).await? {
             return Ok(refused);
         }
-        let Some(generation) = self.write_notebook(connection).await? else { return Ok(Committed::Lost) };
+        let Some(generation) = self.write_notebook(connection).await? else {
+            return self.out_of_turn(connection).await;
+        };
+        let mut script = Script::default();
         for operation in &self.operations {
-            operations::upsert(connection, operation).await?;
+            operations::upsert(&mut script, operation)?;
         }
         for event in &self.events {
-            events::insert(connection, event).await?;
+            events::insert(&mut script, event)?;
         }
+        script.run(connection).await?;
         for record in &self.audit {
             audit::append(connection, record).await?;
         }
         Ok(Committed::Written(number("generation", generation)?))
     }
 
+    /// Asks the conditions, in their order. Whoever lost is told that first.
     async fn refused(&self, connection: &mut SqliteConnection) -> Result<Option<Committed>, StoreError> {
-        if let Some(refused) = self.out_of_turn(connection).await? {
-            return Ok(Some(refused));
-        }
-        if let Some(draft) = self.draft() {
-            for condition in &self.conditions {
-                if let Some(refused) = draft.unmet(connection, *condition).await? {
-                    return Ok(Some(refused));
+        let Some(draft) = self.draft().filter(|_| !self.conditions.is_empty()) else { return Ok(None) };
+        let (row, flavor) = (&draft.row, &draft.flavor);
+        let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id).await?;
+        let refused = out_of_step(self.expected(), standing.generation).or_else(|| {
+            self.conditions.iter().find_map(|condition| match *condition {
+                Condition::FewerNotebooksThan(quota) => {
+                    (standing.owned >= i64::from(quota)).then_some(Committed::QuotaExhausted)
                 }
-            }
-        }
-        Ok(None)
+                Condition::Fits(capacity) => {
+                    (!capacity.fits(standing.held_besides, flavor)).then_some(Committed::NoCapacity)
+                }
+            })
+        });
+        Ok(refused)
     }
 
-    /// Whether the row is not as the caller read it.
-    async fn out_of_turn(&self, connection: &mut SqliteConnection) -> Result<Option<Committed>, StoreError> {
-        let (id, expected) = match &self.write {
-            Write::Nothing => return Ok(None),
-            Write::Insert(draft) => (&draft.row.id, None),
-            Write::Update(draft) => (&draft.row.id, Some(draft.row.generation)),
-            Write::Remove(id, generation) => (id, Some(*generation)),
+    /// The generation that the row must have; `None` when it must not be there.
+    fn expected(&self) -> Option<i64> {
+        match &self.write {
+            Write::Nothing | Write::Insert(_) => None,
+            Write::Update(draft) => Some(draft.row.generation),
+            Write::Remove(_, generation) => Some(*generation),
+        }
+    }
+
+    /// The answer to a conditional write that met no row it was for.
+    async fn out_of_turn(&self, connection: &mut SqliteConnection) -> Result<Committed, StoreError> {
+        let id = match &self.write {
+            Write::Nothing => return Ok(Committed::Lost),
+            Write::Insert(draft) | Write::Update(draft) => &draft.row.id,
+            Write::Remove(id, _) => id,
         };
         let kept = notebooks::generation(connection, id).await?;
-        Ok(match (expected, kept) {
-            (Some(_), None) => Some(Committed::Missing),
-            (expected, kept) if expected != kept => Some(Committed::Lost),
-            _ => None,
-        })
+        Ok(out_of_step(self.expected(), kept).unwrap_or(Committed::Lost))
     }
 
-    /// The notebook's generation from now on; `None` when the conditional write met another one.
+    /// The notebook's generation from now on; `None` when the conditional write changed nothing.
     async fn write_notebook(&self, connection: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
         match &self.write {
             Write::Nothing => Ok(Some(0)),
             Write::Insert(draft) => {
-                notebooks::insert(connection, &draft.row).await?;
-                Ok(Some(draft.row.generation))
+                Ok(notebooks::insert(connection, &draft.row).await?.then_some(draft.row.generation))
             }
             Write::Update(draft) => {
                 Ok(notebooks::update(connection, &draft.row).await?.then_some(draft.row.generation + 1))
@@ -130,29 +146,11 @@ impl Prepared {
     }
 }
 
-impl Draft {
-    async fn unmet(
-        &self,
-        connection: &mut SqliteConnection,
-        condition: Condition,
-    ) -> Result<Option<Committed>, StoreError> {
-        match condition {
-            Condition::FewerNotebooksThan(quota) => self.over_quota(connection, quota).await,
-            Condition::Fits(capacity) => self.too_large(connection, capacity).await,
-        }
-    }
-
-    async fn over_quota(&self, connection: &mut SqliteConnection, quota: u32) -> Result<Option<Committed>, StoreError> {
-        let count = notebooks::count(connection, &self.row.project_id, &self.row.user_id).await?;
-        Ok((count >= i64::from(quota)).then_some(Committed::QuotaExhausted))
-    }
-
-    async fn too_large(
-        &self,
-        connection: &mut SqliteConnection,
-        capacity: Capacity,
-    ) -> Result<Option<Committed>, StoreError> {
-        let held = pages::held(connection, Some(&self.row.id)).await?;
-        Ok((!capacity.fits(held, &self.flavor)).then_some(Committed::NoCapacity))
+/// Whether the row is not as the caller read it.
+fn out_of_step(expected: Option<i64>, kept: Option<i64>) -> Option<Committed> {
+    match (expected, kept) {
+        (Some(_), None) => Some(Committed::Missing),
+        (expected, kept) if expected != kept => Some(Committed::Lost),
+        _ => None,
     }
 }

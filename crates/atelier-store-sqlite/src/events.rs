@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 
 use crate::columns::{OriginColumns, origin, parsed, uuid};
 use crate::failed;
+use crate::script::Script;
 
 struct EventRow {
     id: Vec<u8>,
@@ -112,36 +113,31 @@ pub(crate) async fn select_of_project(
 }
 
 /// Appends an event. Whose notebook it tells of is taken from the notebook, or where that is gone, from its first event.
-pub(crate) async fn insert(connection: &mut SqliteConnection, event: &NotebookEvent) -> Result<(), StoreError> {
-    let id = event.id.as_uuid().as_bytes().as_slice();
-    let notebook_id = event.notebook_id.as_uuid().as_bytes().as_slice();
-    let project_id = event.project_id.as_str();
-    let happened_at = event.at.as_millis();
+pub(crate) fn insert(script: &mut Script, event: &NotebookEvent) -> Result<(), StoreError> {
+    let notebook_id = event.notebook_id.as_uuid().as_bytes().to_vec();
     let by = OriginColumns::from(&event.origin);
-    sqlx::query!(
-        r#"insert into events (
+    script.statement(
+        "insert into events (
             id, notebook_id, project_id, happened_at, what, actor, actor_user_id, actor_user_name, request_id, why,
             owner_user_id
         ) values (
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+            ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
             coalesce(
-                (select user_id from notebooks where id = $2),
-                (select owner_user_id from events where notebook_id = $2 order by seq limit 1)
+                (select user_id from notebooks where id = ?),
+                (select owner_user_id from events where notebook_id = ? order by seq limit 1)
             )
-        )"#,
-        id,
-        notebook_id,
-        project_id,
-        happened_at,
-        event.what,
-        by.actor,
-        by.user_id,
-        by.user_name,
-        by.request_id,
-        event.why,
-    )
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
+        )",
+    );
+    script.bind(event.id.as_uuid().as_bytes().to_vec())?;
+    script.bind(notebook_id.clone())?;
+    script.bind(event.project_id.as_str().to_owned())?;
+    script.bind(event.at.as_millis())?;
+    script.bind(event.what.clone())?;
+    script.bind(by.actor)?;
+    script.bind(by.user_id.map(str::to_owned))?;
+    script.bind(by.user_name.map(str::to_owned))?;
+    script.bind(by.request_id.map(str::to_owned))?;
+    script.bind(event.why.clone())?;
+    script.bind(notebook_id.clone())?;
+    script.bind(notebook_id)
 }

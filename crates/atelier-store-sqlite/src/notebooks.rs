@@ -39,26 +39,9 @@ pub(crate) async fn generation(connection: &mut SqliteConnection, id: &[u8]) -> 
         .map_err(failed)
 }
 
-/// How many notebooks a user has in a project.
-pub(crate) async fn count(
-    connection: &mut SqliteConnection,
-    project_id: &str,
-    user_id: &str,
-) -> Result<i64, StoreError> {
-    let kept = sqlx::query_scalar!(
-        "select notebooks from owner_totals where project_id = $1 and user_id = $2",
-        project_id,
-        user_id
-    )
-    .fetch_optional(connection)
-    .await
-    .map_err(failed)?;
-    Ok(kept.unwrap_or(0))
-}
-
-/// Adds a row.
-pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<(), StoreError> {
-    sqlx::query!(
+/// Adds a row; `false` when there is one with this id.
+pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
         r#"insert into notebooks (
             id, project_id, user_id, user_name, domain_id, domain_name, name, description, flavor_id,
             flavor_description, flavor_cpu_millis, flavor_memory_mib, flavor_free, image_id, image_name,
@@ -71,7 +54,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
             $38, $39, $40, $41, $42
-        )"#,
+        ) on conflict (id) do nothing"#,
         row.id,
         row.project_id,
         row.user_id,
@@ -118,7 +101,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
     .execute(connection)
     .await
     .map_err(failed)?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Overwrites the row where it has the generation of `row`, and raises that; `false` when it has another.

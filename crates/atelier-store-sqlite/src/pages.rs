@@ -4,6 +4,8 @@
 //! can be read. Which conditions a list has depends on the query, so its SQL is put together; every value is bound, never written
 //! into the text.
 
+use std::sync::LazyLock;
+
 use atelier_core::flavor::Held;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::status::Status;
@@ -153,26 +155,64 @@ impl LineRow {
     }
 }
 
-/// What all notebooks, or all but one, hold together: from the totals by status, less what the one adds to them.
-pub(crate) async fn held(connection: &mut SqliteConnection, besides: Option<&[u8]>) -> Result<Held, StoreError> {
-    let totals: Vec<(String, i64, i64)> = sqlx::query_as("select status, cpu_millis, memory_mib from status_totals")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let own: Option<(String, i64, i64)> =
-        sqlx::query_as("select status, flavor_cpu_millis, flavor_memory_mib from notebooks where id = $1")
-            .bind(besides)
-            .fetch_optional(connection)
-            .await
-            .map_err(failed)?;
-    let (mut cpu_millis, mut memory_mib) = (0, 0);
-    let counted = totals.into_iter().map(|total| (total, 1)).chain(own.map(|own| (own, -1)));
-    for ((status, cpu, memory), sign) in counted {
-        if named("status", &Status::ALL, Status::as_str, &status)?.holds_compute() {
-            cpu_millis += sign * cpu;
-            memory_mib += sign * memory;
-        }
-    }
+/// What all notebooks hold together, from the totals by status.
+pub(crate) async fn held(connection: &mut SqliteConnection) -> Result<Held, StoreError> {
+    let held = sqlx::query!(
+        r#"select coalesce(sum(cpu_millis), 0) as "cpu_millis!: i64", coalesce(sum(memory_mib), 0) as "memory_mib!: i64"
+            from status_totals where status in (select value from json_each($1))"#,
+        *HOLDING
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    sum(held.cpu_millis, held.memory_mib)
+}
+
+/// What conditions are asked about.
+pub(crate) struct Standing {
+    /// The generation that the notebook is kept with.
+    pub(crate) generation: Option<i64>,
+    /// How many notebooks its owner has in its project.
+    pub(crate) owned: i64,
+    /// What all other notebooks hold together.
+    pub(crate) held_besides: Held,
+}
+
+/// All that conditions may ask about one notebook and its owner, in one trip.
+pub(crate) async fn standing(
+    connection: &mut SqliteConnection,
+    id: &[u8],
+    project_id: &str,
+    user_id: &str,
+) -> Result<Standing, StoreError> {
+    let seen = sqlx::query!(
+        r#"with own as (select generation, status, flavor_cpu_millis, flavor_memory_mib from notebooks where id = $1),
+            holding as (select value as status from json_each($4))
+        select (select generation from own) as "generation?: i64",
+            coalesce((select notebooks from owner_totals where project_id = $2 and user_id = $3), 0) as "owned!: i64",
+            coalesce((select sum(cpu_millis) from status_totals where status in holding), 0)
+                - coalesce((select flavor_cpu_millis from own where status in holding), 0) as "cpu_millis!: i64",
+            coalesce((select sum(memory_mib) from status_totals where status in holding), 0)
+                - coalesce((select flavor_memory_mib from own where status in holding), 0) as "memory_mib!: i64""#,
+        id,
+        project_id,
+        user_id,
+        *HOLDING
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    let held_besides = sum(seen.cpu_millis, seen.memory_mib)?;
+    Ok(Standing { generation: seen.generation, owned: seen.owned, held_besides })
+}
+
+/// The statuses that hold compute, as JSON.
+static HOLDING: LazyLock<String> = LazyLock::new(|| {
+    let holding = Status::ALL.iter().filter(|status| status.holds_compute()).map(|status| status.as_str());
+    holding.collect::<serde_json::Value>().to_string()
+});
+
+fn sum(cpu_millis: i64, memory_mib: i64) -> Result<Held, StoreError> {
     let memory_mib: u64 = number("flavor_memory_mib", memory_mib)?;
     Ok(Held { cpu_millis: number("flavor_cpu_millis", cpu_millis)?, memory_bytes: memory_mib * 1024 * 1024 })
 }

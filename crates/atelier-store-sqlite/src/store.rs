@@ -99,7 +99,7 @@ impl NotebookStore for SqliteStore {
     }
 
     async fn held(&self) -> Result<Held, StoreError> {
-        pages::held(&mut *self.reader().await, None).await
+        pages::held(&mut *self.reader().await).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
