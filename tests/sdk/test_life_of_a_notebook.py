@@ -18,6 +18,7 @@ from support.notebook import HOST, PATH
 pytestmark = pytest.mark.local
 
 HOUR = 3_600_000
+FREE = "modelarts.vm.cpu.free"
 
 
 def client_with_project(world):
@@ -154,6 +155,81 @@ def test_lists_and_flavors_are_read_by_the_client(local):
     assert SMALL in flavors
     images = client.list_image(modelarts.ListImageRequest(limit=10, offset=0)).data
     assert BUILT_IN_IMAGE in [image.id for image in images]
+    client.delete_notebook(modelarts.DeleteNotebookRequest(id=notebook))
+    refusal_when_gone(client, notebook)
+
+
+def memory_limit(kernel):
+    """What the notebook may take, read inside of it: from its own cgroup, whichever version that is."""
+    return int(
+        kernel.run(
+            "import pathlib\n"
+            "places = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes']\n"
+            "print(next(path for path in map(pathlib.Path, places) if path.exists()).read_text())"
+        )
+    )
+
+
+def test_a_changed_flavor_is_what_the_next_start_has(local):
+    """Changed while it is stopped, and read inside after the start: from the cgroup of the notebook."""
+    client = client_with_project(local)
+    notebook = create(client, "changed-by-sdk").id
+
+    def update(**fields):
+        body = modelarts.NotebookUpdateRequest(**fields)
+        return client.update_notebook(modelarts.UpdateNotebookRequest(id=notebook, body=body))
+
+    running = wait_for(client, notebook, "RUNNING")
+    kernel = local.notebook({"id": notebook, "token": running.token}, PATH).start_kernel()
+    assert memory_limit(kernel) == 512 << 20
+    kernel.run("open('/home/ma-user/work/kept.txt', 'w').write('still here')")
+    kernel.close()
+
+    renamed = update(name="renamed-by-sdk", description="", flavor=SMALL, image_id=BUILT_IN_IMAGE, storage_new_size=5)
+    assert (renamed.name, renamed.description, renamed.status) == ("renamed-by-sdk", "", "RUNNING")
+    assert renamed.lease.enable is True
+    with pytest.raises(ClientRequestException) as refused:
+        update(flavor=FREE)
+    assert (refused.value.status_code, refused.value.error_code) == (400, "ModelArts.6347")
+
+    client.stop_notebook(modelarts.StopNotebookRequest(id=notebook))
+    wait_for(client, notebook, "STOPPED")
+    switchable = client.show_switchable_flavors(modelarts.ShowSwitchableFlavorsRequest(id=notebook)).flavors
+    assert FREE in [flavor.id for flavor in switchable]
+    assert SMALL not in [flavor.id for flavor in switchable]
+    assert update(flavor=FREE, image_id=BUILT_IN_IMAGE).flavor == FREE
+    client.start_notebook(modelarts.StartNotebookRequest(id=notebook))
+    again = wait_for(client, notebook, "RUNNING")
+    kernel = local.notebook({"id": notebook, "token": again.token}, PATH).start_kernel()
+    assert memory_limit(kernel) == 4 << 30
+    assert kernel.run("print(open('/home/ma-user/work/kept.txt').read())") == "still here\n"
+    kernel.close()
+    client.delete_notebook(modelarts.DeleteNotebookRequest(id=notebook))
+    refusal_when_gone(client, notebook)
+
+
+def test_tags_are_hung_and_taken_off_by_the_client(local):
+    client = client_with_project(local)
+    notebook = create(client, "tagged-by-sdk").id
+
+    def body(**tags):
+        listed = [modelarts.TmsTagForBase(key=key, value=value) for key, value in tags.items()]
+        return modelarts.TmsTagForCreate(tags=listed)
+
+    made = client.create_notebook_tags(
+        modelarts.CreateNotebookTagsRequest(resource_id=notebook, body=body(team="vision", owner="ada"))
+    )
+    assert made.status_code == 204
+    shown = client.show_notebook(modelarts.ShowNotebookRequest(id=notebook))
+    assert {tag.key: tag.value for tag in shown.tags} == {"team": "vision", "owner": "ada"}
+    used = client.show_notebook_tags(modelarts.ShowNotebookTagsRequest())
+    assert {tag.key: tag.values for tag in used.tags} == {"team": ["vision"], "owner": ["ada"]}
+    gone = client.delete_notebook_tags(
+        modelarts.DeleteNotebookTagsRequest(resource_id=notebook, body=body(owner="ada"))
+    )
+    assert gone.status_code == 204
+    everybodys = client.list_all_notebooks(modelarts.ListAllNotebooksRequest(name="tagged-by", limit=10)).data
+    assert [{tag.key: tag.value for tag in item.tags} for item in everybodys] == [{"team": "vision"}]
     client.delete_notebook(modelarts.DeleteNotebookRequest(id=notebook))
     refusal_when_gone(client, notebook)
 

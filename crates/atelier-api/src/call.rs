@@ -13,6 +13,7 @@ use atelier_core::id::NotebookId;
 use atelier_core::limits::MAX_BODY_BYTES;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_iam::{Iam, Identity, IncomingRequest};
+use atelier_store::people::Role;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
@@ -36,6 +37,10 @@ pub(crate) struct Call {
     pub(crate) request_id: String,
     pub(crate) query: Query,
     pub(crate) body: Bytes,
+    /// Whether the caller holds the role `admin` in the project.
+    administers: bool,
+    /// Method and path, for people.
+    line: String,
     notebook: String,
     params: Params,
 }
@@ -51,6 +56,15 @@ impl Call {
         let shown = || self.notebook.chars().take(64).collect::<String>();
         self.notebook.parse().map_err(|_| Refusal::no_notebook(&shown()))
     }
+
+    /// Goes on only for callers who hold the role `admin` in the project.
+    pub(crate) fn administrator(&self) -> Result<(), Refusal> {
+        if self.administers {
+            return Ok(());
+        }
+        let message = format!("`{}` is for users who hold the role `admin` in the project", self.line);
+        Err(Refusal::new(Code::NotPermitted, message))
+    }
 }
 
 impl FromRequest<Api> for Call {
@@ -59,7 +73,7 @@ impl FromRequest<Api> for Call {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
         let Visit { identity, mut parts, body } = Visit::from_request(request, api).await?;
         let mut params = Params::of(&mut parts).await?;
-        let notebook = params.take("id");
+        let notebook = params.take_first(&["id", "resource_id"]);
         note_notebook(&parts, &notebook);
         let mut caller = api.iam.caller(&identity, &params.take("project_id"))?;
         caller.source.address = peer(&parts);
@@ -71,6 +85,8 @@ impl FromRequest<Api> for Call {
             request_id: request_id(&parts),
             query: Query::of(parts.uri.query().unwrap_or_default()),
             body: body?,
+            administers: identity.has_role(Role::Admin),
+            line: format!("{} {}", parts.method, parts.uri.path()),
             notebook,
             params,
         })
@@ -183,6 +199,11 @@ impl Params {
 
     fn find(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The first of these that the path has.
+    fn take_first(&mut self, names: &[&str]) -> String {
+        names.iter().map(|name| self.take(name)).find(|value| !value.is_empty()).unwrap_or_default()
     }
 
     fn take(&mut self, name: &str) -> String {

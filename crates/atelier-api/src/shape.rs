@@ -6,6 +6,7 @@ use atelier_core::lease::Lease;
 use atelier_core::notebook::{Notebook, Owner};
 use atelier_core::operation::{StepRecord, StepState};
 use atelier_core::status::Status;
+use atelier_core::tags::Tags;
 use atelier_core::volume::{MOUNT_PATH, Volume};
 use atelier_engine::OfferedFlavor;
 use atelier_wire as wire;
@@ -28,6 +29,7 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         status: status.to_string(),
         fail_reason: notebook.fail_reason.clone().filter(|_| status.is_failed()),
         feature: notebook.feature.to_string(),
+        tags: tags(&notebook.tags),
         flavor: notebook.flavor.id.clone(),
         image: image_name(&notebook.image),
         lease: lease(notebook.lease),
@@ -43,6 +45,10 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         create_at: notebook.create_at.as_millis(),
         update_at: notebook.update_at.as_millis(),
     }
+}
+
+fn tags(tags: &Tags) -> Vec<wire::Tag> {
+    tags.iter().map(|(key, value)| wire::Tag { key: key.to_owned(), value: Some(value.to_owned()) }).collect()
 }
 
 /// A lease.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::flavor::Flavor;
+
 /// What a notebook is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Feature {
@@ -16,6 +18,11 @@ pub enum Feature {
 impl Feature {
     /// Every feature.
     pub const ALL: [Self; 2] = [Self::Notebook, Self::Free];
+
+    /// Whether a notebook of this feature may have the flavor.
+    pub const fn allows(self, flavor: &Flavor) -> bool {
+        matches!(self, Self::Notebook) || flavor.free
+    }
 
     /// The name in the API.
     pub const fn as_str(self) -> &'static str {

@@ -245,16 +245,22 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 
 /// Checks a description at creation: at most 512 characters, none of `& < > " ' /`.
 pub fn check_description(text: &str) -> Result<(), Refusal> {
+    check_text(text, "&<>\"'/")
+}
+
+/// Checks a description that takes the place of another: as at creation, but it may hold `'`.
+pub fn check_new_description(text: &str) -> Result<(), Refusal> {
+    check_text(text, "&<>\"/")
+}
+
+fn check_text(text: &str, forbidden: &str) -> Result<(), Refusal> {
     if text.chars().count() > crate::limits::MAX_DESCRIPTION_CHARS {
         return Err(Refusal::bad_value("description", "at most 512 characters long"));
     }
-    match text.chars().find(|c| matches!(c, '&' | '<' | '>' | '"' | '\'' | '/')) {
-        None => Ok(()),
-        Some(c) => Err(Refusal::new(
-            Code::ForbiddenCharacter,
-            format!("`description` must not hold any of & < > \" ' /, but holds {c:?}"),
-        )),
-    }
+    let Some(c) = text.chars().find(|c| forbidden.contains(*c)) else { return Ok(()) };
+    let signs: Vec<_> = forbidden.chars().map(String::from).collect();
+    let message = format!("`description` must not hold any of {}, but holds {c:?}", signs.join(" "));
+    Err(Refusal::new(Code::ForbiddenCharacter, message))
 }
 
 #[cfg(test)]
@@ -280,6 +286,7 @@ mod tests {
         assert_eq!(check_description(&"x".repeat(513)).unwrap_err().code(), Code::BadValue);
         for bad in ['&', '<', '>', '"', '\'', '/'] {
             assert_eq!(check_description(&bad.to_string()).unwrap_err().code(), Code::ForbiddenCharacter);
+            assert_eq!(check_new_description(&bad.to_string()).is_ok(), bad == '\'');
         }
     }
 }

@@ -80,6 +80,8 @@ catalogue! {
     BadValue = 400 "ModelArts.6336"
     /// The notebook does not serve now: it is starting, stopped or failed.
     NotServing = 503 "ModelArts.6327"
+    /// The field may not change in the notebook's status.
+    FieldLocked = 400 "ModelArts.6347"
     /// A lease's duration is out of range.
     LeaseOutOfRange = 400 "ModelArts.6349"
     /// Another operation runs, or the notebook already is where it should go.
@@ -98,6 +100,8 @@ catalogue! {
     FlavorSoldOut = 400 "ModelArts.6716"
     /// The image offers only SSH, and SSH was not configured.
     SshMissing = 400 "ModelArts.6768"
+    /// The notebook cannot be switched to the flavor.
+    FlavorNotSwitchable = 400 "ModelArts.6792"
     /// The image of a notebook request does not exist or is not visible.
     UnknownImage = 400 "ModelArts.6797"
     /// The flavor does not support the feature.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
+use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
-use atelier_core::id::{EventId, NotebookId, OperationId, VolumeId};
+use atelier_core::id::{EventId, NotebookId, OperationId, UserId, VolumeId};
 use atelier_core::image::{self, Image};
 use atelier_core::lease::{Grant, Lease, LeaseKind, Terms};
 use atelier_core::notebook::{NewNotebook, Notebook, Owner};
@@ -22,6 +23,7 @@ use atelier_store::{Commit, Committed, Condition, NotebookPage, NotebookQuery, N
 use secrecy::SecretString;
 
 use crate::broken::{Broken, is_left_out};
+use crate::update::find_image;
 use crate::write::{Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
 
@@ -47,16 +49,21 @@ pub(crate) fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
 impl Engine {
     /// Makes a notebook and starts it. Answers with the status CREATING and four steps that wait.
     pub async fn create(&self, caller: &Caller, request_id: &str, new: CreateNotebook) -> Result<Notebook, Refusal> {
-        let image = self.images().await?.into_iter().find(|i| i.id == new.image_id).ok_or_else(|| {
-            Refusal::new(Code::UnknownImage, format!("image `{}` does not exist; see ListImage", new.image_id))
-        })?;
+        self.create_by(&Called::new(caller, request_id, "CreateNotebook"), new).await
+    }
+
+    pub(crate) async fn create_by(&self, by: &Called, new: CreateNotebook) -> Result<Notebook, Refusal> {
+        let image = find_image(&self.images().await?, new.image_id)?;
         let flavor = self.flavor(&new.flavor_id)?;
+        if !new.feature.allows(&flavor) {
+            let message = format!("flavor `{}` is not free; `feature` {} takes only free ones", flavor.id, new.feature);
+            return Err(Refusal::new(Code::FlavorDoesNotSupportFeature, message));
+        }
         if self.inner.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
         self.needs_room(Code::StorageSoldOut).await?;
-        let (engine, origin) = (self.clone(), origin(caller, request_id));
-        let by = Called::new(caller, request_id, "CreateNotebook");
+        let (engine, by, origin) = (self.clone(), by.clone(), origin(&by.caller, &by.request_id));
         self.detached(async move { engine.insert(&by, origin, new, image, flavor).await }).await
     }
 
@@ -76,10 +83,7 @@ impl Engine {
             notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
             operations: vec![operation],
             events: vec![event],
-            conditions: vec![
-                Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user),
-                Condition::Fits(self.inner.capacity),
-            ],
+            conditions: self.conditions(notebook.feature),
             audit: vec![self.audited(called, None, &notebook)],
         };
         match self.commit(commit).await.map_err(|e| hidden(&e))? {
@@ -91,11 +95,19 @@ impl Engine {
             }
             Committed::QuotaExhausted => Err(self.quota_exhausted()),
             Committed::NoCapacity => Err(sold_out(&flavor_id)),
+            Committed::AlreadyOne => Err(one_free_instance()),
             Committed::Lost | Committed::Missing => {
                 tracing::error!(notebook = %notebook.id, "a fresh id was taken");
                 Err(Refusal::internal())
             }
         }
+    }
+
+    /// What must hold for one more notebook.
+    fn conditions(&self, feature: Feature) -> Vec<Condition> {
+        let quota = Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user);
+        let one = (feature == Feature::Free).then_some(Condition::OnlyOneOfItsFeature);
+        one.into_iter().chain([quota, Condition::Fits(self.inner.capacity)]).collect()
     }
 
     fn new_notebook(
@@ -144,13 +156,33 @@ impl Engine {
         let found = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
         let notebook = found.ok_or_else(|| Refusal::no_notebook(&id.to_string()))?;
         own(caller, &notebook)?;
-        Ok(self.with_activity(self.with_note(notebook)))
+        Ok(self.as_shown(notebook))
     }
 
     /// A page of the caller's notebooks.
     pub async fn list(&self, caller: &Caller, wanted: ListNotebooks) -> Result<NotebookPage, Refusal> {
+        self.page(caller, Some(caller.user_id.clone()), wanted).await
+    }
+
+    /// A page of everybody's notebooks in the caller's project, or of one user's. For administrators; who may say so is
+    /// not decided here.
+    pub async fn list_all(
+        &self,
+        caller: &Caller,
+        owner: Option<UserId>,
+        wanted: ListNotebooks,
+    ) -> Result<NotebookPage, Refusal> {
+        self.page(caller, owner, wanted).await
+    }
+
+    async fn page(
+        &self,
+        caller: &Caller,
+        user_id: Option<UserId>,
+        wanted: ListNotebooks,
+    ) -> Result<NotebookPage, Refusal> {
         let query = NotebookQuery {
-            user_id: Some(caller.user_id.clone()),
+            user_id,
             name_contains: wanted.name_contains,
             status: wanted.status,
             workspace_id: Some(wanted.workspace_id),
@@ -162,7 +194,7 @@ impl Engine {
             ..NotebookQuery::all_of(caller.project_id.clone())
         };
         let mut page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
-        page.items = page.items.into_iter().map(|n| self.with_activity(self.with_note(n))).collect();
+        page.items = page.items.into_iter().map(|n| self.as_shown(n)).collect();
         Ok(page)
     }
 
@@ -175,15 +207,24 @@ impl Engine {
         grant: Option<Grant>,
         kind: Option<LeaseKind>,
     ) -> Result<Notebook, Refusal> {
-        let by = Called::new(caller, request_id, "StartNotebook");
-        let origin = origin(caller, request_id);
+        self.start_by(&Called::new(caller, request_id, "StartNotebook"), id, grant, kind).await
+    }
+
+    pub(crate) async fn start_by(
+        &self,
+        by: &Called,
+        id: NotebookId,
+        grant: Option<Grant>,
+        kind: Option<LeaseKind>,
+    ) -> Result<Notebook, Refusal> {
+        let origin = origin(&by.caller, &by.request_id);
         let short = self.memory_is_short().await;
         let room = self.needs_room(Code::NoCapacity).await;
-        let (engine, caller) = (self.clone(), caller.clone());
+        let (engine, by) = (self.clone(), by.clone());
         self.detached(async move {
             let started = engine
                 .change(id, |mut notebook| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
                     if engine.inner.capacity.is_too_small_for(&notebook.flavor) {
@@ -464,6 +505,11 @@ impl Engine {
         uuid::Builder::from_random_bytes(random).into_uuid().to_string().into()
     }
 
+    /// The notebook with what is known of it besides what is kept.
+    pub(crate) fn as_shown(&self, notebook: Notebook) -> Notebook {
+        self.with_activity(self.with_note(notebook))
+    }
+
     /// The notebook with what its present step is doing.
     fn with_note(&self, mut notebook: Notebook) -> Notebook {
         use atelier_core::operation::StepState;
@@ -495,4 +541,11 @@ async fn answered<T>(question: impl Future<Output = Result<T, RuntimeError>>) ->
 
 fn sold_out(flavor: &str) -> Refusal {
     Refusal::new(Code::FlavorSoldOut, format!("flavor `{flavor}` is sold out; see ListFlavors for others"))
+}
+
+pub(crate) fn one_free_instance() -> Refusal {
+    Refusal::new(
+        Code::QuotaExhausted,
+        "the quota of 1 free instance (`feature` DEFAULT) per user is used up; RunCodeLab opens the one that is there",
+    )
 }

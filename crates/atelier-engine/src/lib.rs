@@ -28,6 +28,7 @@
 mod activity;
 pub mod broken;
 mod clock_jump;
+mod code_lab;
 mod commands;
 mod drive;
 mod drivers;
@@ -43,8 +44,10 @@ mod room;
 mod routes;
 mod steady;
 mod steps;
+mod tags;
 mod threads;
 pub mod time;
+mod update;
 mod watchdog;
 mod write;
 
@@ -77,6 +80,7 @@ pub use orphans::Orphan;
 pub use routes::Route;
 pub use threads::Threads;
 pub use time::Timekeeper;
+pub use update::UpdateNotebook;
 
 use crate::activity::Activities;
 use crate::drivers::Drivers;

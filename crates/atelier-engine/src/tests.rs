@@ -34,6 +34,7 @@ use crate::{CreateNotebook, Engine, EngineConfig};
 
 mod activity;
 mod short_of_room;
+mod update;
 mod watching;
 
 /// Unlike bytes at each call.

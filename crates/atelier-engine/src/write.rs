@@ -15,6 +15,7 @@ use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
 
 use crate::Engine;
 use crate::broken::{Broken, is_left_out};
+use crate::commands::one_free_instance;
 
 /// How long to wait before the store is read again that has failed.
 const READ_AGAIN_MS: i64 = 1_000;
@@ -146,6 +147,7 @@ impl Engine {
                 Committed::Lost => {}
                 Committed::Missing => return Err(Refusal::no_notebook(&id.to_string())),
                 Committed::QuotaExhausted => return Err(self.quota_exhausted()),
+                Committed::AlreadyOne => return Err(one_free_instance()),
                 Committed::NoCapacity => {
                     return Err(Refusal::new(
                         Code::NoCapacity,

@@ -98,6 +98,8 @@ impl Prepared {
         let Some(draft) = self.draft().filter(|_| !self.conditions.is_empty()) else { return Ok(None) };
         let (row, flavor) = (&draft.row, &draft.flavor);
         let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id).await?;
+        let asks_for_others = self.conditions.iter().any(|c| matches!(c, Condition::OnlyOneOfItsFeature));
+        let others = if asks_for_others { pages::others_of_its_feature(connection, row).await? } else { 0 };
         let refused = out_of_step(self.expected(), standing.generation).or_else(|| {
             self.conditions.iter().find_map(|condition| match *condition {
                 Condition::FewerNotebooksThan(quota) => {
@@ -106,6 +108,7 @@ impl Prepared {
                 Condition::Fits(capacity) => {
                     (!capacity.fits(standing.held_besides, flavor)).then_some(Committed::NoCapacity)
                 }
+                Condition::OnlyOneOfItsFeature => (others > 0).then_some(Committed::AlreadyOne),
             })
         });
         Ok(refused)

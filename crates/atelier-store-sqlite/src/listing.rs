@@ -20,7 +20,7 @@
 //! the slab, and one over the vector.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use atelier_core::feature::Feature;
@@ -158,6 +158,22 @@ impl Listing {
     /// The page that `query` asks for.
     pub(crate) fn page(&self, query: &NotebookQuery) -> Listed {
         self.read().page(query)
+    }
+
+    /// The tags on the lines of a project, or of one workspace in it: each key with all of its values.
+    pub(crate) fn tag_values(
+        &self,
+        project_id: &str,
+        workspace_id: Option<&str>,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let shelves = self.read();
+        let lines = shelves.all.iter().filter(|shelf| *shelf.project_id == *project_id).flat_map(Shelf::lines);
+        let lines = lines.filter(|line| workspace_id.is_none_or(|workspace_id| *line.workspace_id == *workspace_id));
+        let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (key, value) in lines.flat_map(|line| line.tags.iter()) {
+            values.entry(key.to_owned()).or_default().insert(value.to_owned());
+        }
+        values
     }
 
     /// How many lines a page of this query may have to walk over.

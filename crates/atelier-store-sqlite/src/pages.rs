@@ -206,6 +206,17 @@ pub(crate) async fn standing(
     Ok(Standing { generation: seen.generation, owned: seen.owned, held_besides })
 }
 
+/// How many other notebooks of its feature the owner of `row` has in its project. The index by owner leads to the few
+/// that they have.
+pub(crate) async fn others_of_its_feature(
+    connection: &mut SqliteConnection,
+    row: &NotebookRow,
+) -> Result<i64, StoreError> {
+    let count = "select count(*) from notebooks where project_id = $1 and user_id = $2 and feature = $3 and id <> $4";
+    let count = sqlx::query_scalar(count).bind(&row.project_id).bind(&row.user_id).bind(&row.feature).bind(&row.id);
+    count.fetch_one(connection).await.map_err(failed)
+}
+
 /// The statuses that hold compute, as JSON.
 static HOLDING: LazyLock<String> = LazyLock::new(|| {
     let holding = Status::ALL.iter().filter(|status| status.holds_compute()).map(|status| status.as_str());

@@ -1,5 +1,7 @@
 //! The store's contract, put together from the statements.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
@@ -96,6 +98,14 @@ impl NotebookStore for SqliteStore {
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError> {
         let rows = notebooks::lease_ends(&mut *self.reader().await).await?;
         rows.into_iter().map(|(id, end)| Ok((notebook_id(&id)?, Timestamp::from_millis(end)))).collect()
+    }
+
+    async fn tag_values(
+        &self,
+        project_id: &ProjectId,
+        workspace_id: Option<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+        Ok(self.listing.tag_values(project_id.as_str(), workspace_id))
     }
 
     async fn held(&self) -> Result<Held, StoreError> {

@@ -54,6 +54,7 @@ macro_rules! notebook_store_contract {
             the_quota_counts_one_owner_in_one_project
             many_creates_at_once_end_exactly_at_the_capacity
             a_notebook_does_not_stand_in_its_own_way
+            only_one_of_a_feature_is_written_for_each_owner
             held_is_what_holds_compute
             losing_is_told_before_conditions
             a_list_follows_each_filter
@@ -64,6 +65,7 @@ macro_rules! notebook_store_contract {
             lease_ends_are_those_of_running_notebooks
             every_notebook_is_shown_once_with_its_secrets
             a_list_follows_every_change_at_once
+            tags_in_use_are_those_of_the_project_s_notebooks
             what_is_held_follows_every_change
             an_operation_reads_back_and_is_overwritten_in_place
             unfinished_operations_are_those_that_have_not_ended

@@ -19,6 +19,8 @@ pub mod contract_people;
 pub mod key_pairs;
 pub mod people;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use atelier_core::audit::AuditRecord;
 use atelier_core::clock::Timestamp;
@@ -81,6 +83,8 @@ pub enum Condition {
     FewerNotebooksThan(u32),
     /// The flavor of the notebook in the write fits beside what all *other* notebooks hold.
     Fits(Capacity),
+    /// The owner of the notebook in the write has no other of its feature in its project.
+    OnlyOneOfItsFeature,
 }
 
 /// What became of a commit. Only `Written` changed anything.
@@ -97,6 +101,8 @@ pub enum Committed {
     QuotaExhausted,
     /// The flavor does not fit.
     NoCapacity,
+    /// The owner has one of the feature already.
+    AlreadyOne,
 }
 
 /// Which notebooks to list. Conditions join with *and*.
@@ -216,6 +222,13 @@ pub trait NotebookStore: Send + Sync {
 
     /// The ends of the leases of all RUNNING notebooks that have one. For the lease clock at the start of a server.
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError>;
+
+    /// The tags on the notebooks of a project: each key with all of its values. With `workspace_id`: only on those in it.
+    async fn tag_values(
+        &self,
+        project_id: &ProjectId,
+        workspace_id: Option<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError>;
 
     /// What all notebooks together hold ([`Status::holds_compute`]).
     async fn held(&self) -> Result<Held, StoreError>;

@@ -20,6 +20,7 @@ pub mod image;
 pub mod key_pair;
 pub mod lease;
 pub mod notebook;
+pub mod tag;
 
 pub use error::{ApiError, LegacyError};
 pub use flavor::{BillingInfo, NotebookFlavor, NotebookFlavorPage};
@@ -27,6 +28,7 @@ pub use health::{Liveness, Readiness};
 pub use image::{Image, ImagePage};
 pub use lease::{Lease, LeaseReq};
 pub use notebook::{
-    Domain, EndpointReq, EndpointRes, JobProgress, Notebook, NotebookCreateRequest, NotebookPage, User, VolumeReq,
-    VolumeRes,
+    Domain, EndpointReq, EndpointRes, JobProgress, Notebook, NotebookCreateRequest, NotebookPage,
+    NotebookUpdateRequest, RunCodeLabRequest, User, VolumeReq, VolumeRes,
 };
+pub use tag::{Tag, TagSummary, TagSummaryList, TagsRequest};

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::image::Image;
 use crate::lease::{Lease, LeaseReq};
+use crate::tag::Tag;
 
 /// A notebook. All times are milliseconds since 1970 UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,8 +23,11 @@ pub struct Notebook {
     /// Why it failed; only when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_reason: Option<String>,
-    /// `NOTEBOOK`.
+    /// `NOTEBOOK`, or `DEFAULT` for the free instance.
     pub feature: String,
+    /// What is hung on it, by key.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
     /// The id of its flavor.
     pub flavor: String,
     /// Its image.
@@ -160,7 +164,7 @@ pub struct NotebookCreateRequest {
     /// At most 512 characters, none of `& < > " ' /`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// `NOTEBOOK`, which is also the default.
+    /// `NOTEBOOK`, which is also the default, or `DEFAULT` for the free instance, in a free flavor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
     /// The id of the flavor.
@@ -180,6 +184,42 @@ pub struct NotebookCreateRequest {
     /// `0`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<String>,
+    /// Ways to reach the notebook; `NOTEBOOK` is always there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Vec<EndpointReq>>,
+    /// What to hang on it, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+}
+
+/// A wish for the free instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunCodeLabRequest {
+    /// The id of the image of a new one; the built-in image when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid")]
+    pub image_id: Option<String>,
+}
+
+/// A change of a notebook. What is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotebookUpdateRequest {
+    /// 1 to 128 letters, digits, `-`, `_` or Chinese characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// At most 512 characters, none of `& < > " /`; an empty text clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The id of the flavor from the next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<String>,
+    /// The id of the image from the next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid")]
+    pub image_id: Option<String>,
+    /// GiB of the volume: the size that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_new_size: Option<u32>,
     /// Ways to reach the notebook; `NOTEBOOK` is always there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<EndpointReq>>,

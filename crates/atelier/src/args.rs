@@ -235,6 +235,10 @@ pub(crate) enum NotebookCommand {
     List(List),
     /// Show one notebook
     Show(One),
+    /// Change a notebook's name, description, flavor or image; the last two only while it is stopped
+    Update(Update),
+    /// Hang tags on a notebook, take them off, or list them
+    Tag(TagArgs),
     /// Start a stopped notebook
     Start(Start),
     /// Stop a running notebook; its volume stays
@@ -438,6 +442,49 @@ pub(crate) struct List {
     pub status: Option<String>,
     #[command(flatten)]
     pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct Update {
+    /// Its name or id
+    pub notebook: String,
+    /// Its new name
+    #[arg(long, group = "change", value_name = "NAME")]
+    pub name: Option<String>,
+    /// What it is for; an empty text clears it
+    #[arg(long, group = "change", value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Its size from the next start on; see `atelier flavor list`
+    #[arg(long, group = "change", value_name = "FLAVOR")]
+    pub flavor: Option<String>,
+    /// Its image from the next start on, by id or name
+    #[arg(long, group = "change", value_name = "IMAGE")]
+    pub image: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Its name or id
+    pub notebook: String,
+    /// What to hang on it
+    #[arg(value_name = "KEY=VALUE", value_parser = tag)]
+    pub tags: Vec<(String, String)>,
+    /// What to take off it
+    #[arg(long, value_name = "KEY")]
+    pub remove: Vec<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// A key and its value, which may hold further `=`.
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a tag is written KEY=VALUE".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use atelier_wire::{Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use crate::commands::change;
 use crate::times;
 
 fn table(headings: &[&str]) -> Table {
@@ -60,6 +61,10 @@ pub(crate) fn notebook(notebook: &Notebook, now: Timestamp) -> String {
     lines.extend(notebook.fail_reason.clone().map(|reason| ("reason", reason)));
     if !notebook.description.is_empty() {
         lines.push(("description", notebook.description.clone()));
+    }
+    let tags: Vec<_> = notebook.tags.iter().map(change::line).collect();
+    if !tags.is_empty() {
+        lines.push(("tags", tags.join(", ")));
     }
     lines.extend([
         ("flavor", notebook.flavor.clone()),

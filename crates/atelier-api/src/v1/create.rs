@@ -16,7 +16,7 @@ use atelier_engine::CreateNotebook;
 
 use crate::fields::Fields;
 use crate::query::unknown_workspace;
-use crate::v1::lease;
+use crate::v1::{lease, tags};
 
 /// Fields of the contract that this server does not offer. None of them is ever kept and then ignored.
 pub(crate) const NOT_OFFERED: [&str; 8] =
@@ -37,6 +37,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     let description = fields.text("description")?.unwrap_or_default().to_owned();
     check_description(&description)?;
     let feature = feature(&fields)?;
+    let tags = Tags::new(tags::read(&fields)?)?;
     let flavor_id = flavor(&fields)?;
     let image_id = image(&fields)?;
     let volume = fields.required_object("volume")?;
@@ -49,7 +50,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
         name,
         description,
         feature,
-        tags: Tags::none(),
+        tags,
         flavor_id,
         image_id,
         capacity_gib,
@@ -61,10 +62,8 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
 }
 
 fn feature(fields: &Fields) -> Result<Feature, Refusal> {
-    match fields.word("feature", &["NOTEBOOK", "DEFAULT"])? {
-        Some("DEFAULT") => Err(Refusal::unsupported("`feature` DEFAULT")),
-        _ => Ok(Feature::Notebook),
-    }
+    let word = fields.word("feature", &Feature::ALL.map(Feature::as_str))?;
+    Ok(word.and_then(|word| word.parse().ok()).unwrap_or_default())
 }
 
 fn flavor(fields: &Fields) -> Result<String, Refusal> {
@@ -81,6 +80,11 @@ fn image(fields: &Fields) -> Result<ImageId, Refusal> {
         Some(image) => ("image.id", image.required_text("id")?),
         None => ("image_id", fields.required_text("image_id")?),
     };
+    image_id(path, text)
+}
+
+/// The id of an image.
+pub(crate) fn image_id(path: &str, text: &str) -> Result<ImageId, Refusal> {
     text.parse().map_err(|_| Refusal::bad_value(path, "a UUID; see ListImage"))
 }
 
@@ -114,10 +118,14 @@ fn mount_path(volume: &Fields) -> Result<(), Refusal> {
 
 fn in_range(volume: &Fields, capacity: Option<i64>) -> Result<u32, Refusal> {
     let Some(asked) = capacity else { return Ok(MIN_VOLUME_GIB) };
+    volume_size(&volume.path_of("capacity"), asked)
+}
+
+/// A size that volumes can have.
+pub(crate) fn volume_size(path: &str, asked: i64) -> Result<u32, Refusal> {
     match u32::try_from(asked) {
         Ok(gib) if (MIN_VOLUME_GIB..=MAX_VOLUME_GIB).contains(&gib) => Ok(gib),
         _ => {
-            let path = volume.path_of("capacity");
             let message = format!("`{path}` must be {MIN_VOLUME_GIB} to {MAX_VOLUME_GIB} GB");
             Err(Refusal::new(Code::VolumeSizeOutOfRange, message))
         }
@@ -125,7 +133,7 @@ fn in_range(volume: &Fields, capacity: Option<i64>) -> Result<u32, Refusal> {
 }
 
 /// A notebook always has the endpoint NOTEBOOK and, here, no other.
-fn endpoints(fields: &Fields) -> Result<(), Refusal> {
+pub(crate) fn endpoints(fields: &Fields) -> Result<(), Refusal> {
     for endpoint in fields.objects("endpoints")? {
         NOT_OFFERED_IN_ENDPOINT.iter().try_for_each(|name| endpoint.refuse(name))?;
         let mut named = false;
@@ -227,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn tags_and_the_free_feature_are_taken() {
+        let new = with(&json!({"feature": "default", "tags": [{"key": "team", "value": "a"}, {"key": "x"}]})).unwrap();
+        assert_eq!(new.feature, Feature::Free);
+        assert_eq!(new.tags.iter().collect::<Vec<_>>(), [("team", "a"), ("x", "")]);
+        let (code, message) = refused(&json!({"tags": [{"key": "team"}, {"value": "a"}]}));
+        assert_eq!((code, message.as_str()), (Code::FieldMissing, "`tags[1].key` is required"));
+        let many: Vec<_> = (0..21).map(|n| json!({"key": format!("k{n}")})).collect();
+        assert_eq!(refused(&json!({"tags": many})).0, Code::BadValue);
+    }
+
+    #[test]
     fn a_lease_may_end_with_idleness() {
         let new = with(&json!({"lease": {"type": "idle", "duration": 7_200_000}})).unwrap();
         assert_eq!((new.grant, new.lease_kind), (Grant::Millis(7_200_000), LeaseKind::Idle));
@@ -235,7 +254,6 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused_by_name() {
         for (changes, named) in [
-            (json!({"feature": "DEFAULT"}), "`feature`"),
             (json!({"endpoints": [{"service": "SSH"}]}), "`endpoints[0].service`"),
             (
                 json!({"endpoints": [{"service": "NOTEBOOK", "allowed_access_ips": ["1.1.1.1"]}]}),

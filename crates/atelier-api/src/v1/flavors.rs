@@ -34,6 +34,24 @@ pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::Not
     Ok(Json(wanted.page(offered.iter().map(shape::flavor).collect())))
 }
 
+/// List the flavors that a notebook can be switched to while it is STOPPED: all that it may have but its own.
+#[utoipa::path(
+    get, path = "/v1/{project_id}/notebooks/{id}/flavors", operation_id = "ShowSwitchableFlavors", tag = "flavors",
+    params(
+        ("project_id" = String, Path), ("id" = String, Path, format = "uuid"),
+        ("sort_key" = Option<String>, Query, description = "id, name, vcpus or memory"),
+        ("sort_dir" = Option<String>, Query, description = "ASC or DESC"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000"),
+        ("offset" = Option<u32>, Query, description = "records to skip"),
+    ),
+    responses((status = 200, body = wire::NotebookFlavorPage), (status = "default", body = wire::ApiError)),
+)]
+pub(crate) async fn switchable(State(api): State<Api>, call: Call) -> Answer<wire::NotebookFlavorPage> {
+    let wanted = Wanted::of(&call.query)?;
+    let offered = api.engine.switchable_flavors(&call.caller, call.notebook()?).await?;
+    Ok(Json(wanted.page(offered.iter().map(shape::flavor).collect())))
+}
+
 #[derive(Clone, Copy)]
 enum SortBy {
     Id,

@@ -1,8 +1,11 @@
-//! The API itself: ten operations, and the honest refusal of the rest.
+//! The API itself: what is offered of it, and the honest refusal of the rest.
 
+pub(crate) mod code_lab;
 pub(crate) mod create;
 pub(crate) mod flavors;
 pub(crate) mod images;
 pub(crate) mod lease;
 pub(crate) mod not_offered;
 pub(crate) mod notebooks;
+pub(crate) mod tags;
+pub(crate) mod update;

@@ -14,14 +14,7 @@ use crate::call::Call;
 
 /// Method, path, operation.
 pub(crate) const NOT_OFFERED: &[(MethodFilter, &str, &str)] = &[
-    (MethodFilter::GET, "/v1/{project_id}/notebooks/all", "ListAllNotebooks"),
-    (MethodFilter::PUT, "/v1/{project_id}/notebooks/{id}", "UpdateNotebook"),
-    (MethodFilter::POST, "/v1/{project_id}/notebooks/open", "RunCodeLab"),
-    (MethodFilter::GET, "/v1/{project_id}/notebooks/{id}/flavors", "ShowSwitchableFlavors"),
     (MethodFilter::POST, "/v1/{project_id}/notebooks/{id}/create-image", "CreateImage"),
-    (MethodFilter::POST, "/v1/{project_id}/notebooks/{resource_id}/tags/create", "CreateNotebookTags"),
-    (MethodFilter::DELETE, "/v1/{project_id}/notebooks/{resource_id}/tags/delete", "DeleteNotebookTags"),
-    (MethodFilter::GET, "/v1/{project_id}/notebooks/tags", "ShowNotebookTags"),
     (MethodFilter::GET, "/v1/{project_id}/authoring/clusters", "ListAuthoringClusters"),
     (MethodFilter::GET, "/v1/{project_id}/authoring/clusters/{cluster_id}", "ShowCluster"),
     (MethodFilter::GET, "/v1/{project_id}/authoring/features/{feature}", "ListFeatures"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::house::{House, NOON};
 
-async fn create(house: &House, token: &str, changes: Value) -> Value {
+pub(crate) async fn create(house: &House, token: &str, changes: Value) -> Value {
     let mut body = json!({
         "name": "nb", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
         "volume": {"category": "EVS", "ownership": "MANAGED"},

@@ -26,7 +26,7 @@ enum Guard {
     Project,
 }
 
-const SERVED: [(&str, &str, Guard); 37] = [
+const SERVED: [(&str, &str, Guard); 44] = [
     ("GET", "/", Guard::Open(200)),
     ("GET", "/v3", Guard::Open(200)),
     ("POST", "/v3/auth/tokens", Guard::Open(400)),
@@ -51,12 +51,19 @@ const SERVED: [(&str, &str, Guard); 37] = [
     ("POST", "/v1/{project_id}/notebooks", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/{id}", Guard::Project),
+    ("PUT", "/v1/{project_id}/notebooks/{id}", Guard::Project),
     ("DELETE", "/v1/{project_id}/notebooks/{id}", Guard::Project),
+    ("GET", "/v1/{project_id}/notebooks/{id}/flavors", Guard::Project),
     ("POST", "/v1/{project_id}/notebooks/{id}/start", Guard::Project),
     ("POST", "/v1/{project_id}/notebooks/{id}/stop", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/{id}/lease", Guard::Project),
     ("PATCH", "/v1/{project_id}/notebooks/{id}/lease", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/flavors", Guard::Project),
+    ("GET", "/v1/{project_id}/notebooks/all", Guard::Project),
+    ("GET", "/v1/{project_id}/notebooks/tags", Guard::Project),
+    ("POST", "/v1/{project_id}/notebooks/open", Guard::Project),
+    ("POST", "/v1/{project_id}/notebooks/{resource_id}/tags/create", Guard::Project),
+    ("DELETE", "/v1/{project_id}/notebooks/{resource_id}/tags/delete", Guard::Project),
     ("GET", "/v1/{project_id}/images", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/", Guard::Project),
     ("POST", "/v3/{project_id}/keypairs", Guard::Project),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::flavor::Capacity;
-use atelier_core::id::{NotebookId, ProjectId};
+use atelier_core::id::{NotebookId, ProjectId, UserId};
 use atelier_core::status::Status;
 use atelier_core::{Entropy, Timestamp};
 use atelier_engine::time::ManualTime;
 use atelier_engine::{Engine, EngineConfig, Timekeeper};
-use atelier_iam::{FirstStart, Iam, IamConfig, PasswordCost};
+use atelier_iam::{FirstStart, Iam, IamConfig, NewAccount, PasswordCost};
 use atelier_runtime::RuntimeError;
 use atelier_runtime::simulated::{Call, Faults, SimulatedRuntime};
 use atelier_store::people::{Grant, GrantTarget, PeopleChange, Project, Role};
@@ -58,6 +58,7 @@ impl Faults for Gate {
 pub(crate) struct House {
     pub(crate) router: Router,
     pub(crate) engine: Engine,
+    iam: Arc<Iam>,
     pub(crate) time: Arc<ManualTime>,
     pub(crate) first: FirstStart,
     pub(crate) gate: Arc<Gate>,
@@ -100,9 +101,10 @@ impl House {
         let config = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
         let keeper: Arc<dyn Timekeeper> = time.clone();
         let engine = Engine::open(config, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
-        let state = ApiState { engine: engine.clone(), iam: Arc::new(iam), entropy };
+        let iam = Arc::new(iam);
+        let state = ApiState { engine: engine.clone(), iam: iam.clone(), entropy };
         let router = atelier_api::router(state, config_of_api());
-        Self { router, engine, time, first, gate, other_project, _folder: folder }
+        Self { router, engine, iam, time, first, gate, other_project, _folder: folder }
     }
 
     /// Where the project's operations are.
@@ -148,6 +150,22 @@ impl House {
         let reply = self.call("", "POST", "/v3/auth/tokens", &body).await;
         assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.body);
         reply.headers["x-subject-token"].to_str().unwrap().to_owned()
+    }
+
+    /// The id of another user of the project, a mere member, and a token of theirs.
+    pub(crate) async fn member(&self) -> (UserId, String) {
+        let identity = self.iam.authenticate_token(&self.project_token().await).await.unwrap();
+        let by = self.iam.caller(&identity, self.first.project_id.as_str()).unwrap();
+        let new = NewAccount { name: "member".into(), password: None, role: Role::Member };
+        let (account, password) = self.iam.add_account(&by, new).await.unwrap();
+        let user = json!({
+            "name": account.name, "password": password.expose_secret(), "domain": {"name": self.first.domain_name},
+        });
+        let scope = json!({"project": {"id": self.first.project_id.to_string()}});
+        let identity = json!({"methods": ["password"], "password": {"user": user}});
+        let body = json!({"auth": {"identity": identity, "scope": scope}});
+        let reply = self.call("", "POST", "/v3/auth/tokens", &body).await;
+        (account.id, reply.headers["x-subject-token"].to_str().unwrap().to_owned())
     }
 
     pub(crate) async fn project_token(&self) -> String {

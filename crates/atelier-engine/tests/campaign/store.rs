@@ -4,6 +4,7 @@
 //! reaches the engine: which task goes on next depends on the seed alone, and the paused clock never moves on while
 //! somebody waits for a disk.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
@@ -168,6 +169,15 @@ impl NotebookStore for FaultyStore {
 
     async fn notebook_ids(&self) -> Result<Vec<(NotebookId, Status)>, StoreError> {
         self.read(|store| async move { store.notebook_ids().await }).await
+    }
+
+    async fn tag_values(
+        &self,
+        project_id: &ProjectId,
+        workspace_id: Option<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+        let (project_id, workspace_id) = (project_id.clone(), workspace_id.map(str::to_owned));
+        self.read(|store| async move { store.tag_values(&project_id, workspace_id.as_deref()).await }).await
     }
 
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError> {

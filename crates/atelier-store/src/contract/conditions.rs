@@ -1,5 +1,6 @@
 //! What must hold inside the transaction: quota and capacity.
 
+use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
 use atelier_core::status::Status;
 use futures_util::future::join_all;
@@ -153,4 +154,24 @@ pub async fn what_is_held_follows_every_change(store: &impl NotebookStore) {
     store.commit(removal(&notebook)).await.unwrap();
     assert_eq!(store.held().await.unwrap(), Held::default());
     assert_eq!(store.commit(one_more(&heir)).await.unwrap(), Committed::Written(0));
+}
+
+/// Twenty free instances at once, for one owner: one is written. Other owners, other projects and other features do not
+/// count, nor does the notebook itself.
+pub async fn only_one_of_a_feature_is_written_for_each_owner(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let free = |person: &Person| {
+        let mut notebook = person.notebook("free");
+        notebook.feature = Feature::Free;
+        notebook
+    };
+    insert(store, [&person.notebook("billed"), &free(&neighbour), &free(&person.elsewhere())]).await;
+    let only = |commit: Commit| Commit { conditions: vec![Condition::OnlyOneOfItsFeature], ..commit };
+    let wanted: Vec<_> = (0..20).map(|_| free(&person)).collect();
+    let outcomes = join_all(wanted.iter().map(|notebook| store.commit(only(insertion(notebook))))).await;
+    let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+    assert_eq!(counts(&outcomes, Committed::AlreadyOne), (1, 19));
+    let written = &wanted[outcomes.iter().position(|committed| *committed == Committed::Written(0)).unwrap()];
+    assert_eq!(store.commit(only(update(written))).await.unwrap(), Committed::Written(1));
 }

@@ -1,9 +1,12 @@
 //! Lists: filters, order, pages, and what a server reads when it starts.
 
+use std::collections::BTreeSet;
+
 use atelier_core::feature::Feature;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
+use atelier_core::tags::{TagKey, TagValue, Tags};
 
 use super::sample::{NOW, Person, assert_same, insert, removal, update};
 use crate::{Committed, NotebookQuery, NotebookStore, SortKey};
@@ -234,4 +237,37 @@ pub async fn a_list_follows_every_change_at_once(store: &impl NotebookStore) {
     assert_eq!(store.commit(removal(&running)).await.unwrap(), Committed::Written(0));
     assert_eq!(names(store, &of(&heir)).await, [""; 0]);
     assert_eq!(names(store, &NotebookQuery { user_id: None, ..by_name }).await, ["r"]);
+}
+
+/// Each key once with each of its values once, as the notebooks have them now.
+pub async fn tags_in_use_are_those_of_the_project_s_notebooks(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let tagged = |person: &Person, name: &str, tags: &[(&str, &str)]| {
+        let tag =
+            |(key, value): &(&str, &str)| (TagKey::new("key", key).unwrap(), TagValue::new("value", value).unwrap());
+        let mut notebook = person.notebook(name);
+        notebook.tags = Tags::new(tags.iter().map(tag)).unwrap();
+        notebook
+    };
+    let first = tagged(&person, "first", &[("team", "a"), ("only", "")]);
+    let mut second = tagged(&neighbour, "second", &[("team", "b"), ("x", "1")]);
+    second.workspace_id = "w".into();
+    let elsewhere = tagged(&person.elsewhere(), "elsewhere", &[("hidden", "1")]);
+    insert(store, [&first, &second, &elsewhere, &tagged(&person, "third", &[("team", "a")])]).await;
+    let used = async |workspace_id: Option<&str>| {
+        let found = store.tag_values(&person.project_id, workspace_id).await.unwrap();
+        let one = |(key, values): (String, BTreeSet<String>)| {
+            format!("{key}={}", values.into_iter().collect::<Vec<_>>().join("|"))
+        };
+        found.into_iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(used(None).await, ["only=", "team=a|b", "x=1"]);
+    assert_eq!(used(Some("0")).await, ["only=", "team=a"]);
+    assert_eq!(used(Some("w")).await, ["team=b", "x=1"]);
+    let mut changed = first.clone();
+    changed.tags = Tags::none();
+    store.commit(update(&changed)).await.unwrap();
+    store.commit(removal(&second)).await.unwrap();
+    assert_eq!(used(None).await, ["team=a"]);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod catalogue;
+pub(crate) mod change;
 pub(crate) mod configuration;
 pub(crate) mod delete;
 pub(crate) mod doctor;

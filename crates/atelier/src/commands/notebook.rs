@@ -1,4 +1,4 @@
-//! `atelier notebook …`: create, list, show, start, stop, renew, events.
+//! `atelier notebook …`: create, list, show, update, tag, start, stop, renew, events.
 
 use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
@@ -8,7 +8,7 @@ use atelier_wire::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Context, delete, encoded, logs, lookup, open, record, wait, why};
+use super::{Context, change, delete, encoded, logs, lookup, open, record, wait, why};
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -20,6 +20,8 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
         NotebookCommand::Create(args) => create(context, args).await,
         NotebookCommand::List(args) => list(context, args).await,
         NotebookCommand::Show(args) => show(context, args).await,
+        NotebookCommand::Update(args) => change::update(context, args).await,
+        NotebookCommand::Tag(args) => change::tag(context, args).await,
         NotebookCommand::Start(args) => start(context, args).await,
         NotebookCommand::Stop(args) => stop(context, args).await,
         NotebookCommand::Delete(args) => delete::run(context, args).await,
@@ -115,7 +117,7 @@ fn choose_flavor(flavors: &[NotebookFlavor]) -> Option<String> {
     usual.or_else(|| available().min_by_key(|flavor| flavor.memory)).map(|flavor| flavor.id.clone())
 }
 
-fn report(context: &Context, notebook: &Value) -> Result<(), Failure> {
+pub(crate) fn report(context: &Context, notebook: &Value) -> Result<(), Failure> {
     let shown: Notebook = record(notebook)?;
     context.printer.result(notebook, || tables::notebook(&shown, SystemClock.now()))
 }

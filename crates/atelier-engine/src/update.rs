@@ -1,0 +1,166 @@
+//! Changing a notebook: its name, its description, and what its next start makes of it.
+//!
+//! A change is one commit and is there when it is answered. The flavor and the image are written at once and take effect
+//! at the next start, because nothing but a start reads them.
+//!
+//! A field that says what is so already asks for nothing, in every status: clients send several fields together although
+//! only one of them is new. Only a field that differs meets the table of statuses.
+
+use atelier_core::caller::Caller;
+use atelier_core::flavor::Flavor;
+use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::image::Image;
+use atelier_core::limits::MAX_VOLUME_GIB;
+use atelier_core::notebook::Notebook;
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::Status;
+
+use crate::commands::{origin, own};
+use crate::write::{Called, Change};
+use crate::{Engine, OfferedFlavor};
+
+/// What a notebook is to become, its fields already checked by themselves. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateNotebook {
+    /// Its name.
+    pub name: Option<String>,
+    /// Free text.
+    pub description: Option<String>,
+    /// The flavor's id.
+    pub flavor_id: Option<String>,
+    /// The image.
+    pub image_id: Option<ImageId>,
+    /// The volume's size in GiB.
+    pub capacity_gib: Option<u32>,
+}
+
+/// Where words about a notebook may change, and its volume may grow.
+const AT_WORK_OR_AT_REST: [Status; 3] = [Status::Running, Status::Stopped, Status::StartFailed];
+/// Where that may change which only a start reads.
+const AT_REST: [Status; 2] = [Status::Stopped, Status::StartFailed];
+
+impl Engine {
+    /// Changes a notebook. Answers with the whole of it.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        request_id: &str,
+        id: NotebookId,
+        wanted: UpdateNotebook,
+    ) -> Result<Notebook, Refusal> {
+        let images = if wanted.image_id.is_some() { self.images().await? } else { Vec::new() };
+        let by = Called::new(caller, request_id, "UpdateNotebook");
+        let origin = origin(caller, request_id);
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.detached(async move {
+            let updated = engine
+                .change(id, |mut notebook| {
+                    own(&caller, &notebook)?;
+                    let changed = engine.write_fields(&mut notebook, &wanted, &images)?;
+                    if changed.is_empty() {
+                        return Ok(Change::of(notebook).called(&by));
+                    }
+                    let why = format!("{} changed {}", origin.actor, changed.join(", "));
+                    let event = engine.event(&notebook, &origin, "notebook.updated", why);
+                    Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&by))
+                })
+                .await?;
+            Ok(engine.as_shown(updated))
+        })
+        .await
+    }
+
+    /// The flavors that a notebook may be switched to, and which of them are sold out.
+    pub async fn switchable_flavors(&self, caller: &Caller, id: NotebookId) -> Result<Vec<OfferedFlavor>, Refusal> {
+        let notebook = self.show(caller, id).await?;
+        let mut offered = self.flavors().await?;
+        offered.retain(|offered| self.may_switch(&notebook, &offered.flavor));
+        Ok(offered)
+    }
+
+    /// Another flavor that its feature allows, and that the machine can hold at all.
+    fn may_switch(&self, notebook: &Notebook, to: &Flavor) -> bool {
+        to.id != notebook.flavor.id && notebook.feature.allows(to) && !self.inner.capacity.is_too_small_for(to)
+    }
+
+    /// Writes what differs into `notebook`; the names of it.
+    pub(crate) fn write_fields(
+        &self,
+        notebook: &mut Notebook,
+        wanted: &UpdateNotebook,
+        images: &[Image],
+    ) -> Result<Vec<&'static str>, Refusal> {
+        let mut changed = Vec::new();
+        if let Some(name) = wanted.name.as_ref().filter(|name| **name != notebook.name) {
+            may_change(notebook, "name", &AT_WORK_OR_AT_REST)?;
+            notebook.name.clone_from(name);
+            changed.push("`name`");
+        }
+        if let Some(text) = wanted.description.as_ref().filter(|text| **text != notebook.description) {
+            may_change(notebook, "description", &AT_WORK_OR_AT_REST)?;
+            notebook.description.clone_from(text);
+            changed.push("`description`");
+        }
+        if let Some(id) = wanted.flavor_id.as_ref().filter(|id| **id != notebook.flavor.id) {
+            may_change(notebook, "flavor", &AT_REST)?;
+            notebook.flavor = self.switched(notebook, id)?;
+            changed.push("`flavor`");
+        }
+        if let Some(id) = wanted.image_id.filter(|id| *id != notebook.image.id) {
+            let image = find_image(images, id)?;
+            may_change(notebook, "image_id", &AT_REST)?;
+            notebook.image = image;
+            changed.push("`image_id`");
+        }
+        if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.capacity_gib) {
+            grow(notebook, gib)?;
+            changed.push("`storage_new_size`");
+        }
+        Ok(changed)
+    }
+
+    fn switched(&self, notebook: &Notebook, to: &str) -> Result<Flavor, Refusal> {
+        let may = |flavor: &&Flavor| self.may_switch(notebook, flavor);
+        let offered = &self.inner.config.flavors;
+        offered.iter().filter(may).find(|flavor| flavor.id == to).cloned().ok_or_else(|| {
+            let others: Vec<_> = offered.iter().filter(may).map(|flavor| format!("`{}`", flavor.id)).collect();
+            let message = format!(
+                "notebook `{}` cannot be switched to flavor `{to}`, only to {}",
+                notebook.id,
+                others.join(", ")
+            );
+            Refusal::new(Code::FlavorNotSwitchable, message)
+        })
+    }
+}
+
+/// The image of this id.
+pub(crate) fn find_image(images: &[Image], id: ImageId) -> Result<Image, Refusal> {
+    images
+        .iter()
+        .find(|image| image.id == id)
+        .cloned()
+        .ok_or_else(|| Refusal::new(Code::UnknownImage, format!("image `{id}` does not exist; see ListImage")))
+}
+
+/// Refuses a change of `field` in the present status.
+fn may_change(notebook: &Notebook, field: &str, when: &[Status]) -> Result<(), Refusal> {
+    let status = notebook.status();
+    if when.contains(&status) {
+        return Ok(());
+    }
+    let when: Vec<_> = when.iter().map(|status| status.as_str()).collect();
+    let message = format!("notebook is {status}; `{field}` can be changed only in {}", when.join(", "));
+    Err(Refusal::new(Code::FieldLocked, message))
+}
+
+/// Gives a notebook a larger volume.
+fn grow(notebook: &Notebook, gib: u32) -> Result<(), Refusal> {
+    let now = notebook.volume.capacity_gib;
+    if gib < now {
+        let message = format!("`storage_new_size` must be {now} to {MAX_VOLUME_GIB} GB: a volume does not shrink");
+        return Err(Refusal::new(Code::VolumeSizeOutOfRange, message));
+    }
+    may_change(notebook, "storage_new_size", &AT_WORK_OR_AT_REST)?;
+    Err(Refusal::unsupported("a `storage_new_size` larger than the volume is"))
+}
