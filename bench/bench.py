@@ -8,12 +8,15 @@ one another, and the medians of the rounds are compared.
 |---|---|---|
 | ShowLease, bare axum | a JSON document of the same size over keep-alive connections | at least 0.30 of its requests/s |
 | gateway, configurable-http-proxy | a small answer of a server behind it, with the visitor's token; for the peer, without any proof | more requests/s, less added latency |
+| WebSocket through the gateway, configurable-http-proxy | messages of 256 bytes that the server behind sends back, one at a time on each of many sockets | more messages/s |
+| a route comes and goes, configurable-http-proxy | from the call that changes it to the first answer that shows it; ours starts or stops a notebook and is on disk, the peer's changes a table in memory | |
 | ShowLease, JupyterHub | one authenticated look at one record, through the peer's own front door | as many times as possible |
 | create to first 200, bare `jupyter lab` | from the request (the command line) to the first answer of the API | at most 1.3 of its time |
 """
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import platform
@@ -25,6 +28,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -37,6 +41,7 @@ from support.world import World  # noqa: E402
 
 LOAD = os.environ["BENCH_LOAD"]
 POLL = 0.002
+PEERS_TOKEN = secrets.token_hex(16)
 # The size that has as many CPUs as the bare peer gets on a small machine.
 FLAVOR = "modelarts.vm.cpu.2u"
 
@@ -123,9 +128,9 @@ def get(url, headers):
         return 0
 
 
-def load(url, seconds, connections, *headers):
+def load(url, seconds, connections, *headers, kind="load"):
     """Keeps connections busy; what the load says of it."""
-    command = [LOAD, "load", url, "--seconds", str(seconds), "--connections", str(connections)]
+    command = [LOAD, kind, url, "--seconds", str(seconds), "--connections", str(connections)]
     for header in headers:
         command += ["--header", header]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -135,9 +140,9 @@ def load(url, seconds, connections, *headers):
 
 
 @contextlib.contextmanager
-def bare_server():
-    """The bare answer; its address."""
-    with subprocess.Popen([LOAD, "bare"], stdout=subprocess.PIPE, text=True) as process:
+def bare_server(kind="bare"):
+    """The bare answer, or with `echo` a server that knows WebSockets; its address."""
+    with subprocess.Popen([LOAD, kind], stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip()
         finally:
@@ -159,17 +164,19 @@ def compare_requests(rounds, seconds, connections):
 
 
 @contextlib.contextmanager
-def peer_proxy(target):
-    """The proxy that JupyterHub stands behind, with one server behind it; its address."""
-    port = free_port()
-    command = [os.environ["BENCH_PROXY"], f"--port={port}", "--ip=127.0.0.1", f"--api-port={free_port()}"]
+def peer_proxy(target, with_control=False):
+    """The proxy that JupyterHub stands behind, with one server behind it; its address, and that of its own API."""
+    port, control = free_port(), free_port()
+    command = [os.environ["BENCH_PROXY"], f"--port={port}", "--ip=127.0.0.1", f"--api-port={control}"]
     command += [f"--default-target={target.rstrip('/')}", "--log-level=error"]
-    environment = {**peers_environment(), "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    environment = {**peers_environment(), "CONFIGPROXY_AUTH_TOKEN": PEERS_TOKEN}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         try:
             url = f"http://127.0.0.1:{port}/"
             wait_until(lambda: get(url, {}) == 200, "the peer's proxy answers", 30, 0.1)
-            yield url
+            yield url if not with_control else (url, f"http://127.0.0.1:{control}")
         finally:
             process.terminate()
 
@@ -191,6 +198,109 @@ def compare_gateways(rounds, seconds, connections):
                 measured["atelier"].append(load(address, seconds, count, token))
                 measured["proxy"].append(load(proxy, seconds, count))
     return seen, lonely
+
+
+def compare_sockets(rounds, seconds, connections):
+    """Messages over WebSockets: straight to a server that sends them back, through the peer's proxy to the same server,
+    and through the gateway to the simulated runtime's, which is the same code in the gateway's own process."""
+    seen = {"bare": [], "atelier": [], "proxy": []}
+    with World("simulated") as world, bare_server("echo") as bare, peer_proxy(bare) as proxy:
+        made = world.api.create_running()
+        address = f"{world.server.url}/notebook/{made['id']}/api/kernels/1/channels"
+        token = f"Authorization: token {world.api.show(made['id'])['token']}"
+        for _ in range(rounds):
+            seen["bare"].append(load(bare, seconds, connections, kind="talk"))
+            seen["atelier"].append(load(address, seconds, connections, token, kind="talk"))
+            seen["proxy"].append(load(proxy, seconds, connections, kind="talk"))
+    return seen
+
+
+def socket_rows(seen):
+    """Messages per second, beside the peer and beside nothing in between."""
+    rate = {name: statistics.median(one["messages_per_second"] for one in rounds) for name, rounds in seen.items()}
+    for peer, what, target in (
+        ("proxy", "WebSocket messages/s; peer: configurable-http-proxy", "at least 1"),
+        ("bare", "WebSocket messages/s; peer: nothing in between", ""),
+    ):
+        ratio = rate["atelier"] / rate[peer]
+        yield row(what, f"{rate['atelier']:.0f}", f"{rate[peer]:.0f}", ratio, target, ratio >= 1)
+
+
+class Line:
+    """One kept connection, so that what is timed is the answer and not the client."""
+
+    def __init__(self, url, headers):
+        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        self.headers = headers
+        self.body = b""
+
+    def ask(self, path, method="GET", body=None):
+        """The status of the answer."""
+        self.connection.request(method, path, body and json.dumps(body), self.headers)
+        answer = self.connection.getresponse()
+        self.body = answer.read()
+        return answer.status
+
+
+def until(line, path, shown):
+    """Asks without a pause until the status is as wanted."""
+    deadline = time.monotonic() + 30
+    while not shown(line.ask(path)):
+        assert time.monotonic() < deadline, f"{path} does not change"
+
+
+def timed(change, line, path, shown):
+    """Milliseconds from the beginning of the change until it is seen."""
+    begun = time.monotonic()
+    status = change()
+    assert status < 300, f"the change was answered {status}"
+    until(line, path, shown)
+    return (time.monotonic() - begun) * 1000
+
+
+def started(calls, place, visit):
+    """Asks for a start, whose answer has the token of this start."""
+    status = calls.ask(f"{place}/start?duration=-1", "POST")
+    visit.headers = {"Authorization": f"token {json.loads(calls.body)['token']}"}
+    return status
+
+
+def compare_routes(rounds):
+    """A notebook that starts and stops, and a route that is added to the peer's table and taken from it, in turns."""
+    seen = {name: {"come": [], "go": []} for name in ("atelier", "proxy")}
+    with (
+        World("simulated") as world,
+        bare_server("echo") as bare,
+        peer_proxy(bare, with_control=True) as (proxy, control),
+    ):
+        made = world.api.create_running()
+        calls = Line(world.server.url, {"X-Auth-Token": world.api.token(), "Content-Type": "application/json"})
+        peers = Line(control, {"Authorization": f"token {PEERS_TOKEN}", "Content-Type": "application/json"})
+        through_peer = Line(proxy, {})
+        place = f"/v1/{world.api.project}/notebooks/{made['id']}"
+        way = f"/notebook/{made['id']}/api/status"
+        for _ in range(rounds):
+            visit = Line(world.server.url, {"Authorization": f"token {world.api.show(made['id'])['token']}"})
+            until(visit, way, lambda status: status == 200)
+            stop = lambda: calls.ask(f"{place}/stop", "POST")  # noqa: E731
+            seen["atelier"]["go"].append(timed(stop, visit, way, lambda status: status != 200))
+            world.api.wait_for(made["id"], "STOPPED")
+            start = lambda: started(calls, place, visit)  # noqa: E731
+            seen["atelier"]["come"].append(timed(start, visit, way, lambda status: status == 200))
+            world.api.wait_for(made["id"], "RUNNING")
+            target = {"target": "http://127.0.0.1:1"}
+            add = lambda: peers.ask("/api/routes/n", "POST", target)  # noqa: E731
+            seen["proxy"]["come"].append(timed(add, through_peer, "/n", lambda status: status != 200))
+            take = lambda: peers.ask("/api/routes/n", "DELETE")  # noqa: E731
+            seen["proxy"]["go"].append(timed(take, through_peer, "/n", lambda status: status == 200))
+    return seen
+
+
+def route_rows(seen):
+    """The medians; no target: the one side is durable, the other is not."""
+    for way, what in (("come", "start to the gateway's answer"), ("go", "stop to the gateway's refusal")):
+        mine, peer = (statistics.median(seen[name][way]) for name in ("atelier", "proxy"))
+        yield row(f"{what}, ms; peer: route in the proxy", f"{mine:.2f}", f"{peer:.2f}", mine / peer, "", True)
 
 
 def gateway_rows(seen, lonely):
@@ -318,6 +428,10 @@ def main():
         rows.append(row(what, f"{rates['atelier']:.0f}", f"{rates[peer]:.0f}", ratio, target, ratio >= least))
     raw["gateways"] = compare_gateways(chosen.rounds, chosen.seconds, chosen.connections)
     rows.extend(gateway_rows(*raw["gateways"]))
+    raw["sockets"] = compare_sockets(chosen.rounds, chosen.seconds, chosen.connections)
+    rows.extend(socket_rows(raw["sockets"]))
+    raw["routes"] = compare_routes(10 * chosen.rounds)
+    rows.extend(route_rows(raw["routes"]))
     if chosen.starts and os.geteuid() == 0:
         raw["starts"] = compare_starts(chosen.starts)
         mine, bare = (statistics.median(raw["starts"][name]) for name in ("atelier", "bare"))

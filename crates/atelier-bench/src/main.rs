@@ -2,12 +2,13 @@
 //!
 //! `bare` answers one fixed JSON document through axum and does nothing else: the most that this machine and this
 //! library can do. `load` keeps a number of HTTP/1.1 connections busy for a time and prints what came back, as one line
-//! of JSON. `fill` writes very many notebooks into a data folder, to measure what grows with them. Both sides of a
+//! of JSON; `talk` does the same with web sockets, whose messages `echo` sends back. `fill` writes very many notebooks into a data folder, to measure what grows with them. Both sides of a
 //! comparison are measured by the same load in the same run, on the same cores, so their ratio means something where the
 //! numbers alone would not.
 #![allow(clippy::print_stdout, reason = "what is measured is printed")]
 
 mod fill;
+mod sockets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +51,25 @@ enum What {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Answers as a simulated notebook server does, web sockets too, on a free port; prints the address.
+    Echo,
+    /// Keeps web sockets busy, one message at a time on each, and prints messages per second and latencies.
+    Talk {
+        /// The address to ask, as `http://host:port/path`.
+        url: Uri,
+        /// A header to send, as `name: value`.
+        #[arg(long = "header")]
+        headers: Vec<String>,
+        /// The length of a message.
+        #[arg(long, default_value_t = 256)]
+        bytes: usize,
+        /// web sockets at a time.
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        /// Seconds to measure, after one second to warm up.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Adds notebooks to a data folder that no server uses, after a first start has made it.
     Fill {
         /// The data folder.
@@ -70,6 +90,10 @@ async fn main() -> anyhow::Result<()> {
         What::Load { url, headers, body, connections, seconds } => {
             let question = Question::new(url, &headers, body)?;
             load(question, connections, seconds).await
+        }
+        What::Echo => sockets::serve().await,
+        What::Talk { url, headers, bytes, connections, seconds } => {
+            sockets::load(url, &parsed(&headers)?, bytes, connections, seconds).await
         }
         What::Fill { data_dir, notebooks, owners } => fill::fill(&data_dir, notebooks, owners).await,
     }
@@ -98,15 +122,12 @@ struct Question {
 impl Question {
     fn new(url: Uri, headers: &[String], body: Option<String>) -> anyhow::Result<Self> {
         let authority = url.authority().context("the address has no host")?;
-        let mut parsed = vec![(http::header::HOST, HeaderValue::from_str(authority.as_str())?)];
+        let mut all = vec![(http::header::HOST, HeaderValue::from_str(authority.as_str())?)];
         if body.is_some() {
-            parsed.push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+            all.push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
-        for header in headers {
-            let (name, value) = header.split_once(':').context("a header is `name: value`")?;
-            parsed.push((name.trim().parse::<HeaderName>()?, value.trim().parse()?));
-        }
-        Ok(Self { url, headers: parsed, body: body.map(Bytes::from) })
+        all.extend(parsed(headers)?);
+        Ok(Self { url, headers: all, body: body.map(Bytes::from) })
     }
 
     async fn address(&self) -> anyhow::Result<SocketAddr> {
@@ -125,6 +146,14 @@ impl Question {
     }
 }
 
+fn parsed(headers: &[String]) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+    let one = |header: &String| {
+        let (name, value) = header.split_once(':').context("a header is `name: value`")?;
+        Ok((name.trim().parse()?, value.trim().parse()?))
+    };
+    headers.iter().map(one).collect()
+}
+
 async fn load(question: Question, connections: usize, seconds: u64) -> anyhow::Result<()> {
     let address = question.address().await?;
     let begin = Instant::now() + Duration::from_secs(1);
@@ -135,13 +164,18 @@ async fn load(question: Question, connections: usize, seconds: u64) -> anyhow::R
     for task in tasks {
         micros.extend(task.await??);
     }
+    report("requests", micros, seconds)
+}
+
+/// What came back within the time measured, as one line of JSON.
+fn report(what: &str, mut micros: Vec<u32>, seconds: u64) -> anyhow::Result<()> {
     micros.sort_unstable();
     if micros.is_empty() {
         bail!("nothing was answered");
     }
     let at = |share: usize| micros[(micros.len() - 1) * share / 1000];
     println!(
-        r#"{{"requests_per_second": {}, "p50_us": {}, "p99_us": {}, "p999_us": {}, "requests": {}}}"#,
+        r#"{{"{what}_per_second": {}, "p50_us": {}, "p99_us": {}, "p999_us": {}, "{what}": {}}}"#,
         micros.len() / usize::try_from(seconds)?,
         at(500),
         at(990),

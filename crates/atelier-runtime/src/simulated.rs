@@ -3,10 +3,12 @@
 //! It exists for tests of load and faults, where thousands of notebooks must come and go in seconds and where calls
 //! must fail on command. What it "runs" is a folder of small files, one folder per notebook, so that a server that was
 //! killed finds its instances again, and leftovers can be counted by listing a folder. Its notebook server answers
-//! every HTTP request with a line that says it is simulated, and says that it has no kernels and no terminals; nothing
-//! that a user computes ever happens.
+//! every HTTP request with a line that says it is simulated, and says that it has no kernels and no terminals; it sends
+//! every message of a WebSocket back ([`mod@answer`]); nothing that a user computes ever happens.
 //!
 //! The files are written by plain blocking calls: they take microseconds, and nobody's work depends on this runtime.
+
+pub mod answer;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,7 +18,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use crate::{Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage};
@@ -350,7 +351,7 @@ impl Runtime for SimulatedRuntime {
             return Err(RuntimeError::Absent);
         }
         let (near, far) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(answer(far));
+        tokio::spawn(answer::answer(far));
         Ok(Box::new(near))
     }
 
@@ -361,44 +362,6 @@ impl Runtime for SimulatedRuntime {
     async fn changed(&self) {
         self.changed.notified().await;
     }
-}
-
-/// Answers HTTP requests until the other side closes: each with one line, its body read and dropped.
-async fn answer(mut stream: tokio::io::DuplexStream) {
-    let mut read = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(n) = stream.read(&mut buffer).await else { return };
-        if n == 0 {
-            return;
-        }
-        read.extend_from_slice(&buffer[..n]);
-        while let Some(end) = request_end(&read) {
-            let body = body_for(&read[..end]);
-            read.drain(..end);
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            if stream.write_all(head.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// What a request is answered with.
-fn body_for(request: &[u8]) -> &'static str {
-    let asked = |path: &str| request.starts_with(format!("GET {path}").as_bytes());
-    if asked("/api/kernels") || asked("/api/terminals") { "[]\n" } else { "{\"simulated\":true}\n" }
-}
-
-/// Where the first whole request in `read` ends. Bodies without a stated length are not understood.
-fn request_end(read: &[u8]) -> Option<usize> {
-    let head = read.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-    let text = String::from_utf8_lossy(&read[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
-    (read.len() >= head + length).then_some(head + length)
 }
 
 #[cfg(test)]
@@ -422,19 +385,5 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract_of_runtimes() {
         contract::run_all(&Folder(tempfile::tempdir().unwrap())).await;
-    }
-
-    #[test]
-    fn it_says_that_it_has_no_kernels() {
-        assert_eq!(body_for(b"GET /api/kernels?no_track_activity=1 HTTP/1.1\r\n\r\n"), "[]\n");
-        assert_eq!(body_for(b"GET /api/status HTTP/1.1\r\n\r\n"), "{\"simulated\":true}\n");
-    }
-
-    #[test]
-    fn requests_are_told_apart() {
-        assert_eq!(request_end(b"GET / HTTP/1.1\r\n\r"), None);
-        assert_eq!(request_end(b"GET / HTTP/1.1\r\n\r\nGET"), Some(18));
-        assert_eq!(request_end(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"), None);
-        assert_eq!(request_end(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"), Some(41));
     }
 }
