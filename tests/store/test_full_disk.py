@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 import requests
-from support.api import GONE, Api, RefusedError
+from support.api import BUILT_IN_IMAGE, GONE, SMALL, Api, RefusedError
+from support.deadline import wait_until
+from support.disk import SmallDisk
 from support.server import Server
 from support.world import ROOMY, World
 
@@ -135,3 +137,100 @@ def test_what_was_answered_survives_a_disk_that_fills_up(disk, server):
     server.start()
     api = Api(server)
     assert set(answered) <= {notebook["id"] for notebook in api.list()}
+
+
+RESTARTED = ["create.asked", "create.done", "host.rebooted", "start.asked", "start.done"]
+
+
+def history(machine, notebook):
+    """What is told of a notebook."""
+    return [event["what"] for event in machine.api.own(f"/notebooks/{notebook}/events")["events"]]
+
+
+class Rebooted:
+    """A simulated machine whose data disk is full, and which is rebooted: the disk stays as it is, and nothing of what
+    ran is there any more."""
+
+    def __init__(self, folder, kind):
+        self.disk = SmallDisk(folder, 48, kind)
+        self.disk.open()
+        self.simulated = self.disk.point / "simulated"
+        environment = {**ROOMY, "ATELIER_SERVER__DISK_RESERVE_MIB": "4"}
+        self.server = Server(self.disk.point, "simulated", environment=environment, log=folder / "log")
+        self.server.start()
+        self.api = Api(self.server)
+
+    def reboot(self, *running):
+        """Fills what is left of the disk, and starts the server in another boot."""
+        (self.simulated / "boot-id").write_text("boot-1", encoding="ascii")
+        for notebook in running:
+            for what in ("server", "network", "container"):
+                (self.simulated / notebook / what).unlink()
+        self.disk.fill()
+        self.server.start()
+        self.api = Api(self.server)
+
+    def close(self):
+        """Ends the server and unmounts its disk."""
+        if self.server.is_running():
+            self.server.kill()
+        self.disk.close()
+
+
+@pytest.fixture(params=["ext4"])
+def machine(tmp_path, request):
+    """A machine to reboot, with a file system of this kind on its data disk."""
+    machine = Rebooted(tmp_path, request.param)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_reboot_with_a_full_disk_is_survived(machine, end):
+    """A server that was stopped has folded its log and left no trace of it; one that lost its power has not."""
+    kept, deleted = (machine.api.create_running()["id"] for _ in range(2))
+    getattr(machine.server, end)()
+    machine.reboot(kept, deleted)
+
+    status, said = readiness(machine.server)
+    assert (status, said["status"]) == (200, "ready")
+    assert "nearly full" in said["note"]
+    assert {notebook["id"] for notebook in machine.api.list()} == {kept, deleted}
+    machine.api.delete(deleted)
+    machine.api.wait_for(deleted, GONE)
+
+    machine.disk.free()
+    assert machine.api.wait_for(kept, "RUNNING") == "RUNNING"
+    assert history(machine, kept) == RESTARTED
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("machine", ["ext2"], indirect=True)
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_without_a_reserve_the_server_comes_up_all_the_same_and_judges_nothing(machine, end):
+    """Where a file system cannot allocate ahead, nothing at all can be written, not even a token: people look by
+    signatures, and make room beside the server."""
+    kept = machine.api.create_running()["id"]
+    getattr(machine.server, end)()
+    machine.reboot(kept)
+
+    assert "the machine was rebooted" in readiness(machine.server)[1]["note"]
+    path = f"/v1/{machine.api.project}/notebooks"
+    assert machine.api.signed("GET", f"{path}/{kept}").json()["status"] == "RUNNING"
+    body = {"name": "new", "flavor": SMALL, "image_id": BUILT_IN_IMAGE, "duration": -1}
+    body["volume"] = {"category": "EVS", "ownership": "MANAGED", "capacity": 5}
+    create = machine.api.signed("POST", path, body)
+    assert (create.status_code, create.json()["error_code"]) == (400, "ModelArts.6528"), create.text
+    assert "rebooted" in create.json()["error_msg"]
+
+    # Once more, by a server that has been here in this boot already.
+    machine.server.kill()
+    machine.server.start()
+    assert "the machine was rebooted" in readiness(machine.server)[1]["note"]
+    machine.disk.free()
+    wait_until(lambda: "rebooted" not in readiness(machine.server)[1]["note"], "the reboot is written", 30)
+    assert machine.api.wait_for(kept, "RUNNING") == "RUNNING"
+    assert history(machine, kept) == RESTARTED

@@ -7,18 +7,19 @@ import subprocess
 class SmallDisk:
     """Mounted from `open` to `close`; what fills it up is one file."""
 
-    def __init__(self, folder, mib):
+    def __init__(self, folder, mib, kind="ext4"):
         self.image = folder / "disk.img"
         self.point = folder / "data"
         self.ballast = self.point / "ballast"
         self.mib = mib
+        self.kind = kind
 
     def open(self):
         """Makes the file system and mounts it."""
         with open(self.image, "wb") as image:
             image.truncate(self.mib << 20)
         # No share kept for root: the server is root, and full must mean full.
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", self.image], check=True, capture_output=True)
+        subprocess.run([f"mkfs.{self.kind}", "-q", "-b", "4096", "-m", "0", self.image], check=True, capture_output=True)
         self.point.mkdir(mode=0o700)
         subprocess.run(["mount", "-o", "loop", self.image, self.point], check=True, capture_output=True)
 

@@ -21,7 +21,7 @@ from .deadline import DeadlineError, wait_until
 RUN = Path("/run/atelier")
 CGROUPS = Path("/sys/fs/cgroup")
 # SQLite's own companions of an open database come and go with its connections.
-COMING_AND_GOING = ("-wal", "-shm", "-journal")
+COMING_AND_GOING = ("-wal", "-shm", "-journal", "-spare")
 
 
 class Leftovers:

@@ -50,6 +50,9 @@ impl Engine {
     }
 
     fn engage(&self, id: NotebookId, tidy: bool) {
+        if self.waits_for_aftermath(id) {
+            return;
+        }
         let engine = self.clone();
         let since = self.now();
         let Some(mut place) = self.inner.drivers.enter(id, since) else { return };

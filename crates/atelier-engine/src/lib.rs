@@ -87,7 +87,7 @@ use crate::drivers::Drivers;
 use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
 use crate::orphans::{Strangers, Suspects};
-use crate::reboot::Revivals;
+use crate::reboot::{Aftermath, Revivals};
 use crate::routes::Routes;
 use crate::steady::Steady;
 use crate::write::NotebookLocks;
@@ -229,6 +229,7 @@ struct Inner {
     strangers: Strangers,
     locks: NotebookLocks,
     revivals: Revivals,
+    aftermath: Aftermath,
     /// What long steps are doing at present. Not kept: after a restart the step says it anew.
     notes: Mutex<HashMap<NotebookId, String>>,
     tasks: TaskTracker,
@@ -268,6 +269,7 @@ impl Engine {
                 strangers: Strangers::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),
+                aftermath: Aftermath::default(),
                 notes: Mutex::default(),
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
@@ -292,6 +294,11 @@ impl Engine {
         }
         self.keep_reading().await;
         self.follow_reboot().await?;
+        Ok(self.resume().await?)
+    }
+
+    /// Drives what is unfinished.
+    async fn resume(&self) -> Result<(), StoreError> {
         for operation in self.inner.store.unfinished_operations().await? {
             tracing::info!(notebook = %operation.notebook_id, operation = %operation.id, kind = %operation.kind,
                 "resuming the {} of notebook {}", operation.kind, operation.notebook_id);

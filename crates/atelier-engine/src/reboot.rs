@@ -12,8 +12,19 @@
 //! left to do for the first part, because a notebook that was moved does not rest in RUNNING before the server drives
 //! it. Not all of them are started at once: each start costs seconds of CPU, and a machine that starts a hundred
 //! notebook servers together answers for none of them in time. [`Revivals`] lets them in a few at a time.
+//!
+//! A disk without room, on which none of this can be written, is no reason to stay away: people have to come in to
+//! delete something. The aftermath is then *pending* ([`Aftermath`]), and tried again by itself. Until it is written:
+//!
+//! * No notebook that is kept as RUNNING is judged: that nothing runs of it says nothing about it.
+//! * No creation and no start is begun or goes on. So nothing runs in a boot that the store does not remember, and the
+//!   next start of the server may judge all that is kept as RUNNING again.
+//! * Stops and deletions go on; they are what makes room.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atelier_core::caller::{Actor, Origin};
+use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepState};
 use atelier_core::refusal::{Code, Refusal};
@@ -29,6 +40,23 @@ use crate::{Engine, OpenError};
 const BOOT: &str = "boot";
 /// The word for it in a notebook's history.
 const REBOOTED: &str = "host.rebooted";
+
+/// How long to wait before a disk without room is tried again.
+pub(crate) const AGAIN_MS: i64 = 2_000;
+
+/// Whether what follows from a reboot still has to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath(AtomicBool);
+
+impl Aftermath {
+    pub(crate) fn is_pending(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn set_pending(&self, pending: bool) {
+        self.0.store(pending, Ordering::SeqCst);
+    }
+}
 
 /// How many notebooks are started again side by side.
 #[derive(Debug)]
@@ -50,15 +78,57 @@ impl Revivals {
 }
 
 impl Engine {
-    /// Finds out whether the machine was rebooted, and writes what follows from it. Drives nothing yet.
+    /// Finds out whether the machine was rebooted, and writes what follows from it. Drives nothing yet. On a disk without
+    /// room it is left pending.
     pub(crate) async fn follow_reboot(&self) -> Result<(), OpenError> {
         let boot = self.inner.runtime.boot_id().await?;
+        match self.write_reboot(&boot).await {
+            Err(StoreError::Full(why)) => {
+                tracing::error!("the machine was rebooted, and there is no room to write what follows from it: {why}");
+                self.inner.aftermath.set_pending(true);
+                self.spawn_aftermath(boot);
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    async fn write_reboot(&self, boot: &str) -> Result<(), StoreError> {
         match self.inner.store.remembered(BOOT).await? {
             Some(before) if before == boot => return Ok(()),
             Some(_) => self.rebooted().await?,
             None => {}
         }
-        Ok(self.inner.store.remember(BOOT, &boot).await?)
+        self.inner.store.remember(BOOT, boot).await
+    }
+
+    /// Tries again until it is written, and lets everything go on then.
+    fn spawn_aftermath(&self, boot: String) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = engine.inner.stopping.cancelled() => return,
+                    () = engine.pass(AGAIN_MS) => {}
+                }
+                match engine.write_reboot(&boot).await {
+                    Ok(()) => break,
+                    Err(why) => tracing::debug!("what follows from the reboot is still not written: {why}"),
+                }
+            }
+            tracing::warn!("what follows from the reboot is written now");
+            engine.inner.aftermath.set_pending(false);
+            // Also what cannot be read now: the watchdog drives whatever nobody does.
+            if let Err(error) = engine.resume().await {
+                tracing::warn!("what is unfinished is not known yet: {error}");
+            }
+        });
+    }
+
+    /// Whether an operation has to wait until the reboot is written: one that would let something run.
+    pub(crate) fn waits_for_aftermath(&self, id: NotebookId) -> bool {
+        let begins = |status| matches!(status, Status::Creating | Status::Starting);
+        self.inner.aftermath.is_pending() && self.inner.routes.get(id).is_some_and(|route| begins(route.status))
     }
 
     async fn rebooted(&self) -> Result<(), StoreError> {
@@ -71,6 +141,9 @@ impl Engine {
             match written {
                 Err(refusal) if refusal.code() == Code::Internal => {
                     return Err(StoreError::Engine(format!("what the reboot did to notebook {id} was not written")));
+                }
+                Err(refusal) if refusal.code() == Code::Unavailable => {
+                    return Err(StoreError::Full(refusal.message().to_owned()));
                 }
                 Err(refusal) => tracing::debug!(notebook = %id, "the reboot changed nothing: {refusal}"),
                 Ok(notebook) => {

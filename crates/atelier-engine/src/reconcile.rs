@@ -41,8 +41,11 @@ impl Engine {
         });
     }
 
-    /// Looks at every running notebook once.
+    /// Looks at every running notebook once. While a reboot is not written, those that are kept as RUNNING ran before it.
     pub async fn reconcile(&self) {
+        if self.inner.aftermath.is_pending() {
+            return;
+        }
         for id in self.inner.routes.running() {
             self.reconcile_one(id).await;
         }

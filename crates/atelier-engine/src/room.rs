@@ -11,10 +11,16 @@ use crate::write::hidden;
 
 const MIB: u64 = 1024 * 1024;
 
+const AFTER_REBOOT: &str = "the machine was rebooted, and the data disk is too full to write what follows from it: nothing is \
+    created or started until notebooks are deleted or the disk is enlarged";
+
 impl Engine {
     /// What is wrong with the disk as far as new work is concerned, as a sentence for people; `None` when it has room,
     /// or when nobody can say.
     pub async fn shortage(&self) -> Option<String> {
+        if self.inner.aftermath.is_pending() {
+            return Some(AFTER_REBOOT.into());
+        }
         match self.inner.store.room().await {
             Ok(room) => room.and_then(|room| shortage(&room, self.inner.config.disk_reserve_bytes)),
             Err(error) => {
@@ -26,6 +32,9 @@ impl Engine {
 
     /// Refuses with `code` while the disk has less room than is kept back.
     pub(crate) async fn needs_room(&self, code: Code) -> Result<(), Refusal> {
+        if self.inner.aftermath.is_pending() {
+            return Err(Refusal::new(code, AFTER_REBOOT));
+        }
         let room = self.inner.store.room().await.map_err(|e| hidden(&e))?;
         match room.and_then(|room| shortage(&room, self.inner.config.disk_reserve_bytes)) {
             None => Ok(()),

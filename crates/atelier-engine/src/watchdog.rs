@@ -35,6 +35,9 @@ impl Engine {
 
     /// Looks once.
     pub(crate) async fn look_after_drivers(&self) {
+        if self.inner.aftermath.is_pending() {
+            return;
+        }
         let unfinished = match self.inner.store.unfinished_operations().await {
             Ok(unfinished) => unfinished,
             Err(error) => {

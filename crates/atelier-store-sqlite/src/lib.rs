@@ -86,7 +86,7 @@ use listing::Listing;
 pub use master_key::MasterKeyError;
 use readers::Readers;
 use recent::Recent;
-use reserve::{Disk, Reserve};
+use reserve::{Disk, Reserve, Spare};
 pub use sealer::Sealer;
 use soundness::Inspection;
 pub use soundness::{Look, files_of, is_there, look};
@@ -115,6 +115,8 @@ impl SqliteStore {
     pub async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
         let options = writer_options(path);
         soundness::before_opening(path)?;
+        let spare = Spare::of(path);
+        spare.give();
         let mut connection = options.connect().await.map_err(failed)?;
         soundness::claim(&mut connection, path).await?;
         let unchecked = soundness::check_in_time(&mut connection).await?;
@@ -125,6 +127,7 @@ impl SqliteStore {
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
         let mut reserve = Reserve::of(path);
         reserve.keep();
+        spare.keep();
         Ok(Self {
             writer: Writer::start(connection, options, reserve),
             readers,

@@ -234,6 +234,7 @@ impl Desk {
             if let Err(error) = folded.map_err(failed) {
                 tracing::warn!(%error, "the log could not be folded into the database file");
             }
+            self.reserve.keep_again();
         }
         self.forget_connection().await;
     }

@@ -199,13 +199,21 @@ fn take_lock(folder: &Path, pid: i32, now: Timestamp) -> Result<File, FolderErro
         }
         Err(e) => return Err(failed(&path, e.into())),
     }
-    let written = (|| {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "pid {pid}\nsince {}", now.as_millis())
-    })();
-    written.map_err(|e| failed(&path, e))?;
+    let text = format!("pid {pid}\nsince {}\n", now.as_millis());
+    write_over(&mut file, text.as_bytes()).map_err(|e| failed(&path, e))?;
     Ok(file)
+}
+
+/// Writes over what is there, in one piece and in the same place: a full disk has no room for another one.
+fn write_over(file: &mut File, text: &[u8]) -> io::Result<()> {
+    let before = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    let mut covering = text.to_vec();
+    covering.resize(before.max(text.len()), b'\n');
+    file.rewind()?;
+    file.write_all(&covering)?;
+    let end = u64::try_from(text.len()).unwrap_or(0);
+    file.set_len(end)?;
+    file.seek(io::SeekFrom::Start(end)).map(drop)
 }
 
 fn read_holder(file: &mut File) -> Holder {
