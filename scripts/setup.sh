@@ -41,6 +41,9 @@ for group in "$@"; do
             ;;
         test)
             need python3-venv python_venv
+            need nginx-light command_is_there nginx
+            need curl command_is_there curl
+            need openssl command_is_there openssl
             need prometheus command_is_there promtool
             need systemd command_is_there systemd-analyze
             ;;

@@ -37,6 +37,7 @@ class Api:
         self.admin = server.admin()
         self.project = self.admin["project_id"]
         self.http = requests.Session()
+        self.http.verify = server.trusted
         self.http.trust_env = False  # no proxy of the host between a test and its server
         self._token = None
 

@@ -23,6 +23,7 @@ class Notebook:
         self.form = form
         self.domain = domain
         self.http = requests.Session()
+        self.http.verify = server.trusted
         self.http.trust_env = False
 
     @property
@@ -47,13 +48,15 @@ class Notebook:
     def websocket(self, path, headers=(), authorized=True, seconds=30, **options):
         """Upgrades one request to the notebook server."""
         headers = [*headers, *([f"Authorization: token {self.token}"] if authorized else [])]
+        secure = self.server.scheme == "https"
         return websocket.create_connection(
-            f"ws://{self.server.authority}{self.path(path)}",
+            f"{'wss' if secure else 'ws'}://{self.server.authority}{self.path(path)}",
             host=self.host,
             header=headers,
             suppress_origin=True,
             timeout=seconds,
             http_no_proxy=["*"],
+            sslopt={"ca_certs": str(self.server.trusted)} if secure else None,
             **options,
         )
 

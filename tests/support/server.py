@@ -13,7 +13,7 @@ from pathlib import Path
 from .deadline import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LISTENING = re.compile(r"listening on http://(?P<host>[^:/\s]+):(?P<port>\d+)")
+LISTENING = re.compile(r"listening on (?P<scheme>https?)://(?P<host>[^:/\s]+):(?P<port>\d+)")
 
 
 def binary(failpoints=False):
@@ -36,6 +36,8 @@ class Server:
         self.environment = dict(environment or {})
         self.log = Path(log) if log else self.data_dir.parent / f"{self.data_dir.name}.log"
         self.port = 0
+        self.scheme = "http"
+        self.trusted = True  # the root of its certificate, as a file; the usual roots are believed without a word
         self.process = None
         self.handed = None  # a listening socket that the server is to take instead of one of its own
         self._listening = threading.Event()
@@ -107,13 +109,13 @@ class Server:
                 self._lines.append(line)
                 found = LISTENING.search(line)
                 if found and process is self.process:
-                    self.port = int(found["port"])
+                    self.port, self.scheme = int(found["port"]), found["scheme"]
                     self._listening.set()
 
     @property
     def url(self):
         """The address that it said it listens on."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def authority(self):
