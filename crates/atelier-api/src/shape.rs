@@ -101,6 +101,8 @@ fn volume(volume: &Volume) -> wire::VolumeRes {
         ownership: "MANAGED".to_owned(),
         capacity: volume.capacity_gib,
         mount_path: MOUNT_PATH.to_owned(),
+        read_only: false,
+        status: volume.growing_to_gib.map(|_| "RESIZING".to_owned()),
     }
 }
 

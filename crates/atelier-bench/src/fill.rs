@@ -104,7 +104,7 @@ fn notebook(number: usize, of: usize, project: &str, owner: &Owner, now: Timesta
         tags: Tags::none(),
         flavor: Flavor::defaults().remove(3),
         image: Image::built_in(None),
-        volume: Volume { id: VolumeId::generate(create_at, &Random), capacity_gib: 5 },
+        volume: Volume::new(VolumeId::generate(create_at, &Random), 5),
         workspace_id: "0".into(),
         lease: Lease::written(create_at, now, Grant::Millis(72 * 3_600_000), LeaseKind::Timing),
         legacy: LegacyWords::default(),

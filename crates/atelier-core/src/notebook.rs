@@ -113,6 +113,10 @@ impl Notebook {
         if !next.is_failed() {
             self.fail_reason = None;
         }
+        if next != Status::Running {
+            // The next start gives the volume its full size before anything uses it.
+            self.volume.settle();
+        }
         self.status = next;
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Engine {
             tags: new.tags,
             flavor,
             image,
-            volume: Volume { id: VolumeId::generate(now, entropy), capacity_gib: new.capacity_gib },
+            volume: Volume::new(VolumeId::generate(now, entropy), new.capacity_gib),
             workspace_id: new.workspace_id,
             lease: Lease::written(now, now, new.grant, new.lease_kind),
             legacy: new.legacy,

@@ -33,6 +33,7 @@ mod commands;
 mod drive;
 mod drivers;
 pub mod failpoint;
+mod growth;
 mod hands;
 mod lease_clock;
 mod operations;
@@ -84,6 +85,7 @@ pub use update::UpdateNotebook;
 
 use crate::activity::Activities;
 use crate::drivers::Drivers;
+use crate::growth::Growths;
 use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
 use crate::orphans::{Strangers, Suspects};
@@ -226,6 +228,7 @@ struct Inner {
     drivers: Arc<Drivers>,
     hands: Hands,
     suspects: Suspects,
+    growths: Growths,
     strangers: Strangers,
     locks: NotebookLocks,
     revivals: Revivals,
@@ -266,6 +269,7 @@ impl Engine {
                 drivers: Arc::default(),
                 hands,
                 suspects: Suspects::default(),
+                growths: Growths::default(),
                 strangers: Strangers::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),

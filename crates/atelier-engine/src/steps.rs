@@ -17,6 +17,7 @@ use std::time::Duration;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
+use atelier_core::volume::Volume;
 use atelier_runtime::{InstanceSpec, Reporter, RuntimeError};
 
 use crate::broken::{Broken, is_left_out};
@@ -57,10 +58,10 @@ impl Reporter for Notes {
     }
 }
 
-fn spec(notebook: &Notebook) -> InstanceSpec {
+pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
     InstanceSpec {
         notebook: notebook.id,
-        volume: notebook.volume,
+        volume: Volume::new(notebook.volume.id, notebook.volume.wanted_gib()),
         image: notebook.image.id,
         cpu_millis: notebook.flavor.cpu_millis,
         memory_bytes: notebook.flavor.memory_bytes(),
@@ -90,7 +91,12 @@ impl Engine {
     }
 
     /// Tries until it is done, cannot be done, or was tried often enough.
-    async fn tried<F>(&self, id: NotebookId, step: StepName, attempt: impl Fn(u32) -> F) -> Result<(), String>
+    pub(crate) async fn tried<F>(
+        &self,
+        id: NotebookId,
+        step: StepName,
+        attempt: impl Fn(u32) -> F,
+    ) -> Result<(), String>
     where
         F: Future<Output = Result<(), RuntimeError>>,
     {

@@ -33,6 +33,7 @@ use crate::time::ManualTime;
 use crate::{CreateNotebook, Engine, EngineConfig};
 
 mod activity;
+mod growth;
 mod short_of_room;
 mod update;
 mod watching;
@@ -263,9 +264,12 @@ impl World {
         assert_eq!(self.runtime.list().await.unwrap(), []);
     }
 
+    async fn store_events(&self, id: NotebookId) -> Vec<atelier_core::event::NotebookEvent> {
+        self.store.events(id, None, 100).await.unwrap()
+    }
+
     async fn events(&self, id: NotebookId) -> Vec<String> {
-        let events = self.store.events(id, None, 100).await.unwrap();
-        events.into_iter().map(|e| e.what).collect()
+        self.store_events(id).await.into_iter().map(|e| e.what).collect()
     }
 }
 

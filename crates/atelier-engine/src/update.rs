@@ -112,7 +112,7 @@ impl Engine {
             notebook.image = image;
             changed.push("`image_id`");
         }
-        if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.capacity_gib) {
+        if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.wanted_gib()) {
             grow(notebook, gib)?;
             changed.push("`storage_new_size`");
         }
@@ -154,13 +154,21 @@ fn may_change(notebook: &Notebook, field: &str, when: &[Status]) -> Result<(), R
     Err(Refusal::new(Code::FieldLocked, message))
 }
 
-/// Gives a notebook a larger volume.
-fn grow(notebook: &Notebook, gib: u32) -> Result<(), Refusal> {
-    let now = notebook.volume.capacity_gib;
+/// Gives a notebook a larger volume: under one that runs it grows from now on, at rest the next start finds it.
+fn grow(notebook: &mut Notebook, gib: u32) -> Result<(), Refusal> {
+    let now = notebook.volume.wanted_gib();
     if gib < now {
         let message = format!("`storage_new_size` must be {now} to {MAX_VOLUME_GIB} GB: a volume does not shrink");
         return Err(Refusal::new(Code::VolumeSizeOutOfRange, message));
     }
     may_change(notebook, "storage_new_size", &AT_WORK_OR_AT_REST)?;
-    Err(Refusal::unsupported("a `storage_new_size` larger than the volume is"))
+    if let Some(gib) = notebook.volume.growing_to_gib {
+        let message = format!("the volume is growing to {gib} GB; `storage_new_size` can be changed when it has");
+        return Err(Refusal::new(Code::Conflict, message));
+    }
+    notebook.volume.growing_to_gib = Some(gib);
+    if notebook.status() != Status::Running {
+        notebook.volume.settle();
+    }
+    Ok(())
 }

@@ -229,6 +229,7 @@ impl Engine {
         if notebook.status().is_failed() {
             self.inner.suspects.add(notebook.id);
         }
+        self.look_at_growth(notebook);
         self.inner.routes.put(notebook);
         let lease = self.inner.activities.on(notebook.id, notebook.lease);
         let end = if notebook.status() == Status::Running { lease.expiry() } else { None };

@@ -291,6 +291,15 @@ impl Runtime for LocalRuntime {
         let place = self.places.of(spec.notebook);
         lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
         file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
+        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await
+    }
+
+    async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        if !place.volume().exists() {
+            return Err(RuntimeError::Absent);
+        }
         volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await?;
         match self.adopt(spec.notebook)? {
             Some(live) => grow(&place, &live).await,

@@ -247,10 +247,10 @@ def gib():
         .await;
     assert_eq!(kernel.run("print(gib())").await, "5\n");
     for _ in 0..2 {
-        runtime.prepare_storage(&of_size(&spec, 12)).await.unwrap();
+        runtime.grow_storage(&of_size(&spec, 12)).await.unwrap();
         assert_eq!(kernel.run("print(held.write('x'), gib())").await, "1 12\n");
     }
-    runtime.prepare_storage(&spec).await.unwrap();
+    runtime.grow_storage(&spec).await.unwrap();
     assert_eq!(kernel.run("held.flush(); print(gib())").await, "12\n", "nothing makes it smaller");
     runtime.stop(spec.notebook).await.unwrap();
 

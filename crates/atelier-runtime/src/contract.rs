@@ -50,7 +50,7 @@ pub fn new_spec() -> InstanceSpec {
     let now = Timestamp::from_millis(1_700_000_000_000 + i64::from(std::process::id()));
     InstanceSpec {
         notebook: NotebookId::generate(now, &COUNT),
-        volume: Volume { id: VolumeId::generate(now, &COUNT), capacity_gib: 5 },
+        volume: Volume::new(VolumeId::generate(now, &COUNT), 5),
         image: image::BUILT_IN,
         cpu_millis: 500,
         memory_bytes: 512 << 20,
@@ -118,6 +118,7 @@ pub async fn run_all(bed: &dyn Bed) {
     every_call_may_be_made_twice(&*runtime).await;
     a_stop_is_whole_after_every_step(&*runtime).await;
     a_removal_is_whole_after_every_step(&*runtime).await;
+    storage_grows_in_use_and_at_rest(&*runtime).await;
     storage_can_be_discarded(&*runtime).await;
     a_volume_that_was_set_aside_comes_back(&*runtime).await;
     what_has_no_volume_is_not_set_aside(&*runtime).await;
@@ -198,6 +199,23 @@ async fn a_removal_is_whole_after_every_step(runtime: &dyn Runtime) {
         assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent, "after {upto:?}");
         assert!(!is_listed(runtime, &spec).await, "after {upto:?}");
     }
+}
+
+async fn storage_grows_in_use_and_at_rest(runtime: &dyn Runtime) {
+    let spec = new_spec();
+    assert!(matches!(runtime.grow_storage(&spec).await, Err(RuntimeError::Absent)));
+    assert!(!is_listed(runtime, &spec).await, "growing makes nothing");
+    let mut larger = spec.clone();
+    for (upto, gib) in [(Upto::Storage, 6), (Upto::Serving, 7)] {
+        bring(runtime, &larger, upto).await;
+        larger.volume.capacity_gib = gib;
+        runtime.grow_storage(&larger).await.unwrap();
+        runtime.grow_storage(&larger).await.unwrap();
+    }
+    assert_eq!(ask(runtime, &larger).await, "HTTP/1.1 200 OK");
+    runtime.stop(larger.notebook).await.unwrap();
+    bring(runtime, &larger, Upto::Serving).await;
+    runtime.remove(larger.notebook).await.unwrap();
 }
 
 async fn storage_can_be_discarded(runtime: &dyn Runtime) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Runtime::prepare_image`] | the image can be used (it may have to be built or fetched first, which takes long) |
 //! | [`Runtime::prepare_storage`] | the volume exists in its full size |
+//! | [`Runtime::grow_storage`] | the volume has a new full size, in use or not |
 //! | [`Runtime::prepare_compute`] | the instance's container exists within its limits; nothing of the user's runs in it |
 //! | [`Runtime::configure_network`] | the container has its network |
 //! | [`Runtime::initialize`] | the notebook server has answered its first request |
@@ -170,9 +171,13 @@ pub trait Runtime: Send + Sync {
     /// The image can be used afterwards. Many callers may wait for one build.
     async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError>;
 
-    /// The volume exists afterwards, in its full size: a smaller one has grown, also under an instance that runs. Never
-    /// touches what is in an existing one, and never makes one smaller.
+    /// The volume exists afterwards, in its full size; a smaller one has grown. Never touches what is in an existing
+    /// one, and never makes one smaller.
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// The volume has its full size afterwards, under an instance that runs, too. [`RuntimeError::Absent`] when there is
+    /// none: unlike [`Runtime::prepare_storage`] this makes nothing, so it may come too late.
+    async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
     /// Takes [`Runtime::prepare_storage`] back: the volume is gone afterwards. Only for a creation that failed.
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError>;

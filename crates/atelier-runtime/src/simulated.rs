@@ -29,6 +29,8 @@ pub enum Call {
     PrepareImage,
     /// [`Runtime::prepare_storage`]
     PrepareStorage,
+    /// [`Runtime::grow_storage`]
+    GrowStorage,
     /// [`Runtime::discard_storage`]
     DiscardStorage,
     /// [`Runtime::prepare_compute`]
@@ -255,6 +257,15 @@ impl Runtime for SimulatedRuntime {
             self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))?;
         }
         self.faults.after(Call::PrepareStorage, Some(spec.notebook)).await
+    }
+
+    async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.faults.before(Call::GrowStorage, Some(spec.notebook)).await?;
+        if !self.has(spec.notebook, VOLUME) {
+            return Err(RuntimeError::Absent);
+        }
+        self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))?;
+        self.faults.after(Call::GrowStorage, Some(spec.notebook)).await
     }
 
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {

@@ -67,6 +67,7 @@ pub(crate) struct NotebookRow {
     pub(crate) next_lease_grant_ms: Option<i64>,
     pub(crate) legacy_profile_id: Option<String>,
     pub(crate) legacy_prompt: i64,
+    pub(crate) volume_growing_to_gib: Option<i64>,
 }
 
 impl NotebookRow {
@@ -100,6 +101,7 @@ impl NotebookRow {
             image_size_bytes: notebook.image.size_bytes.map(|n| integer("image_size_bytes", n)).transpose()?,
             volume_id: notebook.volume.id.as_uuid().as_bytes().to_vec(),
             volume_capacity_gib: notebook.volume.capacity_gib.into(),
+            volume_growing_to_gib: notebook.volume.growing_to_gib.map(i64::from),
             workspace_id: notebook.workspace_id,
             fail_reason: notebook.fail_reason,
             create_at: notebook.create_at.as_millis(),
@@ -148,6 +150,10 @@ impl NotebookRow {
             volume: Volume {
                 id: VolumeId::from_uuid(uuid("volume_id", &self.volume_id)?),
                 capacity_gib: number("volume_capacity_gib", self.volume_capacity_gib)?,
+                growing_to_gib: self
+                    .volume_growing_to_gib
+                    .map(|gib| number("volume_growing_to_gib", gib))
+                    .transpose()?,
             },
             project_id: parsed("project_id", &self.project_id)?,
             create_at: Timestamp::from_millis(self.create_at),

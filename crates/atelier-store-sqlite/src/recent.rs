@@ -179,7 +179,7 @@ mod tests {
             tags: Tags::none(),
             flavor: Flavor::defaults().remove(0),
             image,
-            volume: Volume { id: VolumeId::generate(now, &Random), capacity_gib: 5 },
+            volume: Volume::new(VolumeId::generate(now, &Random), 5),
             workspace_id: "0".into(),
             lease: Lease::written(now, now, Grant::Never, LeaseKind::Timing),
             legacy: LegacyWords::default(),

@@ -118,6 +118,12 @@ pub struct VolumeRes {
     /// Where it is in the notebook.
     #[serde(default)]
     pub mount_path: String,
+    /// Whether nothing can be written to it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// `RESIZING` while it grows; the notebook can be used meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// A user.

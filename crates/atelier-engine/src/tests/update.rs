@@ -79,20 +79,27 @@ async fn what_is_so_already_asks_for_nothing_in_every_status() {
 }
 
 #[tokio::test]
-async fn a_volume_never_shrinks_and_does_not_grow_yet() {
+async fn a_volume_never_shrinks_and_grows_where_it_may() {
     let world = World::new().await;
     let notebook = in_status(&world, Status::Running).await;
     for status in Status::ALL {
-        let code = |gib| {
+        let to = |gib| {
             let wanted = UpdateNotebook { capacity_gib: Some(gib), ..UpdateNotebook::default() };
             let mut notebook = notebook.clone().with_stored_status(status);
-            let refusal = world.engine.write_fields(&mut notebook, &wanted, &[]).unwrap_err();
+            world.engine.write_fields(&mut notebook, &wanted, &[]).map(|_| notebook.volume.wanted_gib())
+        };
+        let code = |gib| {
+            let refusal = to(gib).unwrap_err();
             assert!(refusal.message().contains("`storage_new_size`"), "{}", refusal.message());
             refusal.code()
         };
         let may = matches!(status, Status::Running | Status::Stopped | Status::StartFailed);
         assert_eq!(code(4), Code::VolumeSizeOutOfRange, "{status}");
-        assert_eq!(code(6), if may { Code::Unsupported } else { Code::FieldLocked }, "{status}");
+        if may {
+            assert_eq!(to(6), Ok(6), "{status}");
+        } else {
+            assert_eq!(code(6), Code::FieldLocked, "{status}");
+        }
     }
 }
 

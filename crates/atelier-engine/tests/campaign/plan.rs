@@ -17,6 +17,7 @@ pub(crate) enum Call {
     ImageSize,
     PrepareImage,
     PrepareStorage,
+    GrowStorage,
     DiscardStorage,
     PrepareCompute,
     ConfigureNetwork,
@@ -29,13 +30,14 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::BootId,
         Self::Capacity,
         Self::MemoryAvailable,
         Self::ImageSize,
         Self::PrepareImage,
         Self::PrepareStorage,
+        Self::GrowStorage,
         Self::DiscardStorage,
         Self::PrepareCompute,
         Self::ConfigureNetwork,

@@ -102,6 +102,11 @@ impl Runtime for FaultyRuntime {
         self.through(Call::PrepareStorage, async move { inner.prepare_storage(&spec).await }).await
     }
 
+    async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        let (inner, spec) = (self.inner.clone(), spec.clone());
+        self.through(Call::GrowStorage, async move { inner.grow_storage(&spec).await }).await
+    }
+
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {
         let inner = self.inner.clone();
         self.through(Call::DiscardStorage, async move { inner.discard_storage(id).await }).await

@@ -38,7 +38,7 @@ pub(crate) fn sample(name: &str) -> Notebook {
         tags: Tags::none(),
         flavor: Flavor::defaults().remove(3),
         image: Image::built_in(None),
-        volume: Volume { id: VolumeId::generate(NOW, &Random), capacity_gib: 5 },
+        volume: Volume::new(VolumeId::generate(NOW, &Random), 5),
         workspace_id: "0".into(),
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
         legacy: LegacyWords::default(),

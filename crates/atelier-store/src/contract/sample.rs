@@ -72,7 +72,7 @@ impl Person {
             tags: Tags::none(),
             flavor: small(),
             image: image(),
-            volume: Volume { id: VolumeId::generate(NOW, &Distinct), capacity_gib: 5 },
+            volume: Volume::new(VolumeId::generate(NOW, &Distinct), 5),
             workspace_id: "0".into(),
             lease: Lease::written(NOW, NOW, Grant::Millis(3_600_000), LeaseKind::Timing),
             legacy: LegacyWords::default(),
