@@ -41,7 +41,7 @@ async fn a_new_notebook_shows_its_steps_and_no_address() {
     );
     assert_eq!(
         made["volume"],
-        json!({"category": "EVS", "ownership": "MANAGED", "capacity": 5, "mount_path": "/home/ma-user/work/"})
+        json!({"category": "EVS", "ownership": "MANAGED", "capacity": 5, "mount_path": "/home/ma-user/work/", "read_only": false})
     );
     let first = &house.first;
     let domain = json!({"id": first.domain_id.to_string(), "name": first.domain_name});

@@ -36,8 +36,7 @@ async fn an_update_answers_with_the_whole_notebook() {
 
     for (body, code) in [
         (json!({"flavor": "modelarts.vm.cpu.2u"}), "ModelArts.6347"),
-        (json!({"storage_new_size": 6}), "ModelArts.6651"),
-        (json!({"storage_new_size": 6, "name": "not-kept"}), "ModelArts.6651"),
+        (json!({"storage_new_size": 4, "name": "not-kept"}), "ModelArts.6331"),
         (json!({"endpoints": [{"service": "SSH", "key_pair_names": ["k"]}]}), "ModelArts.6651"),
         (json!({"image_id": "01900000-0000-7000-8000-000000000000"}), "ModelArts.6797"),
         (json!([]), "ModelArts.6400"),
@@ -54,8 +53,8 @@ async fn an_update_answers_with_the_whole_notebook() {
     assert_eq!(put(&house, &token, &id, small).await.code(), "ModelArts.6792");
     let reply = put(&house, &token, &id, json!({"flavor": "modelarts.vm.cpu.2u"})).await;
     assert_eq!((&reply.body["flavor"], &reply.body["name"]), (&json!("modelarts.vm.cpu.2u"), &json!("new-name")));
-    let small = put(&house, &token, &id, json!({"storage_new_size": 4096})).await;
-    assert_eq!(small.code(), "ModelArts.6651");
+    let grown = put(&house, &token, &id, json!({"storage_new_size": 4096})).await;
+    assert_eq!(grown.body["volume"]["capacity"], 4096);
 }
 
 #[tokio::test]
