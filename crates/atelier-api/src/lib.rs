@@ -137,9 +137,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 fn served() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::frame())
-        .routes(routes!(v1::notebooks::create, v1::notebooks::list))
+        .routes(routes!(v1::notebooks::create, v1::lists::own))
         .routes(routes!(v1::notebooks::show, v1::update::update, v1::notebooks::delete))
-        .routes(routes!(v1::notebooks::list_all))
+        .routes(routes!(v1::lists::all))
         .routes(routes!(v1::code_lab::run))
         .routes(routes!(v1::tags::add))
         .routes(routes!(v1::tags::remove))
@@ -150,6 +150,9 @@ fn served() -> OpenApiRouter<Api> {
         .routes(routes!(v1::flavors::list))
         .routes(routes!(v1::flavors::switchable))
         .routes(routes!(v1::images::list))
+        .routes(routes!(v1::clusters::list))
+        .routes(routes!(v1::clusters::show))
+        .routes(routes!(v1::clusters::features))
         .routes(routes!(identity::versions))
         .routes(routes!(identity::version))
         .routes(routes!(identity::create_token, identity::show_token, identity::delete_token))

@@ -29,12 +29,21 @@ impl Window {
         Ok(Self { offset, limit })
     }
 
+    /// The same for a list that may also be asked for none of its records.
+    pub(crate) fn from_none(query: &Query, default: u32) -> Result<Self, Refusal> {
+        let limit = query.number_within("limit", 0, MAX_PAGE)?.unwrap_or(default);
+        let offset = query.number_within("offset", 0, i32::MAX.unsigned_abs())?.unwrap_or(0);
+        Ok(Self { offset, limit: Some(limit) })
+    }
+
     /// The numbers of the page, when there are `total` records in all.
     ///
     /// Without a limit there is one page, which calls itself 1: so do the contract's unpaged lists.
     pub(crate) fn paging(self, total: u64) -> Paging {
         match self.limit {
             None => Paging { current: 1, pages: 1, size: total },
+            // Pages of no records: there are none of them.
+            Some(0) => Paging { current: 0, pages: 0, size: 0 },
             Some(limit) => {
                 Paging { current: self.offset / limit, pages: total.div_ceil(u64::from(limit)), size: u64::from(limit) }
             }
@@ -68,6 +77,8 @@ mod tests {
         }
         let unpaged = Window { offset: 0, limit: None };
         assert_eq!(unpaged.paging(4), Paging { current: 1, pages: 1, size: 4 });
+        let of_nothing = Window::from_none(&Query::of("limit=0&offset=3"), 1000).unwrap();
+        assert_eq!(of_nothing.paging(4), Paging { current: 0, pages: 0, size: 0 });
     }
 
     #[test]

@@ -8,6 +8,9 @@ use atelier_core::refusal::{Code, Refusal};
 
 use crate::fields::word_in;
 
+/// The contract's limit.
+const LONGEST_SORT_KEY: usize = 128;
+
 /// The parameters of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -70,14 +73,6 @@ impl Query {
         word_in(text, allowed).map(Some).ok_or_else(wanted)
     }
 
-    /// Refuses a parameter that the contract has and this server does not offer.
-    pub(crate) fn refuse(&self, name: &str) -> Result<(), Refusal> {
-        match self.text(name)? {
-            None => Ok(()),
-            Some(_) => Err(Refusal::unsupported(&format!("query parameter `{name}`"))),
-        }
-    }
-
     /// The workspace asked for, in either spelling. There is only the built-in one.
     pub(crate) fn workspace(&self) -> Result<(), Refusal> {
         for name in ["workspace_id", "workspaceId"] {
@@ -89,15 +84,38 @@ impl Query {
         Ok(())
     }
 
-    /// `sort_key` as one of `allowed`, each the spelling in a query and what it stands for.
-    pub(crate) fn sort_key<T: Copy>(&self, allowed: &[(&str, T)]) -> Result<Option<T>, Refusal> {
-        let Some(text) = self.text("sort_key")? else { return Ok(None) };
-        if let Some((_, key)) = allowed.iter().find(|(spelling, _)| *spelling == text) {
-            return Ok(Some(*key));
+    /// What can be read from its text; refused as anything else than `wanted` says.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, Refusal> {
+        let parsed = |text: &str| text.parse().map_err(|_| Refusal::bad_query(name, wanted));
+        self.text(name)?.map(parsed).transpose()
+    }
+
+    /// The id of a pool, as the contract forms them.
+    pub(crate) fn pool(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let wanted = "4 to 64 of the letters a to z, digits and hyphens, a letter first and no hyphen last";
+        let is_one = |text: &str| {
+            (4..=64).contains(&text.len())
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+                && !text.ends_with('-')
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match self.text(name)? {
+            Some(text) if !is_one(text) => Err(Refusal::bad_query(name, wanted)),
+            found => Ok(found),
         }
-        let names: Vec<_> = allowed.iter().map(|(spelling, _)| *spelling).collect();
-        let message = format!("query parameter `sort_key` must be one of {}", names.join(", "));
-        Err(Refusal::new(Code::BadSortKey, message))
+    }
+
+    /// `sort_key`, several by commas, as some of `allowed`, each the spelling in a query and what it stands for.
+    pub(crate) fn sort_keys<T: Copy>(&self, allowed: &[(&str, T)]) -> Result<Vec<T>, Refusal> {
+        let Some(text) = self.text("sort_key")? else { return Ok(Vec::new()) };
+        let known = |name: &str| allowed.iter().find(|(spelling, _)| *spelling == name).map(|(_, key)| *key);
+        let keys: Option<Vec<_>> = text.split(',').map(known).collect();
+        keys.filter(|_| text.len() <= LONGEST_SORT_KEY).ok_or_else(|| {
+            let names: Vec<_> = allowed.iter().map(|(spelling, _)| *spelling).collect();
+            let message =
+                format!("query parameter `sort_key` must be one or several, by commas, of {}", names.join(", "));
+            Refusal::new(Code::BadSortKey, message)
+        })
     }
 
     /// Whether the largest comes first, which is also the default.
@@ -144,12 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn several_sort_keys_are_refused() {
+    fn several_sort_keys_keep_their_order() {
         let allowed = [("name", 1), ("create_at", 2)];
-        assert_eq!(Query::of("sort_key=create_at").sort_key(&allowed), Ok(Some(2)));
-        for bad in ["name,create_at", "size", "Name"] {
-            let refusal = Query::of(&format!("sort_key={bad}")).sort_key(&allowed).unwrap_err();
+        let keys = |text: &str| Query::of(&format!("sort_key={text}")).sort_keys(&allowed);
+        assert_eq!((keys(""), keys("create_at")), (Ok(vec![]), Ok(vec![2])));
+        assert_eq!(keys("create_at,name"), Ok(vec![2, 1]));
+        for bad in ["size", "Name", "name,", ",name", "name,,create_at", "name, create_at", &"name,".repeat(30)] {
+            let refusal = keys(bad).unwrap_err();
             assert_eq!(refusal.code(), Code::BadSortKey, "{bad}");
+            assert!(refusal.message().contains("name, create_at"), "{bad}");
         }
     }
 
@@ -158,6 +179,20 @@ mod tests {
         assert_eq!(Query::of("workspace_id=0&workspaceId=0").workspace(), Ok(()));
         for bad in ["workspace_id=1", "workspaceId=ffff", "workspace_id=0&workspaceId=1"] {
             assert_eq!(Query::of(bad).workspace().unwrap_err().code(), Code::UnknownWorkspace, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_of_pools_have_the_contract_s_form() {
+        for good in ["pool", "p-1-x9", &"p".repeat(64)] {
+            assert_eq!(Query::of(&format!("pool_id={good}")).pool("pool_id"), Ok(Some(good)));
+        }
+        for bad in ["abc", "1pool", "-pool", "pool-", "Pool", "po_ol", "pöol", &"p".repeat(65)] {
+            assert_eq!(
+                Query::of(&format!("pool_id={bad}")).pool("pool_id").unwrap_err().code(),
+                Code::BadQuery,
+                "{bad}"
+            );
         }
     }
 }

@@ -38,13 +38,21 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         url,
         token: Some(notebook.token.expose_secret().to_owned()),
         action_progress: action_progress(notebook),
-        billing_items: if running { vec!["COMPUTE".to_owned()] } else { Vec::new() },
+        billing_items: billing_items(status).iter().map(|item| (*item).to_owned()).collect(),
         user: Some(user(&notebook.owner)),
         user_id: Some(notebook.owner.user_id.to_string()),
         workspace_id: notebook.workspace_id.clone(),
         create_at: notebook.create_at.as_millis(),
         update_at: notebook.update_at.as_millis(),
     }
+}
+
+/// What is charged for compute.
+pub(crate) const COMPUTE: &str = "COMPUTE";
+
+/// What a notebook is charged for in a status: only one that runs holds compute, and volumes are not charged.
+pub(crate) fn billing_items(status: Status) -> &'static [&'static str] {
+    if status == Status::Running { &[COMPUTE] } else { &[] }
 }
 
 fn tags(tags: &Tags) -> Vec<wire::Tag> {
@@ -173,5 +181,24 @@ pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
         sold_out: offered.sold_out,
         storages: vec!["EVS".to_owned()],
         billing: Some(wire::BillingInfo { code: flavor.id.clone(), unit_num: 1 }),
+    }
+}
+
+/// A flavor as clusters show it, where memory is a text.
+pub(crate) fn cluster_flavor(offered: &OfferedFlavor) -> wire::ClusterFlavor {
+    let shown = flavor(offered);
+    wire::ClusterFlavor {
+        id: shown.id,
+        name: shown.name,
+        description: shown.description,
+        arch: shown.arch,
+        category: shown.category,
+        feature: shown.feature,
+        vcpus: shown.vcpus,
+        memory: shown.memory.to_string(),
+        free: shown.free,
+        sold_out: shown.sold_out,
+        storages: shown.storages,
+        billing: shown.billing,
     }
 }

@@ -117,6 +117,11 @@ impl Tags {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// The value of a key, when there is such a tag.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(own, _)| *own == key).map(|(_, value)| value)
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()

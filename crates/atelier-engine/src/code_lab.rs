@@ -10,7 +10,7 @@ use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
-use atelier_store::NotebookQuery;
+use atelier_store::{NotebookFilter, NotebookQuery};
 
 use crate::update::find_image;
 use crate::write::{Called, hidden};
@@ -66,7 +66,7 @@ impl Engine {
     async fn free_instance(&self, caller: &Caller) -> Result<Option<Notebook>, Refusal> {
         let query = NotebookQuery {
             user_id: Some(caller.user_id.clone()),
-            feature: Some(Feature::Free),
+            filter: NotebookFilter { feature: Some(Feature::Free), ..NotebookFilter::NONE },
             descending: true,
             limit: 1,
             ..NotebookQuery::all_of(caller.project_id.clone())

@@ -159,6 +159,14 @@ impl Engine {
         Ok(self.as_shown(notebook))
     }
 
+    /// How many notebooks the caller may have in the project, and has.
+    pub async fn quota(&self, caller: &Caller) -> Result<(u32, u64), Refusal> {
+        let user_id = Some(caller.user_id.clone());
+        let query = NotebookQuery { user_id, limit: 0, ..NotebookQuery::all_of(caller.project_id.clone()) };
+        let page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
+        Ok((self.inner.config.notebooks_per_user, page.total))
+    }
+
     /// A page of the caller's notebooks.
     pub async fn list(&self, caller: &Caller, wanted: ListNotebooks) -> Result<NotebookPage, Refusal> {
         self.page(caller, Some(caller.user_id.clone()), wanted).await
@@ -183,11 +191,9 @@ impl Engine {
     ) -> Result<NotebookPage, Refusal> {
         let query = NotebookQuery {
             user_id,
-            name_contains: wanted.name_contains,
-            status: wanted.status,
-            workspace_id: Some(wanted.workspace_id),
-            feature: wanted.feature,
+            filter: wanted.filter,
             sort_key: wanted.sort_key,
+            then_by: wanted.then_by,
             descending: wanted.descending,
             offset: wanted.offset,
             limit: wanted.limit,

@@ -69,7 +69,7 @@ use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::{Clock as _, Entropy, Timestamp};
 use atelier_runtime::{Connection, Runtime, RuntimeError};
-use atelier_store::{NotebookStore, SortKey, StoreError};
+use atelier_store::{NotebookFilter, NotebookStore, SortKey, StoreError};
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -165,19 +165,15 @@ pub struct CreateNotebook {
     pub legacy: LegacyWords,
 }
 
-/// Which of the caller's own notebooks to list.
+/// Which notebooks to list, and in which order. Whose they are is not said here: that follows from the caller.
 #[derive(Clone, Debug)]
 pub struct ListNotebooks {
-    /// With this text in their name.
-    pub name_contains: Option<String>,
-    /// In this status.
-    pub status: Option<Status>,
-    /// In this workspace.
-    pub workspace_id: String,
-    /// Of this feature; `None`: of every one.
-    pub feature: Option<Feature>,
+    /// With what this asks for.
+    pub filter: NotebookFilter,
     /// Sorted by this.
     pub sort_key: SortKey,
+    /// What ties are sorted by, one after the other.
+    pub then_by: Vec<SortKey>,
     /// Largest first.
     pub descending: bool,
     /// Records to skip.

@@ -28,7 +28,7 @@ use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
-use atelier_store::{NotebookQuery, SortKey};
+use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey};
 
 /// What lists know of a notebook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,17 @@ impl Line {
     /// Whether a row that was read after this line would be listed in the same place by the same query.
     pub(crate) fn still_stands(&self, now: &Self, query: &NotebookQuery) -> bool {
         self.generation == now.generation
-            || (by(query.sort_key)(self, now) == Ordering::Equal && wanted(query).matches(now))
+            || (compare(query, self, now) == Ordering::Equal && Wanted::of(&query.filter).matches(now))
+    }
+
+    fn text(&self, which: Searched) -> &str {
+        match which {
+            Searched::Name => &self.name,
+            Searched::Description => &self.description,
+            Searched::Flavor => &self.flavor_id,
+            Searched::SwrPath => &self.image_swr_path,
+            Searched::UserName => &self.user_name,
+        }
     }
 }
 
@@ -118,6 +128,7 @@ struct Shelves {
     words: HashSet<Arc<str>>,
 }
 
+/// The orders that are kept. Lists by another key, or by several, are sorted each time.
 const KEYS: [SortKey; 3] = [SortKey::CreateAt, SortKey::UpdateAt, SortKey::Name];
 
 #[derive(Debug)]
@@ -249,21 +260,22 @@ impl Shelves {
         match (first, second) {
             (None, _) => Listed { lines: Vec::new(), total: 0 },
             (Some(only), None) => only.page(query),
-            _ => self.page_of_several(query),
+            // Several owners' lines are sorted together each time: only people who run a server ask for them.
+            _ => sorted_page(self.of(query).flat_map(Shelf::lines), query),
         }
     }
+}
 
-    /// Several owners' lines are sorted together each time: only people who run a server ask for them.
-    fn page_of_several(&self, query: &NotebookQuery) -> Listed {
-        let (wanted, compare) = (wanted(query), by(query.sort_key));
-        let mut lines: Vec<_> = self.of(query).flat_map(Shelf::lines).filter(|line| wanted.matches(line)).collect();
-        lines.sort_unstable_by(|one, other| compare(one, other));
-        if query.descending {
-            lines.reverse();
-        }
-        let total = lines.len() as u64;
-        Listed { lines: lines.into_iter().skip(offset(query)).take(limit(query)).cloned().collect(), total }
+/// A page of lines that are in no order yet.
+fn sorted_page<'l>(lines: impl Iterator<Item = &'l Line>, query: &NotebookQuery) -> Listed {
+    let wanted = Wanted::of(&query.filter);
+    let mut lines: Vec<_> = lines.filter(|line| wanted.matches(line)).collect();
+    lines.sort_unstable_by(|one, other| compare(query, one, other));
+    if query.descending {
+        lines.reverse();
     }
+    let total = lines.len() as u64;
+    Listed { lines: lines.into_iter().skip(offset(query)).take(limit(query)).cloned().collect(), total }
 }
 
 impl Shelf {
@@ -278,7 +290,7 @@ impl Shelf {
     /// The line in a place that is in an order.
     fn compare(slab: &[Option<Line>], key: SortKey, one: u32, other: u32) -> Ordering {
         match (&slab[one as usize], &slab[other as usize]) {
-            (Some(one), Some(other)) => by(key)(one, other),
+            (Some(one), Some(other)) => by(key, one, other).then(one.id.cmp(&other.id)),
             (one, other) => one.is_some().cmp(&other.is_some()),
         }
     }
@@ -320,12 +332,9 @@ impl Shelf {
     }
 
     fn page(&self, query: &NotebookQuery) -> Listed {
-        let order = &self.orders[match query.sort_key {
-            SortKey::CreateAt => 0,
-            SortKey::UpdateAt => 1,
-            SortKey::Name => 2,
-        }];
-        let wanted = wanted(query);
+        let kept = KEYS.iter().position(|key| query.then_by.is_empty() && *key == query.sort_key);
+        let Some(order) = kept.map(|at| &self.orders[at]) else { return sorted_page(self.lines(), query) };
+        let wanted = Wanted::of(&query.filter);
         let matched: Vec<bool> =
             self.slab.iter().map(|line| line.as_ref().is_some_and(|line| wanted.matches(line))).collect();
         let total = matched.iter().filter(|is| **is).count();
@@ -352,38 +361,43 @@ fn limit(query: &NotebookQuery) -> usize {
     usize::try_from(query.limit).unwrap_or(usize::MAX)
 }
 
-/// The order of a key; ties go by id.
-fn by(key: SortKey) -> fn(&Line, &Line) -> Ordering {
+fn by(key: SortKey, one: &Line, other: &Line) -> Ordering {
     match key {
-        SortKey::CreateAt => |one, other| (one.create_at, one.id).cmp(&(other.create_at, other.id)),
-        SortKey::UpdateAt => |one, other| (one.update_at, one.id).cmp(&(other.update_at, other.id)),
-        SortKey::Name => |one, other| one.name.cmp(&other.name).then(one.id.cmp(&other.id)),
+        SortKey::CreateAt => one.create_at.cmp(&other.create_at),
+        SortKey::UpdateAt => one.update_at.cmp(&other.update_at),
+        SortKey::Name => one.name.cmp(&other.name),
+        SortKey::Status => one.status.as_str().cmp(other.status.as_str()),
+        SortKey::Flavor => one.flavor_id.cmp(&other.flavor_id),
     }
 }
 
-/// The conditions of a query on one line.
+/// The order of a query, upwards; the last ties go by id.
+fn compare(query: &NotebookQuery, one: &Line, other: &Line) -> Ordering {
+    let further = query.then_by.iter().fold(Ordering::Equal, |order, key| order.then_with(|| by(*key, one, other)));
+    by(query.sort_key, one, other).then(further).then_with(|| one.id.cmp(&other.id))
+}
+
+/// A filter, ready for many lines.
 struct Wanted<'q> {
-    name: Option<memchr::memmem::Finder<'q>>,
-    status: Option<Status>,
-    workspace_id: Option<&'q str>,
-    feature: Option<Feature>,
+    filter: &'q NotebookFilter,
+    contains: Vec<(Searched, memchr::memmem::Finder<'q>)>,
 }
 
-fn wanted(query: &NotebookQuery) -> Wanted<'_> {
-    Wanted {
-        name: query.name_contains.as_deref().map(memchr::memmem::Finder::new),
-        status: query.status,
-        workspace_id: query.workspace_id.as_deref(),
-        feature: query.feature,
+impl<'q> Wanted<'q> {
+    fn of(filter: &'q NotebookFilter) -> Self {
+        let finder = |(which, part): &'q (Searched, String)| (*which, memchr::memmem::Finder::new(part));
+        Self { filter, contains: filter.contains.iter().map(finder).collect() }
     }
-}
 
-impl Wanted<'_> {
     fn matches(&self, line: &Line) -> bool {
-        self.status.is_none_or(|status| line.status == status)
-            && self.feature.is_none_or(|feature| line.feature == feature)
-            && self.workspace_id.is_none_or(|workspace_id| *line.workspace_id == *workspace_id)
-            && self.name.as_ref().is_none_or(|part| part.find(line.name.as_bytes()).is_some())
+        let filter = self.filter;
+        filter.status.is_none_or(|status| line.status == status)
+            && filter.feature.is_none_or(|feature| line.feature == feature)
+            && filter.workspace_id.as_deref().is_none_or(|workspace_id| *line.workspace_id == *workspace_id)
+            && filter.image_id.is_none_or(|image_id| line.image_id == image_id)
+            && filter.id.is_none_or(|id| line.id == id)
+            && self.contains.iter().all(|(which, part)| part.find(line.text(*which).as_bytes()).is_some())
+            && filter.tags.iter().all(|(key, value)| line.tags.get(key) == Some(value.as_str()))
     }
 }
 
@@ -432,8 +446,8 @@ mod tests {
 
     /// What a listing must answer, the slow and plain way.
     fn expected(lines: &[Line], query: &NotebookQuery) -> (Vec<NotebookId>, u64) {
-        let mut found: Vec<_> = lines.iter().filter(|line| wanted(query).matches(line)).collect();
-        found.sort_by(|one, other| by(query.sort_key)(one, other));
+        let mut found: Vec<_> = lines.iter().filter(|line| Wanted::of(&query.filter).matches(line)).collect();
+        found.sort_by(|one, other| compare(query, one, other));
         if query.descending {
             found.reverse();
         }
@@ -442,7 +456,7 @@ mod tests {
     }
 
     fn assert_listed(listing: &Listing, lines: &[Line], user: Option<char>) {
-        for sort_key in KEYS {
+        for sort_key in SortKey::ALL {
             for (descending, status, name, offset, limit) in [
                 (false, None, None, 0, 1000),
                 (true, None, None, 3, 4),
@@ -452,18 +466,11 @@ mod tests {
                 (false, None, Some("none"), 0, 9),
                 (false, None, None, 5000, 9),
             ] {
-                let name_contains = name.map(str::to_owned);
+                let contains = name.map(|part| (Searched::Name, part.to_owned())).into_iter().collect();
                 let feature = descending.then_some(Feature::Notebook);
-                let query = NotebookQuery {
-                    sort_key,
-                    descending,
-                    status,
-                    feature,
-                    name_contains,
-                    offset,
-                    limit,
-                    ..query(user)
-                };
+                let filter = NotebookFilter { status, feature, contains, ..NotebookFilter::NONE };
+                let then_by = if limit == 9 { vec![SortKey::Status, SortKey::Name] } else { Vec::new() };
+                let query = NotebookQuery { filter, sort_key, then_by, descending, offset, limit, ..query(user) };
                 let listed = listing.page(&query);
                 let ids: Vec<_> = listed.lines.iter().map(|line| line.id).collect();
                 assert_eq!((ids, listed.total), expected(lines, &query), "{query:?}");
@@ -526,6 +533,8 @@ mod tests {
         let changed = Line { update_at: 99, status: Status::Frozen, ..newer.clone() };
         assert!(before.still_stands(&newer, &all) && before.still_stands(&changed, &all));
         assert!(!before.still_stands(&changed, &NotebookQuery { sort_key: SortKey::UpdateAt, ..all.clone() }));
-        assert!(!before.still_stands(&changed, &NotebookQuery { status: Some(before.status), ..all }));
+        let filter = NotebookFilter { status: Some(before.status), ..NotebookFilter::NONE };
+        let of_status = NotebookQuery { filter, ..all };
+        assert!(!before.still_stands(&changed, &of_status));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use atelier_core::flavor::Held;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::status::Status;
-use atelier_store::{NotebookQuery, SortKey, StoreError};
+use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey, StoreError};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::columns::{named, number, parsed, tags_from_json, uuid};
@@ -38,30 +38,62 @@ fn matching(what: &'static str, query: &NotebookQuery) -> QueryBuilder<Sqlite> {
     if let Some(user_id) = &query.user_id {
         sql.push(" and user_id = ").push_bind(user_id.to_string());
     }
-    if let Some(part) = &query.name_contains {
-        // Not `like`: there `%` and `_` have a meaning, and letter case has none.
-        sql.push(" and instr(name, ").push_bind(part.clone()).push(") > 0");
-    }
-    if let Some(status) = query.status {
-        sql.push(" and status = ").push_bind(status.as_str());
-    }
-    if let Some(feature) = query.feature {
-        sql.push(" and feature = ").push_bind(feature.as_str());
-    }
-    if let Some(workspace_id) = &query.workspace_id {
-        sql.push(" and workspace_id = ").push_bind(workspace_id.clone());
-    }
+    filtered(&mut sql, &query.filter);
     sql
 }
 
+fn filtered(sql: &mut QueryBuilder<Sqlite>, filter: &NotebookFilter) {
+    for (which, part) in &filter.contains {
+        // Not `like`: there `%` and `_` have a meaning, and letter case has none.
+        sql.push(format_args!(" and instr({}, ", column(*which))).push_bind(part.clone()).push(") > 0");
+    }
+    for (name, id) in [
+        ("id", filter.id.map(|id| id.as_uuid().as_bytes().to_vec())),
+        ("image_id", filter.image_id.map(|id| id.as_uuid().as_bytes().to_vec())),
+    ] {
+        if let Some(id) = id {
+            sql.push(format_args!(" and {name} = ")).push_bind(id);
+        }
+    }
+    for (name, word) in [
+        ("status", filter.status.map(|status| status.as_str().to_owned())),
+        ("feature", filter.feature.map(|feature| feature.as_str().to_owned())),
+        ("workspace_id", filter.workspace_id.clone()),
+    ] {
+        if let Some(word) = word {
+            sql.push(format_args!(" and {name} = ")).push_bind(word);
+        }
+    }
+    for (key, value) in &filter.tags {
+        sql.push(" and exists (select 1 from json_each(tags) as tag where tag.key = ").push_bind(key.clone());
+        sql.push(" and tag.value = ").push_bind(value.clone()).push(")");
+    }
+}
+
+const fn column(which: Searched) -> &'static str {
+    match which {
+        Searched::Name => "name",
+        Searched::Description => "description",
+        Searched::Flavor => "flavor_id",
+        Searched::SwrPath => "image_swr_path",
+        Searched::UserName => "user_name",
+    }
+}
+
 fn sorted(sql: &mut QueryBuilder<Sqlite>, query: &NotebookQuery) {
-    let key = match query.sort_key {
-        SortKey::CreateAt => "create_at",
-        SortKey::UpdateAt => "update_at",
-        SortKey::Name => "name",
-    };
     let direction = if query.descending { " desc" } else { "" };
-    sql.push(format_args!(" order by {key}{direction}, id{direction} limit ")).push_bind(query.limit);
+    sql.push(" order by ");
+    for key in std::iter::once(&query.sort_key).chain(&query.then_by) {
+        let key = match key {
+            SortKey::CreateAt => "create_at",
+            SortKey::UpdateAt => "update_at",
+            SortKey::Name => "name",
+            SortKey::Status => "status",
+            SortKey::Flavor => "flavor_id",
+        };
+        sql.push(format_args!("{key}{direction}, "));
+    }
+    sql.push(format_args!("id{direction} limit ")).push_bind(query.limit);
     sql.push(" offset ").push_bind(query.offset);
 }
 

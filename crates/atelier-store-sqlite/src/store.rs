@@ -22,7 +22,7 @@ use crate::recent::Found;
 use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered};
 
 /// How often a list is made anew because a row has left its place between the listing and its reading.
-const TRIES: u32 = 3;
+pub(crate) const LIST_TRIES: u32 = 3;
 /// Lists that walk over more lines than this go to a thread for blocking work.
 const LONG_WALK: usize = 4096;
 /// Rows that are read at a time when all are read.
@@ -64,7 +64,7 @@ impl NotebookStore for SqliteStore {
     }
 
     async fn notebooks(&self, query: &NotebookQuery) -> Result<NotebookPage, StoreError> {
-        for _ in 0..TRIES {
+        for _ in 0..self.list_tries {
             let listed = self.listed(query).await;
             if let Some(items) = self.still_standing(&listed.lines, query).await? {
                 return Ok(NotebookPage { items, total: listed.total });

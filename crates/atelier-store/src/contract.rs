@@ -58,6 +58,8 @@ macro_rules! notebook_store_contract {
             held_is_what_holds_compute
             losing_is_told_before_conditions
             a_list_follows_each_filter
+            a_list_searches_every_text_and_every_tag
+            ties_go_by_the_further_keys
             a_name_is_searched_for_literally
             lists_are_sorted_by_each_key_in_both_directions
             pages_add_up_to_the_whole

@@ -27,7 +27,7 @@ use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
-use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
+use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::status::Status;
@@ -105,23 +105,19 @@ pub enum Committed {
     AlreadyOne,
 }
 
-/// Which notebooks to list. Conditions join with *and*.
+/// Which notebooks to list, and in which order.
 #[derive(Clone, Debug)]
 pub struct NotebookQuery {
     /// In this project.
     pub project_id: ProjectId,
     /// Of this user.
     pub user_id: Option<UserId>,
-    /// With this text in their name, letter case counting.
-    pub name_contains: Option<String>,
-    /// In this status.
-    pub status: Option<Status>,
-    /// In this workspace.
-    pub workspace_id: Option<String>,
-    /// Of this feature.
-    pub feature: Option<Feature>,
-    /// Sorted by this; ties by id, in the same direction.
+    /// With what this asks for.
+    pub filter: NotebookFilter,
+    /// Sorted by this; ties by `then_by`, and then by id, all in the same direction.
     pub sort_key: SortKey,
+    /// What ties are sorted by, one after the other.
+    pub then_by: Vec<SortKey>,
     /// Largest first.
     pub descending: bool,
     /// Records to skip.
@@ -136,16 +132,66 @@ impl NotebookQuery {
         Self {
             project_id,
             user_id: None,
-            name_contains: None,
-            status: None,
-            workspace_id: None,
-            feature: None,
+            filter: NotebookFilter::NONE,
             sort_key: SortKey::CreateAt,
+            then_by: Vec::new(),
             descending: false,
             offset: 0,
             limit: u32::MAX,
         }
     }
+}
+
+/// What a list of notebooks asks of each of them. Conditions join with *and*; what is absent asks nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotebookFilter {
+    /// With these texts in these of their texts. No character has a meaning, letter case counts.
+    pub contains: Vec<(Searched, String)>,
+    /// This one.
+    pub id: Option<NotebookId>,
+    /// In this status.
+    pub status: Option<Status>,
+    /// In this workspace.
+    pub workspace_id: Option<String>,
+    /// Of this feature.
+    pub feature: Option<Feature>,
+    /// Made from this image.
+    pub image_id: Option<ImageId>,
+    /// With all of these tags, each a key and its whole value.
+    pub tags: Vec<(String, String)>,
+}
+
+impl NotebookFilter {
+    /// Asks nothing.
+    pub const NONE: Self = Self {
+        contains: Vec::new(),
+        id: None,
+        status: None,
+        workspace_id: None,
+        feature: None,
+        image_id: None,
+        tags: Vec::new(),
+    };
+}
+
+/// A text of a notebook that can be searched for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searched {
+    /// Its name.
+    Name,
+    /// Its description.
+    Description,
+    /// The id of its flavor.
+    Flavor,
+    /// Where its image lies in the registry.
+    SwrPath,
+    /// The name of the user it belongs to.
+    UserName,
+}
+
+impl Searched {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Name, Self::Description, Self::Flavor, Self::SwrPath, Self::UserName];
 }
 
 /// What a list of notebooks can be sorted by.
@@ -157,6 +203,15 @@ pub enum SortKey {
     UpdateAt,
     /// The name.
     Name,
+    /// The name of the status.
+    Status,
+    /// The id of the flavor.
+    Flavor,
+}
+
+impl SortKey {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::CreateAt, Self::UpdateAt, Self::Name, Self::Status, Self::Flavor];
 }
 
 /// Which operations to list. Conditions join with *and*.

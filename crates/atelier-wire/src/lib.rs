@@ -11,6 +11,7 @@
 //! Requests are here for clients to write. The server does not read them into these shapes: it reads bodies field by
 //! field, because its refusals name the field that was wrong, which a derived reader cannot do.
 
+pub mod cluster;
 pub mod credential;
 pub mod error;
 pub mod flavor;
@@ -22,6 +23,7 @@ pub mod lease;
 pub mod notebook;
 pub mod tag;
 
+pub use cluster::{Cluster, ClusterFlavor, ClusterPage, FeatureQuota};
 pub use error::{ApiError, LegacyError};
 pub use flavor::{BillingInfo, NotebookFlavor, NotebookFlavorPage};
 pub use health::{Liveness, Readiness};

@@ -1,5 +1,7 @@
 //! `ListFlavors`.
 
+use std::cmp::Ordering;
+
 use atelier_core::refusal::Refusal;
 use atelier_wire as wire;
 use axum::Json;
@@ -21,7 +23,7 @@ use crate::shape;
         ("type" = Option<String>, Query, description = "MANAGED or DEDICATED"),
         ("feature" = Option<String>, Query, description = "NOTEBOOK"),
         ("flavor_type" = Option<String>, Query),
-        ("sort_key" = Option<String>, Query, description = "id, name, vcpus or memory"),
+        ("sort_key" = Option<String>, Query, description = "one or several, by commas, of id, name, vcpus, memory"),
         ("sort_dir" = Option<String>, Query, description = "ASC or DESC"),
         ("limit" = Option<u32>, Query, description = "1 to 1000"),
         ("offset" = Option<u32>, Query, description = "records to skip"),
@@ -39,7 +41,7 @@ pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::Not
     get, path = "/v1/{project_id}/notebooks/{id}/flavors", operation_id = "ShowSwitchableFlavors", tag = "flavors",
     params(
         ("project_id" = String, Path), ("id" = String, Path, format = "uuid"),
-        ("sort_key" = Option<String>, Query, description = "id, name, vcpus or memory"),
+        ("sort_key" = Option<String>, Query, description = "one or several, by commas, of id, name, vcpus, memory"),
         ("sort_dir" = Option<String>, Query, description = "ASC or DESC"),
         ("limit" = Option<u32>, Query, description = "1 to 1000"),
         ("offset" = Option<u32>, Query, description = "records to skip"),
@@ -69,7 +71,7 @@ struct Wanted {
     /// Asked for a dedicated cluster or an Ascend generation, of which there is none here.
     nothing_matches: bool,
     /// `None`: as configured.
-    sort: Option<(SortBy, bool)>,
+    sort: Option<(Vec<SortBy>, bool)>,
 }
 
 impl Wanted {
@@ -79,9 +81,9 @@ impl Wanted {
         let dedicated = query.word("type", &["MANAGED", "DEDICATED"])? == Some("DEDICATED");
         let ascend = query.word("flavor_type", &["ASCEND_SNT9", "ASCEND_SNT9B", "ASCEND_SNT3"])?.is_some();
         let feature = query.word("feature", &["NOTEBOOK", "DEFAULT"])?;
-        let key = query.sort_key(&SORT_KEYS)?;
+        let keys = query.sort_keys(&SORT_KEYS)?;
         let descending = query.descending()?;
-        let sort = key.map(|key| (key, descending));
+        let sort = (!keys.is_empty()).then_some((keys, descending));
         Ok(Self { window, category, feature, nothing_matches: dedicated || ascend, sort })
     }
 
@@ -91,13 +93,16 @@ impl Wanted {
                 && self.category.is_none_or(|wanted| wanted == flavor.category)
                 && self.feature.is_none_or(|wanted| wanted == flavor.feature)
         });
-        if let Some((key, descending)) = self.sort {
-            flavors.sort_by(|a, b| match key {
-                SortBy::Id => a.id.cmp(&b.id),
-                SortBy::Vcpus => a.vcpus.cmp(&b.vcpus),
-                SortBy::Memory => a.memory.cmp(&b.memory),
+        if let Some((keys, descending)) = &self.sort {
+            flavors.sort_by(|a, b| {
+                let by = |key: &SortBy| match key {
+                    SortBy::Id => a.id.cmp(&b.id),
+                    SortBy::Vcpus => a.vcpus.cmp(&b.vcpus),
+                    SortBy::Memory => a.memory.cmp(&b.memory),
+                };
+                keys.iter().map(by).fold(Ordering::Equal, Ordering::then)
             });
-            if descending {
+            if *descending {
                 flavors.reverse();
             }
         }
@@ -149,6 +154,8 @@ mod tests {
 
     #[test]
     fn sorting_and_paging_act_together() {
+        let three = ["atelier.cpu.small", "modelarts.vm.cpu.free", "modelarts.vm.cpu.2u"];
+        assert_eq!(ids("sort_key=vcpus,memory&sort_dir=ASC&limit=3"), three);
         assert_eq!(ids("sort_key=memory&limit=2"), ["modelarts.vm.cpu.8u", "modelarts.vm.cpu.2u"]);
         assert_eq!(ids("sort_key=vcpus&sort_dir=asc&limit=1"), ["atelier.cpu.small"]);
         let second = page("limit=3&offset=3");

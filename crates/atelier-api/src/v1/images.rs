@@ -1,5 +1,7 @@
 //! `ListImage`.
 
+use std::cmp::Ordering;
+
 use atelier_core::refusal::Refusal;
 use atelier_wire as wire;
 use axum::Json;
@@ -25,7 +27,7 @@ use crate::shape;
         ("show_name" = Option<String>, Query),
         ("show_tag" = Option<String>, Query),
         ("workspace_id" = Option<String>, Query, description = "0"),
-        ("sort_key" = Option<String>, Query, description = "name, size, create_at or update_at"),
+        ("sort_key" = Option<String>, Query, description = "one or several, by commas, of name, size, create_at, update_at"),
         ("sort_dir" = Option<String>, Query, description = "ASC or DESC"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 200 when absent"),
         ("offset" = Option<u32>, Query, description = "records to skip"),
@@ -66,7 +68,7 @@ struct Wanted<'q> {
     kind: Option<&'static str>,
     show_name: Option<&'q str>,
     show_tag: Option<&'q str>,
-    sort_by: SortBy,
+    sort_by: Vec<SortBy>,
     descending: bool,
 }
 
@@ -81,7 +83,7 @@ impl<'q> Wanted<'q> {
             kind: query.word("type", &["BUILD_IN", "DEDICATED"])?,
             show_name: query.text("show_name")?,
             show_tag: query.text("show_tag")?,
-            sort_by: query.sort_key(&SORT_KEYS)?.unwrap_or(SortBy::Time),
+            sort_by: query.sort_keys(&SORT_KEYS)?,
             descending: query.descending()?,
         };
         query.workspace()?;
@@ -102,11 +104,12 @@ impl<'q> Wanted<'q> {
     fn page(&self, mut images: Vec<wire::Image>) -> wire::ImagePage {
         images.retain(|image| self.matches(image));
         images.sort_by(|a, b| {
-            let order = match self.sort_by {
+            let by = |key: &SortBy| match key {
                 SortBy::Name => a.name.cmp(&b.name),
                 SortBy::Size => a.size.cmp(&b.size),
-                SortBy::Time => std::cmp::Ordering::Equal,
+                SortBy::Time => Ordering::Equal,
             };
+            let order = self.sort_by.iter().map(by).fold(Ordering::Equal, Ordering::then);
             if self.descending { order.reverse() } else { order }
         });
         let total = images.len() as u64;
@@ -157,6 +160,7 @@ mod tests {
         assert_eq!(names("sort_key=size"), ["jupyter-gpu", "jupyter"]);
         assert_eq!(names("sort_key=name&sort_dir=ASC"), ["jupyter", "jupyter-gpu"]);
         assert_eq!(names("sort_key=updateTime"), ["jupyter", "jupyter-gpu"]);
+        assert_eq!(names("sort_key=updateTime,size"), ["jupyter-gpu", "jupyter"]);
         assert_eq!(names("limit=1&offset=1"), ["jupyter-gpu"]);
     }
 }

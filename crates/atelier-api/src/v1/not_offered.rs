@@ -15,9 +15,6 @@ use crate::call::Call;
 /// Method, path, operation.
 pub(crate) const NOT_OFFERED: &[(MethodFilter, &str, &str)] = &[
     (MethodFilter::POST, "/v1/{project_id}/notebooks/{id}/create-image", "CreateImage"),
-    (MethodFilter::GET, "/v1/{project_id}/authoring/clusters", "ListAuthoringClusters"),
-    (MethodFilter::GET, "/v1/{project_id}/authoring/clusters/{cluster_id}", "ShowCluster"),
-    (MethodFilter::GET, "/v1/{project_id}/authoring/features/{feature}", "ListFeatures"),
     (MethodFilter::POST, "/v1/{project_id}/images", "RegisterImage"),
     (MethodFilter::GET, "/v1/{project_id}/images/{id}", "ShowImage"),
     (MethodFilter::DELETE, "/v1/{project_id}/images/{id}", "DeleteImage"),

@@ -26,7 +26,7 @@ enum Guard {
     Project,
 }
 
-const SERVED: [(&str, &str, Guard); 44] = [
+const SERVED: [(&str, &str, Guard); 47] = [
     ("GET", "/", Guard::Open(200)),
     ("GET", "/v3", Guard::Open(200)),
     ("POST", "/v3/auth/tokens", Guard::Open(400)),
@@ -65,6 +65,9 @@ const SERVED: [(&str, &str, Guard); 44] = [
     ("POST", "/v1/{project_id}/notebooks/{resource_id}/tags/create", Guard::Project),
     ("DELETE", "/v1/{project_id}/notebooks/{resource_id}/tags/delete", Guard::Project),
     ("GET", "/v1/{project_id}/images", Guard::Project),
+    ("GET", "/v1/{project_id}/authoring/clusters", Guard::Project),
+    ("GET", "/v1/{project_id}/authoring/clusters/{cluster_id}", Guard::Project),
+    ("GET", "/v1/{project_id}/authoring/features/{feature}", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/", Guard::Project),
     ("POST", "/v3/{project_id}/keypairs", Guard::Project),
     ("GET", "/v3/{project_id}/keypairs", Guard::Project),

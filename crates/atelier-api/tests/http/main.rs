@@ -4,10 +4,12 @@
 
 mod answers;
 mod changes;
+mod clusters;
 mod contract;
 mod credentials;
 mod differences;
 mod document;
+mod filters;
 mod house;
 mod key_pairs;
 mod keys;

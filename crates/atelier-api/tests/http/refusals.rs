@@ -27,7 +27,7 @@ enum Treatment {
     SortKey,
 }
 
-const OPERATIONS: [&str; 17] = [
+const OPERATIONS: [&str; 20] = [
     "CreateNotebook",
     "ListNotebooks",
     "ShowNotebook",
@@ -45,6 +45,9 @@ const OPERATIONS: [&str; 17] = [
     "CreateNotebookTags",
     "DeleteNotebookTags",
     "ShowNotebookTags",
+    "ListAuthoringClusters",
+    "ShowCluster",
+    "ListFeatures",
 ];
 
 /// The row of a field.
@@ -52,7 +55,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
     use Treatment as T;
     let path = field.path.as_str();
     if field.place == Place::Path {
-        return matches!(path, "project_id" | "id" | "resource_id").then_some(T::Taken);
+        return matches!(path, "project_id" | "id" | "resource_id" | "cluster_id" | "feature").then_some(T::Taken);
     }
     Some(match (operation, path) {
         ("CreateNotebook", path) => match path {
@@ -94,10 +97,14 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             },
         },
         ("CreateNotebookTags" | "DeleteNotebookTags", "tags" | "tags[].key" | "tags[].value")
-        | ("ListAllNotebooks", "owner")
         | ("RunCodeLab", "image_id")
         | ("ShowSwitchableFlavors", "limit" | "offset" | "sort_dir")
-        | ("ListNotebooks" | "ListAllNotebooks", "name" | "status" | "feature" | "limit" | "offset" | "sort_dir")
+        | (
+            "ListNotebooks" | "ListAllNotebooks",
+            "name" | "status" | "feature" | "limit" | "offset" | "sort_dir" | "owner" | "pool_id" | "flavor"
+            | "image_id" | "id" | "billing" | "tags" | "swr_path" | "pool_name" | "description" | "ip" | "username",
+        )
+        | ("ListAuthoringClusters", "type" | "scope" | "limit" | "offset")
         | ("StartNotebook", "duration")
         | ("RenewLease", "duration" | "enable")
         | ("ListFlavors", "category" | "type" | "feature" | "flavor_type" | "limit" | "offset" | "sort_dir")
@@ -111,14 +118,11 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             T::SortKey
         }
         ("CreateNotebookTags" | "DeleteNotebookTags" | "ShowNotebookTags", "workspace_id")
-        | ("ListNotebooks" | "ListAllNotebooks" | "ListImage", "workspace_id" | "workspaceId") => T::Workspace,
-        ("RunCodeLab", "share_url")
-        | ("ListNotebooks", "owner")
         | (
-            "ListNotebooks" | "ListAllNotebooks",
-            "pool_id" | "flavor" | "image_id" | "id" | "billing" | "tags" | "swr_path" | "pool_name" | "description"
-            | "ip" | "username",
-        ) => T::NotOffered,
+            "ListNotebooks" | "ListAllNotebooks" | "ListImage" | "ListAuthoringClusters",
+            "workspace_id" | "workspaceId",
+        ) => T::Workspace,
+        ("RunCodeLab", "share_url") => T::NotOffered,
         _ => return None,
     })
 }
@@ -195,8 +199,11 @@ fn mistakes(operation: &str, field: &Field, treatment: Treatment) -> Vec<(Mistak
     if schema["pattern"].is_string() {
         case(Mistake::WrongPattern, json!("<no match>"));
     }
-    if schema["format"] == "uuid" {
-        case(Mistake::WrongPattern, json!("not-a-uuid"));
+    if let Some(format) = schema["format"].as_str().filter(|format| matches!(*format, "uuid" | "ipv4")) {
+        case(Mistake::WrongPattern, json!(format!("not-a-{format}")));
+    }
+    if let Some(shortest) = schema["minLength"].as_u64().filter(|least| *least > 1) {
+        case(Mistake::WrongLength, json!("x".repeat(usize::try_from(shortest).unwrap() - 1)));
     }
     if schema["enum"].is_array() {
         case(Mistake::UnknownWord, json!("NO_SUCH_WORD"));
@@ -269,6 +276,12 @@ fn allowed(field: &Field, treatment: Treatment) -> Vec<Value> {
             values.extend(schema["minimum"].as_i64().map(|least| json!(least)));
             values.extend(schema["maximum"].as_i64().map(|most| json!(most)));
             values.extend(schema["maxLength"].as_u64().map(|most| json!("x".repeat(usize::try_from(most).unwrap()))));
+            if schema["format"] == "ipv4" {
+                values.push(json!("10.0.0.1"));
+            }
+            if field.path == "tags" && field.place == Place::Query {
+                values.push(json!("team|a,x|"));
+            }
             values
         }
     }
@@ -334,9 +347,14 @@ async fn send(house: &House, token: &str, operation: &Operation, field: &Field, 
     };
     let target = operation.path.replace("{project_id}", &given("project_id", house.first.project_id.as_str()));
     let target = target.replace("{resource_id}", &given("resource_id", UNKNOWN));
+    let target = target.replace("{cluster_id}", &given("cluster_id", UNKNOWN));
+    let target = target.replace("{feature}", &given("feature", "notebook"));
     let mut target = target.replace("{id}", &given("id", UNKNOWN));
     if let Some(text) = encoded.as_ref().filter(|_| field.place == Place::Query) {
         target = format!("{target}?{}={text}", field.path);
+    }
+    if operation.id == "ListAuthoringClusters" && field.path != "type" {
+        target = format!("{target}{}type=MANAGED", if target.contains('?') { '&' } else { '?' });
     }
     let mut body = right_body(&operation.id);
     if field.place == Place::Body {

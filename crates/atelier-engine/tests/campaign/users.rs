@@ -12,7 +12,7 @@ use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_engine::{CreateNotebook, Engine, ListNotebooks};
-use atelier_store::SortKey;
+use atelier_store::{NotebookFilter, SortKey};
 
 use crate::model::{Act, Answer, Asked};
 use crate::plan::{Command, Wish};
@@ -164,11 +164,9 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
 
 pub(crate) fn everything() -> ListNotebooks {
     ListNotebooks {
-        name_contains: None,
-        status: None,
-        workspace_id: "0".into(),
-        feature: None,
+        filter: NotebookFilter { workspace_id: Some("0".into()), ..NotebookFilter::NONE },
         sort_key: SortKey::CreateAt,
+        then_by: Vec::new(),
         descending: false,
         offset: 0,
         limit: 1000,

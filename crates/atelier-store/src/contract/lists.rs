@@ -9,7 +9,7 @@ use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
 
 use super::sample::{NOW, Person, assert_same, insert, removal, update};
-use crate::{Committed, NotebookQuery, NotebookStore, SortKey};
+use crate::{Committed, NotebookFilter, NotebookQuery, NotebookStore, Searched, SortKey};
 
 fn of(person: &Person) -> NotebookQuery {
     NotebookQuery {
@@ -18,6 +18,12 @@ fn of(person: &Person) -> NotebookQuery {
         limit: 100,
         ..NotebookQuery::all_of(person.project_id.clone())
     }
+}
+
+/// With these parts in these texts.
+fn with(parts: &[(Searched, &str)]) -> NotebookFilter {
+    let contains = parts.iter().map(|(which, part)| (*which, (*part).to_owned())).collect();
+    NotebookFilter { contains, ..NotebookFilter::NONE }
 }
 
 async fn names(store: &impl NotebookStore, query: &NotebookQuery) -> Vec<String> {
@@ -48,14 +54,17 @@ pub async fn a_list_follows_each_filter(store: &impl NotebookStore) {
     .await;
     let all = of(&person);
     let project = NotebookQuery { user_id: None, ..all.clone() };
-    let running = NotebookQuery { status: Some(Status::Running), ..all.clone() };
-    let workspace = NotebookQuery { workspace_id: Some("other".into()), ..all.clone() };
-    let named = NotebookQuery { name_contains: Some("-s".into()), ..all.clone() };
+    let only = |filter| NotebookQuery { filter, ..all.clone() };
+    let running = NotebookFilter { status: Some(Status::Running), ..NotebookFilter::NONE };
+    let workspace = only(NotebookFilter { workspace_id: Some("other".into()), ..NotebookFilter::NONE });
+    let named = only(with(&[(Searched::Name, "-s")]));
     let together =
-        NotebookQuery { workspace_id: Some("0".into()), name_contains: Some("run".into()), ..running.clone() };
-    let frees = NotebookQuery { feature: Some(Feature::Free), ..project.clone() };
-    let billed = NotebookQuery { feature: Some(Feature::Notebook), ..all.clone() };
-    let nobody = NotebookQuery { status: Some(Status::Frozen), ..all.clone() };
+        NotebookFilter { workspace_id: Some("0".into()), status: running.status, ..with(&[(Searched::Name, "run")]) };
+    let (running, together) = (only(running), only(together));
+    let frees = NotebookFilter { feature: Some(Feature::Free), ..NotebookFilter::NONE };
+    let frees = NotebookQuery { filter: frees, ..project.clone() };
+    let billed = only(NotebookFilter { feature: Some(Feature::Notebook), ..NotebookFilter::NONE });
+    let nobody = only(NotebookFilter { status: Some(Status::Frozen), ..NotebookFilter::NONE });
     assert_eq!(names(store, &all).await, ["a-running", "b-stopped", "c-workspace", "f-free"]);
     assert_eq!(names(store, &project).await, ["a-running", "b-stopped", "c-workspace", "d-neighbour", "f-free"]);
     assert_eq!(names(store, &frees).await, ["f-free"]);
@@ -86,22 +95,101 @@ pub async fn a_name_is_searched_for_literally(store: &impl NotebookStore) {
         ("A", &[]),
         ("", &["100%", "100x", "a_b", "axb", "back\\slash", "it's", "É", "é", "笔记本"]),
     ] {
-        let query = NotebookQuery { name_contains: Some(part.into()), ..of(&person) };
+        let query = NotebookQuery { filter: with(&[(Searched::Name, part)]), ..of(&person) };
         assert_eq!(names(store, &query).await, found, "{part:?}");
     }
 }
 
-/// Notebooks whose names, creations and changes sort in three different ways, each with a tie.
+/// Notebooks whose names, creations, changes, statuses and flavors sort in different ways, each with a tie.
 fn tied(person: &Person) -> Vec<Notebook> {
-    [("b", 3, 1), ("Z", 1, 2), ("é", 2, 3), ("b", 1, 3), ("笔", 4, 1)]
-        .map(|(name, create, change)| {
-            let mut notebook = person.notebook(name);
-            notebook.create_at = NOW.plus_millis(create);
-            notebook.lease = Lease::written(notebook.create_at, notebook.create_at, Grant::Never, LeaseKind::Timing);
-            notebook.update_at = NOW.plus_millis(100 + change);
-            notebook
-        })
-        .into()
+    use Status::{Creating, DeleteFailed, Error, Running, Stopped};
+    let rows = [
+        ("b", 3, 1, Running, "u"),
+        ("Z", 1, 2, Stopped, "s"),
+        ("é", 2, 3, Error, "t"),
+        ("b", 1, 3, Running, "s"),
+        ("笔", 4, 1, DeleteFailed, "s"),
+        ("b", 1, 9, Creating, "s"),
+    ];
+    rows.map(|(name, create, change, status, flavor)| {
+        let mut notebook = person.notebook_in(name, status);
+        notebook.flavor.id = flavor.into();
+        notebook.create_at = NOW.plus_millis(create);
+        notebook.lease = Lease::written(notebook.create_at, notebook.create_at, Grant::Never, LeaseKind::Timing);
+        notebook.update_at = NOW.plus_millis(100 + change);
+        notebook
+    })
+    .into()
+}
+
+/// Each text is searched alone and together with another; ids, images and tags match wholly.
+pub async fn a_list_searches_every_text_and_every_tag(store: &impl NotebookStore) {
+    let person = Person::new();
+    let tagged = |name: &str, tags: &[(&str, &str)]| {
+        let tag =
+            |(key, value): &(&str, &str)| (TagKey::new("key", key).unwrap(), TagValue::new("value", value).unwrap());
+        let mut notebook = person.notebook(name);
+        notebook.tags = Tags::new(tags.iter().map(tag)).unwrap();
+        notebook
+    };
+    let mut first = tagged("first", &[("team", "a/b"), ("x.y", ""), ("größe", "2")]);
+    (first.description, first.flavor.id) = ("50% of 'it'".into(), "cpu.small".into());
+    first.image.swr_path = "registry/one/jupyter:1".into();
+    let mut second = tagged("second", &[("team", "a"), ("größe", "2")]);
+    (second.description, second.flavor.id) = ("SECOND of it".into(), "cpu.large".into());
+    (second.image.swr_path, second.owner.user_name) = ("registry/two/jupyter:2".into(), "adá".into());
+    insert(store, [&first, &second]).await;
+    let tags = |tags: &[(&str, &str)]| NotebookFilter {
+        tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        ..NotebookFilter::NONE
+    };
+    let both = &["first", "second"][..];
+    for (filter, found) in [
+        (with(&[(Searched::Description, "of")]), both),
+        (with(&[(Searched::Description, "%")]), &["first"]),
+        (with(&[(Searched::Description, "second")]), &[]),
+        (with(&[(Searched::Flavor, "cpu.")]), both),
+        (with(&[(Searched::Flavor, "large")]), &["second"]),
+        (with(&[(Searched::SwrPath, "jupyter:1")]), &["first"]),
+        (with(&[(Searched::UserName, "dá")]), &["second"]),
+        (with(&[(Searched::UserName, "zo"), (Searched::Flavor, "small")]), &["first"]),
+        (with(&[(Searched::Name, "first"), (Searched::Flavor, "large")]), &[]),
+        (with(&[(Searched::Name, "s"), (Searched::Name, "d")]), &["second"]),
+        (tags(&[("team", "a")]), &["second"]),
+        (tags(&[("größe", "2")]), both),
+        (tags(&[("größe", "2"), ("team", "a/b")]), &["first"]),
+        (tags(&[("team", "a"), ("team", "a/b")]), &[]),
+        (tags(&[("x.y", "")]), &["first"]),
+        (tags(&[("x", "")]), &[]),
+        (NotebookFilter { id: Some(second.id), ..NotebookFilter::NONE }, &["second"]),
+        (NotebookFilter { id: Some(second.id), ..tags(&[("team", "a/b")]) }, &[]),
+        (NotebookFilter { image_id: Some(first.image.id), ..NotebookFilter::NONE }, &["first"]),
+    ] {
+        let query = NotebookQuery { filter, ..of(&person) };
+        assert_eq!(names(store, &query).await, found, "{:?}", query.filter);
+    }
+}
+
+/// What the first key leaves tied goes by the second, and so on; all in the direction of the list.
+pub async fn ties_go_by_the_further_keys(store: &impl NotebookStore) {
+    let person = Person::new();
+    let mut stored = tied(&person);
+    insert(store, &stored).await;
+    stored.sort_by_key(|n| (n.flavor.id.clone(), n.create_at, n.name.clone(), n.status().as_str(), n.id));
+    let mut expected: Vec<_> = stored.iter().map(|n| n.id).collect();
+    let query = NotebookQuery {
+        sort_key: SortKey::Flavor,
+        then_by: vec![SortKey::CreateAt, SortKey::Name, SortKey::Status],
+        ..of(&person)
+    };
+    for descending in [false, true] {
+        let page = store.notebooks(&NotebookQuery { descending, ..query.clone() }).await.unwrap();
+        assert_eq!(page.items.iter().map(|n| n.id).collect::<Vec<_>>(), expected, "descending: {descending}");
+        expected.reverse();
+    }
+    let page = store.notebooks(&NotebookQuery { offset: 2, limit: 2, ..query }).await.unwrap();
+    assert_eq!(page.items.iter().map(|n| n.id).collect::<Vec<_>>(), expected[2..4]);
+    assert_eq!(page.total, 6);
 }
 
 /// Ties go by id, in the direction of the list; names go by code point.
@@ -109,11 +197,13 @@ pub async fn lists_are_sorted_by_each_key_in_both_directions(store: &impl Notebo
     let person = Person::new();
     let mut stored = tied(&person);
     insert(store, &stored).await;
-    for sort_key in [SortKey::CreateAt, SortKey::UpdateAt, SortKey::Name] {
+    for sort_key in SortKey::ALL {
         match sort_key {
             SortKey::CreateAt => stored.sort_by_key(|n| (n.create_at, n.id)),
             SortKey::UpdateAt => stored.sort_by_key(|n| (n.update_at, n.id)),
             SortKey::Name => stored.sort_by_key(|n| (n.name.clone(), n.id)),
+            SortKey::Status => stored.sort_by_key(|n| (n.status().as_str(), n.id)),
+            SortKey::Flavor => stored.sort_by_key(|n| (n.flavor.id.clone(), n.id)),
         }
         for descending in [false, true] {
             let mut expected: Vec<_> = stored.iter().map(|n| n.id).collect();
@@ -136,20 +226,20 @@ pub async fn pages_add_up_to_the_whole(store: &impl NotebookStore) {
     insert(store, &tied(&person)).await;
     insert(store, [&Person::new().notebook("somebody else's")]).await;
     let whole: Vec<_> = store.notebooks(&of(&person)).await.unwrap().items.iter().map(|n| n.id).collect();
-    for limit in 1..=6 {
+    for limit in 1..=7 {
         let mut pieces = Vec::new();
-        for offset in (0..=6).step_by(limit as usize) {
+        for offset in (0..=7).step_by(limit as usize) {
             let page = store.notebooks(&NotebookQuery { offset, limit, ..of(&person) }).await.unwrap();
-            assert_eq!(page.total, 5);
+            assert_eq!(page.total, 6);
             assert!(page.items.len() <= limit as usize);
             pieces.extend(page.items.iter().map(|n| n.id));
         }
         assert_eq!(pieces, whole, "pages of {limit}");
     }
     let past = store.notebooks(&NotebookQuery { offset: u32::MAX, ..of(&person) }).await.unwrap();
-    assert_eq!((past.items.len(), past.total), (0, 5));
+    assert_eq!((past.items.len(), past.total), (0, 6));
     let none = store.notebooks(&NotebookQuery { limit: 0, ..of(&person) }).await.unwrap();
-    assert_eq!((none.items.len(), none.total), (0, 5));
+    assert_eq!((none.items.len(), none.total), (0, 6));
 }
 
 /// Of everybody, by id.
@@ -221,8 +311,10 @@ pub async fn a_list_follows_every_change_at_once(store: &impl NotebookStore) {
     assert_eq!(store.commit(update(&running)).await.unwrap(), Committed::Written(2));
     running.generation = 2;
     assert_eq!(names(store, &by_change).await, ["r", "z"]);
-    let stopped = NotebookQuery { status: Some(Status::Stopped), ..by_name.clone() };
-    let in_workspace = NotebookQuery { workspace_id: Some("w".into()), ..by_name.clone() };
+    let stopped = NotebookFilter { status: Some(Status::Stopped), ..NotebookFilter::NONE };
+    let stopped = NotebookQuery { filter: stopped, ..by_name.clone() };
+    let in_workspace = NotebookFilter { workspace_id: Some("w".into()), ..NotebookFilter::NONE };
+    let in_workspace = NotebookQuery { filter: in_workspace, ..by_name.clone() };
     assert_eq!(names(store, &stopped).await, ["r"]);
     assert_eq!(names(store, &in_workspace).await, ["z"]);
 
