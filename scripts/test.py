@@ -215,6 +215,7 @@ SUITES = [
     ("suite store", python_tests("store", 5)),
     ("suite deploy", python_tests("deploy", 5)),
     ("suite sdk", python_tests("sdk", 10)),
+    ("suite compat", python_tests("compat", 10)),
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
     ("suite activity", python_tests("activity", 10)),

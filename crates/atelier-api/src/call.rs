@@ -26,6 +26,7 @@ use crate::Api;
 use crate::answer::Refused;
 use crate::docket::Docket;
 use crate::door::SentTarget;
+use crate::legacy;
 use crate::query::Query;
 
 /// How long a body of at most 64 KiB may take to arrive.
@@ -74,7 +75,7 @@ impl FromRequest<Api> for Call {
         let Visit { identity, mut parts, body } = Visit::from_request(request, api).await?;
         let mut params = Params::of(&mut parts).await?;
         let notebook = params.take_first(&["id", "resource_id"]);
-        note_notebook(&parts, &notebook);
+        note_notebook(&parts, legacy::notebook_id(params.find("instance_id")).or_else(|| notebook.parse().ok()));
         let mut caller = api.iam.caller(&identity, &params.take("project_id"))?;
         caller.source.address = peer(&parts);
         if let Some(docket) = Docket::of(&parts.extensions) {
@@ -150,8 +151,8 @@ async fn authenticate(api: &Api, parts: &Parts, body: &Result<Bytes, Refusal>) -
 }
 
 /// Writes the notebook in the path on the docket, also for a request that is then refused.
-fn note_notebook(parts: &Parts, id: &str) {
-    if let (Some(docket), Ok(id)) = (Docket::of(&parts.extensions), id.parse()) {
+fn note_notebook(parts: &Parts, id: Option<NotebookId>) {
+    if let (Some(docket), Some(id)) = (Docket::of(&parts.extensions), id) {
         docket.is_about(id);
     }
 }

@@ -24,6 +24,7 @@ mod fields;
 mod health;
 mod identity;
 mod key_pairs;
+mod legacy;
 mod openapi;
 mod operations;
 mod page;
@@ -51,6 +52,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use docket::{Docket, Sender};
+pub use legacy::profiles::Profile;
 
 /// What the API works with.
 #[derive(Clone)]
@@ -75,6 +77,8 @@ pub struct ApiConfig {
     /// Further names that this server goes by in `Host`, without ports. The name in `public_url`, the domain of the
     /// notebooks, `localhost` and bare addresses need not be listed.
     pub hosts: Vec<String>,
+    /// The names that the legacy API has for images.
+    pub profiles: Vec<Profile>,
 }
 
 /// Where browsers reach notebooks: `scheme://<id>.<domain>:<port>/lab`.
@@ -150,6 +154,10 @@ fn served() -> OpenApiRouter<Api> {
         .routes(routes!(v1::flavors::list))
         .routes(routes!(v1::flavors::switchable))
         .routes(routes!(v1::images::list))
+        .routes(routes!(legacy::instances::create, legacy::instances::list))
+        .routes(routes!(legacy::instances::show, legacy::instances::update, legacy::instances::delete))
+        .routes(routes!(legacy::instances::action))
+        .routes(routes!(legacy::instances::token))
         .routes(routes!(v1::clusters::list))
         .routes(routes!(v1::clusters::show))
         .routes(routes!(v1::clusters::features))

@@ -13,6 +13,7 @@
 
 pub mod activity;
 pub mod audit;
+pub mod auto_stop;
 pub mod caller;
 pub mod clock;
 pub mod event;

@@ -62,6 +62,24 @@ catalogue! {
     NameTaken = 400 "ModelArts.6301"
     /// The list cannot be sorted by this.
     BadSortKey = 400 "ModelArts.6303"
+    /// Legacy: only what was stopped can be deleted.
+    DeleteOfRunning = 400 "ModelArts.6304"
+    /// Legacy: the instance runs already.
+    StartOfRunning = 400 "ModelArts.6305"
+    /// Legacy: the instance is starting.
+    WhileStarting = 400 "ModelArts.6306"
+    /// Legacy: the instance is stopped already.
+    StopOfStopped = 400 "ModelArts.6307"
+    /// Legacy: the instance is being stopped.
+    WhileStopping = 400 "ModelArts.6308"
+    /// Legacy: the instance does not exist.
+    NoInstance = 404 "ModelArts.6309"
+    /// Legacy: no storage was named.
+    StorageMissing = 400 "ModelArts.6316"
+    /// Legacy: no path in object storage was named.
+    StoragePathMissing = 400 "ModelArts.6317"
+    /// Legacy: a path in object storage that does not end in a slash.
+    StoragePathWithoutSlash = 400 "ModelArts.6318"
     /// The flavor does not exist.
     UnknownFlavor = 400 "ModelArts.6323"
     /// The notebook must be RUNNING for this.
@@ -82,12 +100,18 @@ catalogue! {
     NotServing = 503 "ModelArts.6327"
     /// The field may not change in the notebook's status.
     FieldLocked = 400 "ModelArts.6347"
+    /// Legacy: the automatic stop was switched on without saying how long.
+    AutoStopWithoutDuration = 400 "ModelArts.6348"
     /// A lease's duration is out of range.
     LeaseOutOfRange = 400 "ModelArts.6349"
     /// Another operation runs, or the notebook already is where it should go.
     Conflict = 400 "ModelArts.6357"
+    /// Legacy: the root of a bucket, where a folder in it is needed.
+    BucketRoot = 400 "ModelArts.6358"
     /// Not enough capacity to start.
     NoCapacity = 400 "ModelArts.6360"
+    /// The service itself failed; legacy answers name it as the reason of a failure, and nothing is refused with it.
+    InternalFault = 400 "ModelArts.6361"
     /// The body is not JSON or not an object.
     BadBody = 400 "ModelArts.6400"
     /// The notebook, image or mount does not exist.

@@ -51,7 +51,7 @@ impl Engine {
 
     async fn open_or_make(&self, by: &Called, image_id: Option<ImageId>) -> Result<Notebook, Refusal> {
         let Some(found) = self.free_instance(&by.caller).await? else {
-            return self.create_by(by, self.free_wish(image_id)).await;
+            return self.create_by(by, self.free_wish(image_id), None).await;
         };
         if image_id.is_some_and(|id| id != found.image.id) {
             let wanted = format!("`{}`, the image of the free instance `{}`", found.image.id, found.id);
@@ -59,7 +59,7 @@ impl Engine {
         }
         match found.status() {
             Status::Init | Status::Creating | Status::Starting | Status::Running | Status::Snapshotting => Ok(found),
-            _ => self.start_by(by, found.id, None, None).await,
+            _ => self.start_by(by, found.id, (None, None), |_| Ok(())).await,
         }
     }
 

@@ -24,11 +24,15 @@ use secrecy::SecretString;
 
 use crate::broken::{Broken, is_left_out};
 use crate::update::find_image;
-use crate::write::{Called, Change, hidden};
+use crate::write::{Called, Change, hidden, name_taken};
 use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
 
 /// How long the machine may take to say something of itself.
 const SAID_WITHIN: Duration = Duration::from_secs(5);
+
+/// What an interface demands of the status of a notebook before a command, in its own words, beyond what the status table
+/// does.
+pub type Demand = fn(Status) -> Result<(), Refusal>;
 
 pub(crate) fn origin(caller: &Caller, request_id: &str) -> Origin {
     Origin {
@@ -49,10 +53,16 @@ pub(crate) fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
 impl Engine {
     /// Makes a notebook and starts it. Answers with the status CREATING and four steps that wait.
     pub async fn create(&self, caller: &Caller, request_id: &str, new: CreateNotebook) -> Result<Notebook, Refusal> {
-        self.create_by(&Called::new(caller, request_id, "CreateNotebook"), new).await
+        self.create_by(&Called::new(caller, request_id, "CreateNotebook"), new, None).await
     }
 
-    pub(crate) async fn create_by(&self, by: &Called, new: CreateNotebook) -> Result<Notebook, Refusal> {
+    /// The same, as this call and on this further condition.
+    pub(crate) async fn create_by(
+        &self,
+        by: &Called,
+        new: CreateNotebook,
+        condition: Option<Condition>,
+    ) -> Result<Notebook, Refusal> {
         let image = find_image(&self.images().await?, new.image_id)?;
         let flavor = self.flavor(&new.flavor_id)?;
         if !new.feature.allows(&flavor) {
@@ -64,7 +74,7 @@ impl Engine {
         }
         self.needs_room(Code::StorageSoldOut).await?;
         let (engine, by, origin) = (self.clone(), by.clone(), origin(&by.caller, &by.request_id));
-        self.detached(async move { engine.insert(&by, origin, new, image, flavor).await }).await
+        self.detached(async move { engine.insert(&by, origin, new, image, flavor, condition).await }).await
     }
 
     async fn insert(
@@ -74,6 +84,7 @@ impl Engine {
         new: CreateNotebook,
         image: Image,
         flavor: Flavor,
+        condition: Option<Condition>,
     ) -> Result<Notebook, Refusal> {
         let flavor_id = flavor.id.clone();
         let _shared = self.inner.frame.read().await;
@@ -83,7 +94,7 @@ impl Engine {
             notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
             operations: vec![operation],
             events: vec![event],
-            conditions: self.conditions(notebook.feature),
+            conditions: self.conditions(notebook.feature).into_iter().chain(condition).collect(),
             audit: vec![self.audited(called, None, &notebook)],
         };
         match self.commit(commit).await.map_err(|e| hidden(&e))? {
@@ -94,6 +105,7 @@ impl Engine {
                 Ok(notebook)
             }
             Committed::QuotaExhausted => Err(self.quota_exhausted()),
+            Committed::NameTaken => Err(name_taken(&notebook.name)),
             Committed::NoCapacity => Err(sold_out(&flavor_id)),
             Committed::AlreadyOne => Err(one_free_instance()),
             Committed::Lost | Committed::Missing => {
@@ -213,15 +225,17 @@ impl Engine {
         grant: Option<Grant>,
         kind: Option<LeaseKind>,
     ) -> Result<Notebook, Refusal> {
-        self.start_by(&Called::new(caller, request_id, "StartNotebook"), id, grant, kind).await
+        let by = Called::new(caller, request_id, "StartNotebook");
+        self.start_by(&by, id, (grant, kind), |_| Ok(())).await
     }
 
+    /// The same, as this call and on this further demand.
     pub(crate) async fn start_by(
         &self,
         by: &Called,
         id: NotebookId,
-        grant: Option<Grant>,
-        kind: Option<LeaseKind>,
+        (grant, kind): (Option<Grant>, Option<LeaseKind>),
+        demand: Demand,
     ) -> Result<Notebook, Refusal> {
         let origin = origin(&by.caller, &by.request_id);
         let short = self.memory_is_short().await;
@@ -231,6 +245,7 @@ impl Engine {
             let started = engine
                 .change(id, |mut notebook| {
                     own(&by.caller, &notebook)?;
+                    demand(notebook.status())?;
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
                     if engine.inner.capacity.is_too_small_for(&notebook.flavor) {
@@ -261,14 +276,19 @@ impl Engine {
 
     /// Stops a notebook; its volume stays.
     pub async fn stop(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let by = Called::new(caller, request_id, "StopNotebook");
-        let origin = origin(caller, request_id);
-        let (engine, caller) = (self.clone(), caller.clone());
+        self.stop_as(Called::new(caller, request_id, "StopNotebook"), id, |_| Ok(())).await
+    }
+
+    /// The same, as this call and on this further demand.
+    pub(crate) async fn stop_as(&self, by: Called, id: NotebookId, demand: Demand) -> Result<Notebook, Refusal> {
+        let origin = origin(&by.caller, &by.request_id);
+        let engine = self.clone();
         self.detached(async move {
             let why = format!("{} asked for a stop", origin.actor);
             let stopping = engine
                 .change(id, |mut notebook| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
+                    demand(notebook.status())?;
                     notebook.apply(Event::StopAsked, engine.now())?;
                     Ok(engine.asked(notebook, OperationKind::Stop, &origin, why.clone()).called(&by))
                 })
@@ -316,15 +336,20 @@ impl Engine {
 
     /// Removes a notebook with its volume, whatever is under way. While it is being removed, the answer is the same.
     pub async fn delete(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let by = Called::new(caller, request_id, "DeleteNotebook");
-        let origin = origin(caller, request_id);
-        let (engine, caller) = (self.clone(), caller.clone());
+        self.delete_as(Called::new(caller, request_id, "DeleteNotebook"), id, |_| Ok(())).await
+    }
+
+    /// The same, as this call and on this further demand.
+    pub(crate) async fn delete_as(&self, by: Called, id: NotebookId, demand: Demand) -> Result<Notebook, Refusal> {
+        let origin = origin(&by.caller, &by.request_id);
+        let engine = self.clone();
         self.detached(async move {
             let why = format!("{} asked for deletion", origin.actor);
             let mut given_up = Vec::new();
             let deleting = engine
                 .change_with_operations(id, |mut notebook, operations| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
+                    demand(notebook.status())?;
                     let already = notebook.status() == Status::Deleting;
                     notebook.apply(Event::DeleteAsked, engine.now())?;
                     if already {

@@ -35,7 +35,9 @@ mod drivers;
 pub mod failpoint;
 mod growth;
 mod hands;
+
 mod lease_clock;
+mod legacy;
 mod operations;
 mod orphans;
 pub mod plan;
@@ -75,7 +77,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use activity::{ActivityConfig, Asked, Asker, NotebookActivity};
+pub use commands::Demand;
 pub use hands::{Hand, HangingCall, Work};
+pub use legacy::InstanceChange;
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
 pub use routes::Route;
@@ -397,7 +401,8 @@ impl Engine {
         self.inner.time.pass(ms).await;
     }
 
-    fn now(&self) -> Timestamp {
+    /// The time, as the engine counts it.
+    pub fn now(&self) -> Timestamp {
         self.inner.time.now()
     }
 

@@ -148,6 +148,7 @@ impl Engine {
                 Committed::Missing => return Err(Refusal::no_notebook(&id.to_string())),
                 Committed::QuotaExhausted => return Err(self.quota_exhausted()),
                 Committed::AlreadyOne => return Err(one_free_instance()),
+                Committed::NameTaken => return Err(name_taken(&change.notebook.name)),
                 Committed::NoCapacity => {
                     return Err(Refusal::new(
                         Code::NoCapacity,
@@ -255,6 +256,10 @@ impl Engine {
             why,
         }
     }
+}
+
+pub(crate) fn name_taken(name: &str) -> Refusal {
+    Refusal::new(Code::NameTaken, format!("you have a notebook `{name}` already; take another name"))
 }
 
 fn written_id(write: &NotebookWrite) -> NotebookId {

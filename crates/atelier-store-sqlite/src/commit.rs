@@ -100,11 +100,14 @@ impl Prepared {
         let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id).await?;
         let asks_for_others = self.conditions.iter().any(|c| matches!(c, Condition::OnlyOneOfItsFeature));
         let others = if asks_for_others { pages::others_of_its_feature(connection, row).await? } else { 0 };
+        let asks_for_name = self.conditions.iter().any(|condition| matches!(condition, Condition::NameIsFree));
+        let name_is_taken = asks_for_name && notebooks::others_of_name(connection, row).await? > 0;
         let refused = out_of_step(self.expected(), standing.generation).or_else(|| {
             self.conditions.iter().find_map(|condition| match *condition {
                 Condition::FewerNotebooksThan(quota) => {
                     (standing.owned >= i64::from(quota)).then_some(Committed::QuotaExhausted)
                 }
+                Condition::NameIsFree => name_is_taken.then_some(Committed::NameTaken),
                 Condition::Fits(capacity) => {
                     (!capacity.fits(standing.held_besides, flavor)).then_some(Committed::NoCapacity)
                 }

@@ -53,6 +53,7 @@ macro_rules! notebook_store_contract {
             many_creates_at_once_end_exactly_at_the_quota
             the_quota_counts_one_owner_in_one_project
             many_creates_at_once_end_exactly_at_the_capacity
+            a_name_that_shall_be_free_is_taken_once
             a_notebook_does_not_stand_in_its_own_way
             only_one_of_a_feature_is_written_for_each_owner
             held_is_what_holds_compute

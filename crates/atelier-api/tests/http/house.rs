@@ -220,5 +220,6 @@ fn config_of_api() -> ApiConfig {
         notebooks: NotebookAddress { scheme: "http".into(), domain: "localhost".into(), port: 8080 },
         region: "local".into(),
         hosts: Vec::new(),
+        profiles: atelier_api::Profile::defaults(),
     }
 }

@@ -12,7 +12,7 @@ use crate::house::{House, Reply};
 
 /// What this server does with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Treatment {
+pub(crate) enum Treatment {
     /// Taken, with every value that the schema allows.
     Taken,
     /// Taken with these words; the other words of the contract are not offered.
@@ -140,7 +140,7 @@ fn is_required(operation: &str, field: &Field) -> bool {
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mistake {
+pub(crate) enum Mistake {
     Missing,
     WrongType,
     OutOfRange,
@@ -170,7 +170,7 @@ fn code(field: &Field, treatment: Treatment, mistake: Mistake) -> &'static str {
 }
 
 /// Every value that the schema of a field forbids, and which mistake it is. `None` leaves the field out.
-fn mistakes(operation: &str, field: &Field, treatment: Treatment) -> Vec<(Mistake, Option<Value>)> {
+pub(crate) fn mistakes(operation: &str, field: &Field, treatment: Treatment) -> Vec<(Mistake, Option<Value>)> {
     if treatment == Treatment::NotOffered {
         return vec![(Mistake::NotOffered, Some(something(field)))];
     }
@@ -260,7 +260,7 @@ fn something(field: &Field) -> Value {
 }
 
 /// Values that the field may have: its words in both letter cases, its bounds.
-fn allowed(field: &Field, treatment: Treatment) -> Vec<Value> {
+pub(crate) fn allowed(field: &Field, treatment: Treatment) -> Vec<Value> {
     let schema = &field.schema;
     match treatment {
         Treatment::NotOffered => vec![],

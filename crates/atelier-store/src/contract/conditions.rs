@@ -59,6 +59,26 @@ pub async fn the_quota_counts_one_owner_in_one_project(store: &impl NotebookStor
     assert_eq!(store.commit(create(2)).await.unwrap(), Committed::Written(0));
 }
 
+/// Twenty at once with one name: one is written. Neither the name's letters in another case, nor the same name of somebody
+/// else or in another project stand in the way; a notebook does not stand in its own.
+pub async fn a_name_that_shall_be_free_is_taken_once(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let elsewhere = person.elsewhere();
+    let create =
+        |owner: &Person, name| Commit { conditions: vec![Condition::NameIsFree], ..insertion(&owner.notebook(name)) };
+    let outcomes = join_all((0..20).map(|_| store.commit(create(&person, "one"))));
+    let outcomes: Vec<_> = outcomes.await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(counts(&outcomes, Committed::NameTaken), (1, 19));
+    for (owner, name) in [(&neighbour, "one"), (&elsewhere, "one"), (&person, "One")] {
+        assert_eq!(store.commit(create(owner, name)).await.unwrap(), Committed::Written(0), "{name}");
+    }
+    let mine = person.notebook("mine");
+    assert_eq!(store.commit(insertion(&mine)).await.unwrap(), Committed::Written(0));
+    let again = Commit { conditions: vec![Condition::NameIsFree], ..update(&mine) };
+    assert_eq!(store.commit(again).await.unwrap(), Committed::Written(1));
+}
+
 /// Twenty at once, room for three; notebooks that hold nothing take no room.
 pub async fn many_creates_at_once_end_exactly_at_the_capacity(store: &impl NotebookStore) {
     insert(store, [&Person::new().notebook_in("stopped", Status::Stopped)]).await;

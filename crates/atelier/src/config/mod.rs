@@ -8,12 +8,15 @@ mod flavors;
 mod kinds;
 mod layer;
 mod network;
+mod profiles;
 mod reader;
 mod sections;
 mod seeing;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
+use atelier_api::Profile;
 use atelier_core::flavor::Flavor;
 use atelier_core::lease::GrantRange;
 use atelier_runtime::RuntimeKind;
@@ -62,6 +65,8 @@ pub(crate) struct Config {
     pub seeing: Seeing,
     /// The flavors on offer.
     pub flavors: Vec<Flavor>,
+    /// The names that the legacy API has for images.
+    pub profiles: Vec<Profile>,
 }
 
 /// Where configuration comes from.
@@ -115,6 +120,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         iam: sections::iam(&mut reader),
         seeing: seeing::read(&mut reader),
         flavors: flavors::read(&mut reader),
+        profiles: profiles::read(&mut reader),
     };
     mistakes.extend(reader.into_mistakes());
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }

@@ -33,6 +33,7 @@ fn known_keys() -> Vec<String> {
     sections::iam(&mut reader);
     seeing::read(&mut reader);
     flavors::read(&mut reader);
+    profiles::read(&mut reader);
     reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
 }
 
@@ -173,7 +174,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_SERVER__DISK_RESERVE_MIB", "77"),
     ];
     let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
-    for key in known_keys().iter().filter(|key| *key != "flavors") {
+    for key in known_keys().iter().filter(|key| !matches!(key.as_str(), "flavors" | "profiles")) {
         assert!(covered.contains(&layer::variable_of(key).as_str()), "no row for `{key}`");
     }
     let config = load(&with_environment(&environment)).unwrap();

@@ -296,6 +296,7 @@ impl Site<'_> {
             },
             region: self.config.iam.region.clone(),
             hosts: Vec::new(),
+            profiles: self.config.profiles.clone(),
         }
     }
 }

@@ -1,0 +1,117 @@
+//! Lists of tables, such as `[[flavors]]`: each replaces the built-in one as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layer::{Raw, Source};
+use super::reader::{Mistake, Reader};
+use crate::nearest::nearest;
+
+/// What a list is called, what an item of it is called, and the keys of an item.
+pub(super) struct List {
+    pub(super) name: &'static str,
+    pub(super) item: &'static str,
+    pub(super) keys: &'static [&'static str],
+}
+
+impl List {
+    /// The items, each read by `read` and named by `name_of`; nothing when no layer has the list.
+    pub(super) fn read<T>(
+        &self,
+        reader: &mut Reader,
+        read: impl Fn(&mut Fields<'_>) -> Option<T>,
+        name_of: impl Fn(&T) -> &str,
+    ) -> Option<Vec<T>> {
+        let entry = reader.entry(self.name)?;
+        let mut mistakes = Vec::new();
+        let items = match &entry.raw {
+            Raw::List(items) if !items.is_empty() => items
+                .iter()
+                .filter_map(|(raw, line)| self.item(raw, &at(&entry.source, *line), &read, &mut mistakes))
+                .collect(),
+            _ => {
+                let message = format!("`{0}` must be a list of one or more `[[{0}]]` tables", self.name);
+                mistakes.push(mistake(&entry.source, message));
+                Vec::new()
+            }
+        };
+        let mut seen = BTreeSet::new();
+        for twin in items.iter().filter(|item| !seen.insert(name_of(item))) {
+            mistakes.push(mistake(&entry.source, format!("`{}` must not hold `{}` twice", self.name, name_of(twin))));
+        }
+        for mistake in mistakes {
+            reader.add(mistake);
+        }
+        Some(items)
+    }
+
+    fn item<T>(
+        &self,
+        raw: &Raw,
+        source: &Source,
+        read: impl Fn(&mut Fields<'_>) -> Option<T>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<T> {
+        let Raw::Table(table) = raw else {
+            mistakes.push(mistake(source, format!("an item of `{}` must be a table, not {raw}", self.name)));
+            return None;
+        };
+        let before = mistakes.len();
+        self.refuse_unknown(table, source, mistakes);
+        let item = read(&mut Fields { list: self, table, source, mistakes });
+        item.filter(|_| mistakes.len() == before)
+    }
+
+    fn refuse_unknown(&self, table: &BTreeMap<String, (Raw, usize)>, source: &Source, mistakes: &mut Vec<Mistake>) {
+        for (key, (_, line)) in table.iter().filter(|(key, _)| !self.keys.contains(&key.as_str())) {
+            let hint = nearest(key, self.keys.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+            let message = format!("unknown key `{key}` in `{}`", self.name);
+            mistakes.push(Mistake { source: at(source, *line), message, hint });
+        }
+    }
+}
+
+fn at(source: &Source, line: usize) -> Source {
+    match source {
+        Source::File(path, _) => Source::File(path.clone(), line),
+        other => other.clone(),
+    }
+}
+
+fn mistake(source: &Source, message: String) -> Mistake {
+    Mistake { source: source.clone(), message, hint: None }
+}
+
+/// The keys of one item.
+pub(super) struct Fields<'a> {
+    list: &'a List,
+    table: &'a BTreeMap<String, (Raw, usize)>,
+    source: &'a Source,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Fields<'_> {
+    pub(super) fn take<T>(&mut self, key: &str, wanted: &str, parse: impl Fn(&Raw) -> Option<T>) -> Option<T> {
+        let item = self.list.item;
+        let Some((raw, line)) = self.table.get(key) else {
+            let message = format!("`{key}` of a {item} is missing; it must be {wanted}");
+            self.mistakes.push(mistake(self.source, message));
+            return None;
+        };
+        let value = parse(raw);
+        if value.is_none() {
+            let message = format!("`{key}` of a {item} must be {wanted}, not {raw}");
+            self.mistakes.push(mistake(&at(self.source, *line), message));
+        }
+        value
+    }
+
+    pub(super) fn take_or<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        wanted: &str,
+        parse: impl Fn(&Raw) -> Option<T>,
+    ) -> Option<T> {
+        if self.table.contains_key(key) { self.take(key, wanted, parse) } else { Some(default) }
+    }
+}
