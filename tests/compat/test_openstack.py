@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.deadline import wait_until
+from support.api import GONE
 from support.server import REPOSITORY
 
 
@@ -94,7 +94,8 @@ def test_the_command_line_leads_an_instance_through_its_life(devenv, simulated):
     devenv("stop", "one")
     reaches(simulated, instance, "STOPPED")
     devenv("delete", "one", "nobody", refused="1 of 2")
-    wait_until(lambda: json.loads(devenv("list", "-f", "json")) == [], "the instance is gone", 30)
+    reaches(simulated, instance, GONE)
+    assert json.loads(devenv("list", "-f", "json")) == []
 
 
 def test_the_legacy_sequence_of_aiforge(simulated):
@@ -119,3 +120,4 @@ def test_the_legacy_sequence_of_aiforge(simulated):
         call("POST", f"{one}/action", {"action": action})
         reaches(simulated, made["id"], status)
     assert call("DELETE", one) == {"instance_id": made["id"]}
+    reaches(simulated, made["id"], GONE)

@@ -73,14 +73,6 @@ impl Query {
         word_in(text, allowed).map(Some).ok_or_else(wanted)
     }
 
-    /// Refuses a parameter that the contract has and this server does not offer.
-    pub(crate) fn refuse(&self, name: &str) -> Result<(), Refusal> {
-        match self.text(name)? {
-            None => Ok(()),
-            Some(_) => Err(Refusal::unsupported(&format!("query parameter `{name}`"))),
-        }
-    }
-
     /// The workspace asked for, in either spelling. There is only the built-in one.
     pub(crate) fn workspace(&self) -> Result<(), Refusal> {
         for name in ["workspace_id", "workspaceId"] {

@@ -55,7 +55,7 @@ pub(crate) async fn create(State(api): State<Api>, call: Call) -> Answer<wire::L
         ("workspace_id" = Option<String>, Query, description = "0"),
         ("show_self" = Option<String>, Query, description = "true: only the caller's own"),
         ("ai_project" = Option<String>, Query, description = "default-ai-project"),
-        ("pool_id" = Option<String>, Query, description = "not offered"),
+        ("pool_id" = Option<String>, Query, description = "only in this pool"),
     ),
     responses((status = 200, body = wire::LegacyInstanceList), (status = "default", body = LegacyError)),
 )]

@@ -16,9 +16,6 @@ pub(crate) const AI_PROJECT: &str = "default-ai-project";
 
 const SORT_KEYS: [(&str, SortKey); 2] = [("name", SortKey::Name), ("creation_timestamp", SortKey::CreateAt)];
 
-/// Parameters of the contract that this server does not offer.
-const NOT_OFFERED: [&str; 1] = ["pool_id"];
-
 /// A wish for a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -27,7 +24,7 @@ pub(crate) struct Wanted {
     pub(crate) descending: bool,
     /// Also those of others.
     pub(crate) everybodys: bool,
-    /// Asked for a project of which there is none.
+    /// Asked for a pool or a project of which there is none.
     nothing_matches: bool,
     offset: u32,
     /// 0: all of them.
@@ -44,11 +41,10 @@ impl Wanted {
             sort_key: sort_key(query)?,
             descending: query.word("order", &["asc", "desc"])? == Some("desc"),
             everybodys: query.flag("show_self")? == Some(false),
-            nothing_matches: ai_project(query)?,
+            nothing_matches: query.pool("pool_id")?.is_some() || ai_project(query)?,
             offset: query.number_within("offset", 0, most)?.unwrap_or(0),
             limit: query.number_within("limit", 0, most)?.unwrap_or(0),
         };
-        NOT_OFFERED.iter().try_for_each(|name| query.refuse(name))?;
         query.workspace()?;
         Ok(wanted)
     }
@@ -114,7 +110,6 @@ mod tests {
             ("de_type=Notebook&order=up", Code::BadQuery),
             ("de_type=Notebook&limit=-1", Code::BadQuery),
             ("de_type=Notebook&workspace_id=1", Code::UnknownWorkspace),
-            ("de_type=Notebook&pool_id=p", Code::Unsupported),
         ] {
             assert_eq!(wanted(query), Err(code), "{query}");
         }

@@ -320,6 +320,7 @@ async fn lists_are_filtered_sorted_and_cut() {
         ("&show_self=false", "abc", 3),
         ("&ai_project=default-ai-project", "abc", 3),
         ("&ai_project_id=another", "", 0),
+        ("&pool_id=another", "", 0),
     ] {
         assert_eq!(names(query).await, (expected.to_owned(), total), "{query}");
     }

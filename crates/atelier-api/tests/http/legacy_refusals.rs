@@ -57,13 +57,13 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
         | ("ManageDevEnvironInstance", "action")
         | (
             "ListDevEnvironInstances",
-            "de_type" | "provision_type" | "status" | "order" | "offset" | "limit" | "show_self" | "ai_project",
+            "de_type" | "provision_type" | "status" | "order" | "offset" | "limit" | "show_self" | "ai_project"
+            | "pool_id",
         )
         | ("ShowDevEnvironInstance", "de_type") => T::Taken,
         ("ListDevEnvironInstances", "sortby") => T::SortKey,
         ("CreateDevEnvironInstance", "workspace.id") | ("ListDevEnvironInstances", "workspace_id") => T::Workspace,
-        ("CreateDevEnvironInstance", "pool" | "spec.extend_storage" | "spec.annotations")
-        | ("ListDevEnvironInstances", "pool_id") => T::NotOffered,
+        ("CreateDevEnvironInstance", "pool" | "spec.extend_storage" | "spec.annotations") => T::NotOffered,
         _ => return None,
     })
 }
