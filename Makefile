@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Rust may have been installed for this user only.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test test-long bench lint fmt deny setup clean-cache
+.PHONY: help run test test-long compat bench lint fmt deny setup clean-cache
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -21,6 +21,11 @@ test: ## Set up, then run every check and every test
 test-long: ## Campaigns: more crashes, and cgroup v2 in a virtual machine
 	@scripts/setup.sh build run test virtual-machine
 	@python3 scripts/test.py --long
+
+compat: ## Try other people's clients, and write docs/compatibility.md
+	@scripts/setup.sh build run test
+	@$(CARGO) build --locked -p atelier
+	@ATELIER_WRITE_COMPATIBILITY=1 python3 scripts/test.py --only "suite compat"
 
 bench: ## Measure Atelier beside its peers, in one run
 	@scripts/setup.sh build run test bench
