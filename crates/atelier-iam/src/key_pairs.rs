@@ -17,6 +17,7 @@ use ssh_key::private::{Ed25519Keypair, KeypairData, RsaKeypair};
 use ssh_key::public::KeyData;
 use ssh_key::rand_core::{CryptoRng, Error as RandomError, RngCore};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+use tokio::sync::Semaphore;
 
 use crate::service::Iam;
 
@@ -30,6 +31,8 @@ const MOST_DESCRIPTION: usize = 255;
 const MOST_PUBLIC_KEY: usize = 4096;
 /// RSA keys that are shorter open no door.
 const LEAST_RSA_BITS: usize = 2048;
+/// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and callers could ask for many.
+static MAKING_RSA: Semaphore = Semaphore::const_new(1);
 
 /// What a new pair is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +130,16 @@ impl Iam {
     /// Making an RSA key takes up to seconds: not on a thread that others wait for.
     async fn make(&self, algorithm: KeyAlgorithm, comment: &str) -> Result<(String, SecretString), Refusal> {
         let (entropy, comment) = (self.inner.entropy.clone(), comment.to_owned());
-        let made = tokio::task::spawn_blocking(move || generate(algorithm, &comment, &*entropy)).await;
+        let turn = match algorithm {
+            KeyAlgorithm::Ed25519 => None,
+            _ => MAKING_RSA.acquire().await.ok(),
+        };
+        // The turn goes along: whoever stops waiting does not stop the making.
+        let make = move || {
+            let _turn = turn;
+            generate(algorithm, &comment, &*entropy)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
         match made {
             Ok(Ok(pair)) => Ok(pair),
             Ok(Err(error)) => {
