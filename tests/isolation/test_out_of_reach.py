@@ -177,7 +177,7 @@ def link_local_address(stage):
 
 
 def abstract_socket(stage):
-    return UNIX.format(address=stage.abstract.address, question=b"\n"), stage.word
+    return UNIX.format(address=stage.abstract.address, question=b""), stage.word
 
 
 def neighbours_file(stage):
