@@ -135,11 +135,11 @@ impl Iam {
             _ => MAKING_RSA.acquire().await.ok(),
         };
         // The turn goes along: whoever stops waiting does not stop the making.
-        let make = move || {
+        let work = move || {
             let _turn = turn;
             generate(algorithm, &comment, &*entropy)
         };
-        let made = tokio::task::spawn_blocking(make).await;
+        let made = tokio::task::spawn_blocking(work).await;
         match made {
             Ok(Ok(pair)) => Ok(pair),
             Ok(Err(error)) => {
