@@ -20,6 +20,8 @@ static_libc() { test -n "$(find /usr/lib /lib -maxdepth 2 -name libc.a -print -q
 ca_certificates() { test -s /etc/ssl/certs/ca-certificates.crt; }
 static_busybox() { command_is_there busybox && ! ldd "$(command -v busybox)"; }
 python_venv() { python3 -c 'import ensurepip, venv'; }
+# A package of the OpenStack client's comes as source.
+python_headers() { python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; }
 
 for group in "$@"; do
     case "$group" in
@@ -41,6 +43,7 @@ for group in "$@"; do
             ;;
         test)
             need python3-venv python_venv
+            need python3-dev python_headers
             need nginx-light command_is_there nginx
             need curl command_is_there curl
             need openssl command_is_there openssl
@@ -77,6 +80,14 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
 fi
 say "installing ${missing[*]}"
+# The tests start what they need by themselves: no package of theirs may start a service on this machine, or take its
+# ports. This is Debian's own way to say so; a policy that is there already stays.
+policy=/usr/sbin/policy-rc.d
+if [ -d "${policy%/*}" ] && [ ! -e "$policy" ]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+fi
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2; }
 # A fresh machine has no package lists; an old one has lists whose packages are gone. Fetch them once in both cases.
 apt install -y --no-install-recommends "${missing[@]}" || {
