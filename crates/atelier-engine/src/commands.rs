@@ -373,7 +373,6 @@ impl Engine {
 
     /// What is under way, given up.
     fn cancelled(&self, mut operations: Vec<Operation>, why: &str) -> Vec<Operation> {
-        operations.retain(|o| !o.state.is_ended());
         for operation in &mut operations {
             operation.state = OperationState::Cancelled;
             operation.ended_at = Some(self.now());

@@ -16,6 +16,7 @@ use atelier_core::observe::{OperationSeen, StartPath, StepResult, StepSeen};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::write::Change;
@@ -40,16 +41,16 @@ enum NotRecorded {
 impl Engine {
     /// Lets a task drive what is unfinished for this notebook.
     pub(crate) fn drive(&self, id: NotebookId) {
-        self.engage(id, false);
+        self.engage(id, None);
     }
 
     /// Lets a task take away what is left of this notebook at rest, and then drive what is unfinished. As it holds the
-    /// driver's place meanwhile, it never meets a start half-way.
-    pub(crate) fn tidy(&self, id: NotebookId) {
-        self.engage(id, true);
+    /// driver's place meanwhile, it never meets a start half-way. `turn` is given back as soon as that is done.
+    pub(crate) fn tidy(&self, id: NotebookId, turn: OwnedSemaphorePermit) {
+        self.engage(id, Some(turn));
     }
 
-    fn engage(&self, id: NotebookId, tidy: bool) {
+    fn engage(&self, id: NotebookId, turn: Option<OwnedSemaphorePermit>) {
         if self.waits_for_aftermath(id) {
             return;
         }
@@ -57,8 +58,9 @@ impl Engine {
         let since = self.now();
         let Some(mut place) = self.inner.drivers.enter(id, since) else { return };
         self.inner.tasks.spawn(async move {
-            if tidy {
+            if let Some(turn) = turn {
                 engine.collect_left_overs(id).await;
+                drop(turn);
             }
             loop {
                 match engine.drive_next(id).await {
@@ -78,8 +80,8 @@ impl Engine {
     /// Drives the oldest unfinished operation; `None` when there is none.
     async fn drive_next(&self, id: NotebookId) -> Option<Driven> {
         let interrupt = self.inner.drivers.fresh_interrupt(id);
-        let operation = match self.inner.store.operations_of(id).await {
-            Ok(operations) => operations.into_iter().find(|o| !o.state.is_ended())?,
+        let operation = match self.inner.store.unfinished_operations_of(id).await {
+            Ok(operations) => operations.into_iter().next()?,
             Err(error) => {
                 tracing::error!(notebook = %id, "cannot read the operations of notebook {id}: {error}");
                 return Some(self.pause().await);

@@ -71,7 +71,7 @@ use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::{Clock as _, Entropy, Timestamp};
 use atelier_runtime::{Connection, Runtime, RuntimeError};
-use atelier_store::{NotebookFilter, NotebookStore, SortKey, StoreError};
+use atelier_store::{NotebookFilter, NotebookStore, SortKey, Standing, StoreError};
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -291,7 +291,11 @@ impl Engine {
 
     /// Fills the routes and the lease clock, follows a reboot, and resumes unfinished operations.
     async fn load(&self, clock_is_known: bool) -> Result<(), OpenError> {
-        self.inner.store.every_notebook(&mut |notebook| self.follow(&notebook)).await?;
+        let mut visit = |standing| match standing {
+            Standing::Whole(notebook) => self.follow(&notebook),
+            Standing::Resting(resting) => self.follow_resting(resting),
+        };
+        self.inner.store.every_standing(&mut visit).await?;
         self.follow_jump().await;
         if !clock_is_known {
             self.hold_leases_to_their_grants().await;

@@ -53,6 +53,12 @@ fn no_operation(id: OperationId) -> Refusal {
     Refusal::new(Code::NotFound, format!("operation `{id}` does not exist"))
 }
 
+/// `seen` is the state as it was read last; what has ended meanwhile ended in some other way.
+fn not_running(seen: OperationState) -> Refusal {
+    let state = if seen == OperationState::Running { "over by now" } else { seen.as_str() };
+    Refusal::new(Code::Conflict, format!("the operation is {state}; only one that is running can be cancelled"))
+}
+
 impl Engine {
     /// A page of operations, newest first.
     pub async fn operations(
@@ -93,14 +99,11 @@ impl Engine {
             let why = format!("cancelled by {}", origin.actor);
             engine
                 .change_with_operations(notebook_id, |mut notebook, operations| {
-                    let operation = operations.into_iter().find(|o| o.id == id);
-                    let mut operation = operation.ok_or_else(|| no_operation(id))?;
+                    let Some(mut operation) = operations.into_iter().find(|o| o.id == id) else {
+                        return Err(not_running(found.state));
+                    };
                     if operation.state != OperationState::Running {
-                        let message = format!(
-                            "the operation is {}; only one that is running can be cancelled",
-                            operation.state.as_str()
-                        );
-                        return Err(Refusal::new(Code::Conflict, message));
+                        return Err(not_running(operation.state));
                     }
                     operation.state = OperationState::Undoing;
                     operation.error = Some(why.clone());

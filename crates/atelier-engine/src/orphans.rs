@@ -17,7 +17,7 @@
 //! because a deletion takes the instance away before the row.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atelier_core::Timestamp;
@@ -27,6 +27,7 @@ use atelier_core::id::{EventId, NotebookId, ProjectId};
 use atelier_core::status::Status;
 use atelier_runtime::{Lost, Observed, RuntimeError};
 use atelier_store::Commit;
+use tokio::sync::Semaphore;
 
 use crate::Engine;
 use crate::hands::Errand;
@@ -51,12 +52,23 @@ pub struct Orphan {
     pub trouble: Option<String>,
 }
 
+/// How many left-overs are looked at beside each other.
+const AT_A_TIME: usize = 16;
+
 /// The orphans that are there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Strangers {
     all: Mutex<HashMap<NotebookId, Orphan>>,
     /// Held by the round under way.
     round: tokio::sync::Mutex<()>,
+    /// One for each left-over that is looked at.
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { all: Mutex::default(), round: tokio::sync::Mutex::default(), turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
 }
 
 impl Strangers {
@@ -79,26 +91,40 @@ impl Strangers {
     }
 }
 
-/// Notebooks at rest of which something may be left.
+/// Notebooks at rest of which something may be left, each with how many were suspected before it.
 #[derive(Debug, Default)]
-pub(crate) struct Suspects(Mutex<HashSet<NotebookId>>);
+pub(crate) struct Suspects(Mutex<(HashMap<NotebookId, u64>, u64)>);
 
 impl Suspects {
-    fn all(&self) -> MutexGuard<'_, HashSet<NotebookId>> {
+    fn all(&self) -> MutexGuard<'_, (HashMap<NotebookId, u64>, u64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, id: NotebookId) {
-        self.all().insert(id);
+        let (all, count) = &mut *self.all();
+        *count += 1;
+        all.insert(id, *count);
     }
 
     fn clear(&self, id: NotebookId) {
-        self.all().remove(&id);
+        self.all().0.remove(&id);
+    }
+
+    fn seen(&self) -> Vec<(NotebookId, u64)> {
+        self.all().0.iter().map(|(id, at)| (*id, *at)).collect()
+    }
+
+    /// Unless it was suspected again since it was seen.
+    fn clear_as_seen(&self, id: NotebookId, at: u64) {
+        let all = &mut self.all().0;
+        if all.get(&id) == Some(&at) {
+            all.remove(&id);
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.all().is_empty()
+        self.all().0.is_empty()
     }
 }
 
@@ -122,13 +148,32 @@ impl Engine {
     /// One round: left-overs, then orphans.
     pub async fn collect(&self) {
         let _alone = self.inner.strangers.round.lock().await;
-        let suspects: Vec<_> = self.inner.suspects.all().iter().copied().collect();
-        for id in suspects {
-            self.tidy(id);
+        for id in self.suspects_with_something().await {
+            let Ok(turn) = self.inner.strangers.turns.clone().acquire_owned().await else { return };
+            self.tidy(id, turn);
         }
         for orphan in self.strangers().await.unwrap_or_default() {
             self.collect_orphan(orphan).await;
         }
+    }
+
+    /// The suspects that have to be looked at one by one: those of which the runtime has anything, and those that have a
+    /// call hanging, which may still make something. After a start that is one list instead of a question for each of
+    /// very many.
+    async fn suspects_with_something(&self) -> Vec<NotebookId> {
+        let mut suspects = self.inner.suspects.seen();
+        if !suspects.is_empty()
+            && let Some(listed) = self.listed().await
+        {
+            suspects.retain(|&(id, at)| {
+                let something = listed.contains(&id) || !self.inner.hands.hanging(id).is_empty();
+                if !something {
+                    self.inner.suspects.clear_as_seen(id, at);
+                }
+                something
+            });
+        }
+        suspects.into_iter().map(|(id, _)| id).collect()
     }
 
     /// The orphans that were found and are still there.
@@ -164,7 +209,7 @@ impl Engine {
     async fn strangers(&self) -> Option<Vec<Orphan>> {
         let mut unknown = Vec::new();
         for id in self.listed().await? {
-            if self.inner.routes.get(id).is_some() {
+            if self.inner.routes.status(id).is_some() {
                 continue;
             }
             match self.inner.store.notebook(id).await {

@@ -128,7 +128,7 @@ impl Engine {
     /// Whether an operation has to wait until the reboot is written: one that would let something run.
     pub(crate) fn waits_for_aftermath(&self, id: NotebookId) -> bool {
         let begins = |status| matches!(status, Status::Creating | Status::Starting);
-        self.inner.aftermath.is_pending() && self.inner.routes.get(id).is_some_and(|route| begins(route.status))
+        self.inner.aftermath.is_pending() && self.inner.routes.status(id).is_some_and(begins)
     }
 
     async fn rebooted(&self) -> Result<(), StoreError> {

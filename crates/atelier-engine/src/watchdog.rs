@@ -67,7 +67,7 @@ impl Engine {
     async fn end_stranded(&self, id: NotebookId) {
         let ended = self
             .change_with_operations(id, |mut notebook, operations| {
-                if notebook.status().is_stable() || operations.iter().any(|o| !o.state.is_ended()) {
+                if notebook.status().is_stable() || !operations.is_empty() {
                     return Err(Refusal::new(Code::Conflict, "it is driven"));
                 }
                 let reason = format!("it was {} without an operation", notebook.status());

@@ -11,7 +11,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
-use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
+use atelier_store::{Commit, Committed, Condition, NotebookWrite, Resting, StoreError};
 
 use crate::Engine;
 use crate::broken::{Broken, is_left_out};
@@ -98,7 +98,7 @@ impl Engine {
         self.change_seeing(id, false, |notebook, _| decide(notebook)).await
     }
 
-    /// As [`Engine::change`], for decisions that depend on what is under way: the notebook's operations, read after it.
+    /// As [`Engine::change`], for decisions that depend on what is under way: the notebook's unfinished operations, read after it.
     pub(crate) async fn change_with_operations(
         &self,
         id: NotebookId,
@@ -119,7 +119,7 @@ impl Engine {
             let read = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
             let read = read.ok_or_else(|| Refusal::no_notebook(&id.to_string()))?;
             let operations = if see_operations {
-                self.inner.store.operations_of(id).await.map_err(|e| hidden(&e))?
+                self.inner.store.unfinished_operations_of(id).await.map_err(|e| hidden(&e))?
             } else {
                 Vec::new()
             };
@@ -235,6 +235,14 @@ impl Engine {
         let lease = self.inner.activities.on(notebook.id, notebook.lease);
         let end = if notebook.status() == Status::Running { lease.expiry() } else { None };
         self.inner.leases.set(notebook.id, end);
+    }
+
+    /// The same for what rests at the start of a server: nobody watches it and its lease does not count.
+    pub(crate) fn follow_resting(&self, resting: Resting) {
+        if resting.status.is_failed() {
+            self.inner.suspects.add(resting.id);
+        }
+        self.inner.routes.put_resting(resting);
     }
 
     /// The notebook is not there any more.

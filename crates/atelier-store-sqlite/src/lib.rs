@@ -66,6 +66,7 @@ mod schema;
 mod script;
 mod sealer;
 mod soundness;
+mod standings;
 mod store;
 mod writer;
 
@@ -125,7 +126,8 @@ impl SqliteStore {
         schema::migrate(&mut connection).await?;
         schema::prove_key(&mut connection, &sealer).await?;
         let listing = Listing::default();
-        fill(&mut connection, &listing).await?;
+        standings::fill(&mut connection, &listing).await?;
+        let unfinished = operations::select(&mut connection, operations::Which::Unfinished).await?;
         let readers = Readers::open(&reader_options(path)).await.map_err(failed)?;
         let mut reserve = Reserve::of(path);
         reserve.keep();
@@ -133,9 +135,9 @@ impl SqliteStore {
         Ok(Self {
             writer: Writer::start(connection, options, reserve),
             readers,
-            recent: Recent::new(),
+            recent: Recent::of(unfinished),
             listing: Arc::new(listing),
-            inspection: Inspection::begin(reader_options(path), unchecked),
+            inspection: Inspection::of(reader_options(path), unchecked),
             room: Disk::of(path),
             sealer,
             watcher: Watcher::default(),
@@ -149,12 +151,12 @@ impl SqliteStore {
         Self { watcher, ..self }
     }
 
-    /// Makes every list from the rows, as is done otherwise only where notebooks change faster than they are read: so that
-    /// tests reach it.
+    /// Answers everything from the rows, lists too, as is done otherwise only where nothing is known or notebooks change
+    /// faster than they are read: so that tests reach it.
     #[doc(hidden)]
     #[must_use]
-    pub fn listing_by_rows(self) -> Self {
-        Self { list_tries: 0, ..self }
+    pub fn by_rows(self) -> Self {
+        Self { list_tries: 0, recent: self.recent.blind(), ..self }
     }
 
     /// Runs `work` in a transaction of its own; it is on disk when this answers `Ok`, and undone when `work` errs.
@@ -188,6 +190,12 @@ impl SqliteStore {
     /// What secrets are sealed with. A job gets a clone.
     pub(crate) const fn sealer(&self) -> &Sealer {
         &self.sealer
+    }
+
+    /// Checks what the opening had no time for, beside everything else. For when whatever is in a hurry has its answer:
+    /// the server listens.
+    pub fn inspect_the_rest(&self) {
+        self.inspection.begin();
     }
 
     /// Lets the queued writes end and folds the log into the file. Later writes are refused; reads are still answered.
@@ -224,22 +232,6 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.watcher.store(StoreCall::Read, self.began, true);
     }
-}
-
-/// Lines that are read at a time.
-const STRIDE: u32 = 1024;
-
-async fn fill(connection: &mut SqliteConnection, listing: &Listing) -> Result<(), StoreError> {
-    let mut last = Vec::new();
-    loop {
-        let rows = pages::lines_after(connection, &last, STRIDE).await?;
-        let Some(row) = rows.last() else { break };
-        last.clone_from(&row.id);
-        let lines: Result<Vec<_>, _> = rows.into_iter().map(pages::LineRow::into_line).collect();
-        listing.fill(lines?);
-    }
-    listing.sort();
-    Ok(())
 }
 
 /// The pages that the writer keeps, as `SQLite` counts: minus so many KiB. A group of commits must fit, or its pages are

@@ -9,16 +9,18 @@ use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::status::Status;
 use atelier_core::volume::Volume;
 use atelier_store::StoreError;
+use secrecy::ExposeSecret as _;
 
 use crate::Sealer;
 use crate::columns::{
     integer, named, number, parsed, steps_from_json, steps_to_json, tags_from_json, tags_to_json, uuid,
 };
+use crate::script::Script;
 
 /// Where the token is sealed for.
-const TOKEN: &str = "notebooks.token_sealed";
+pub(crate) const TOKEN: &str = "notebooks.token_sealed";
 /// Where the upstream secret is sealed for.
-const UPSTREAM_SECRET: &str = "notebooks.upstream_secret_sealed";
+pub(crate) const UPSTREAM_SECRET: &str = "notebooks.upstream_secret_sealed";
 
 /// The columns of `notebooks`.
 ///
@@ -68,6 +70,94 @@ pub(crate) struct NotebookRow {
     pub(crate) legacy_profile_id: Option<String>,
     pub(crate) legacy_prompt: i64,
     pub(crate) volume_growing_to_gib: Option<i64>,
+}
+
+/// The columns that move while a notebook goes its way, with the row and the generation that they are for. All writes
+/// but a few write no more: what is not named need not be sealed and leaves the indexes alone.
+pub(crate) struct Course {
+    pub(crate) id: Vec<u8>,
+    pub(crate) generation: i64,
+    status: &'static str,
+    fail_reason: Option<String>,
+    update_at: i64,
+    lease_kind: &'static str,
+    lease_update_at: i64,
+    lease_grant_ms: Option<i64>,
+    lease_end_at: Option<i64>,
+    next_lease_kind: Option<&'static str>,
+    next_lease_grant_ms: Option<i64>,
+    ever_ran: i64,
+    progress: String,
+}
+
+impl Course {
+    /// Of `after`, where that is all it differs in from `before`, which is kept.
+    pub(crate) fn between(before: &Notebook, after: &Notebook) -> Result<Option<Self>, StoreError> {
+        if !same_but_for_the_course(before, after) {
+            return Ok(None);
+        }
+        let lease = after.lease;
+        Ok(Some(Self {
+            id: after.id.as_uuid().as_bytes().to_vec(),
+            generation: integer("generation", after.generation)?,
+            status: after.status().as_str(),
+            fail_reason: after.fail_reason.clone(),
+            update_at: after.update_at.as_millis(),
+            lease_kind: lease.kind().as_str(),
+            lease_update_at: lease.update_at().as_millis(),
+            lease_grant_ms: in_column(lease.grant()),
+            lease_end_at: lease.expiry().map(Timestamp::as_millis),
+            next_lease_kind: after.next_terms.map(|terms| terms.kind.as_str()),
+            next_lease_grant_ms: after.next_terms.and_then(|terms| in_column(terms.grant)),
+            ever_ran: after.ever_ran.into(),
+            progress: steps_to_json(&after.progress)?,
+        }))
+    }
+
+    /// Writes it where the row has the generation of this, and raises that; else the script ends here.
+    pub(crate) fn write(&self, script: &mut Script) -> Result<(), StoreError> {
+        script.statement(
+            "update notebooks set status = ?, fail_reason = ?, update_at = ?, lease_kind = ?, lease_update_at = ?,
+                lease_grant_ms = ?, lease_end_at = ?, next_lease_kind = ?, next_lease_grant_ms = ?, ever_ran = ?,
+                progress = ?, generation = generation + 1
+            where id = ? and generation = ?",
+        );
+        script.bind(self.status)?;
+        script.bind(self.fail_reason.clone())?;
+        script.bind(self.update_at)?;
+        script.bind(self.lease_kind)?;
+        script.bind(self.lease_update_at)?;
+        script.bind(self.lease_grant_ms)?;
+        script.bind(self.lease_end_at)?;
+        script.bind(self.next_lease_kind)?;
+        script.bind(self.next_lease_grant_ms)?;
+        script.bind(self.ever_ran)?;
+        script.bind(self.progress.clone())?;
+        script.bind(self.id.clone())?;
+        script.bind(self.generation)?;
+        script.unless_one_row_changed();
+        Ok(())
+    }
+}
+
+/// Whether two notebooks of one generation differ at most in what [`Course`] holds.
+fn same_but_for_the_course(before: &Notebook, after: &Notebook) -> bool {
+    before.id == after.id
+        && before.generation == after.generation
+        && before.create_at == after.create_at
+        && before.token.expose_secret() == after.token.expose_secret()
+        && before.upstream_secret.expose_secret() == after.upstream_secret.expose_secret()
+        && before.project_id == after.project_id
+        && before.owner == after.owner
+        && before.name == after.name
+        && before.description == after.description
+        && before.feature == after.feature
+        && before.tags == after.tags
+        && before.flavor == after.flavor
+        && before.image == after.image
+        && before.volume == after.volume
+        && before.workspace_id == after.workspace_id
+        && before.legacy == after.legacy
 }
 
 impl NotebookRow {

@@ -143,6 +143,49 @@ pub(crate) fn upsert(script: &mut Script, operation: &Operation) -> Result<(), S
     write_steps(script, id, &operation.steps)
 }
 
+/// Writes what of an operation differs from `before`, which is kept.
+pub(crate) fn update(script: &mut Script, before: &Operation, operation: &Operation) -> Result<(), StoreError> {
+    if !goes_on_from(before, operation) {
+        return upsert(script, operation);
+    }
+    let id = operation.id.as_uuid().as_bytes();
+    let end = |o: &Operation| (o.state, o.ended_at, o.error.clone());
+    if end(before) != end(operation) {
+        script.statement("update operations set state = ?, ended_at = ?, error = ? where id = ?");
+        script.bind(operation.state.as_str())?;
+        script.bind(operation.ended_at.map(Timestamp::as_millis))?;
+        script.bind(operation.error.clone())?;
+        script.bind(id.to_vec())?;
+    }
+    let steps = (0_i64..).zip(before.steps.iter().zip(&operation.steps));
+    for (position, (_, step)) in steps.filter(|(_, (before, step))| before != step) {
+        script.statement(
+            "update operation_steps set state = ?, attempts = ?, began_at = ?, ended_at = ?, note = ?
+            where operation_id = ? and position = ?",
+        );
+        script.bind(step.state.as_str())?;
+        script.bind(step.attempts)?;
+        script.bind(step.began_at.map(Timestamp::as_millis))?;
+        script.bind(step.ended_at.map(Timestamp::as_millis))?;
+        script.bind(step.note.clone())?;
+        script.bind(id.to_vec())?;
+        script.bind(position)?;
+    }
+    Ok(())
+}
+
+/// Whether one operation differs from the other only in how far it has come.
+fn goes_on_from(before: &Operation, operation: &Operation) -> bool {
+    let names = |o: &Operation| o.steps.iter().map(|step| step.name).collect::<Vec<_>>();
+    before.id == operation.id
+        && before.notebook_id == operation.notebook_id
+        && before.kind == operation.kind
+        && before.origin == operation.origin
+        && before.why == operation.why
+        && before.began_at == operation.began_at
+        && names(before) == names(operation)
+}
+
 /// Makes `steps` the steps of the operation; what has not changed is not written.
 fn write_steps(script: &mut Script, id: Vec<u8>, steps: &[StepRecord]) -> Result<(), StoreError> {
     let count = i64::try_from(steps.len()).map_err(|_| StoreError::Engine("too many steps".into()))?;

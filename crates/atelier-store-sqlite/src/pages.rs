@@ -7,14 +7,13 @@
 use std::sync::LazyLock;
 
 use atelier_core::flavor::Held;
-use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::id::NotebookId;
 use atelier_core::status::Status;
 use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey, StoreError};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
-use crate::columns::{named, number, parsed, tags_from_json, uuid};
+use crate::columns::number;
 use crate::failed;
-use crate::listing::{Line, Owner};
 use crate::notebook_row::NotebookRow;
 
 /// The page's rows and the number of rows on all pages, from one snapshot.
@@ -123,68 +122,6 @@ pub(crate) async fn with_ids(
     }
     sql.push(")");
     sql.build_query_as().fetch_all(connection).await.map_err(failed)
-}
-
-/// What a list knows of each notebook after the id `last`, by id.
-pub(crate) async fn lines_after(
-    connection: &mut SqliteConnection,
-    last: &[u8],
-    limit: u32,
-) -> Result<Vec<LineRow>, StoreError> {
-    sqlx::query_as(
-        "select id, project_id, user_id, user_name, workspace_id, name, description, feature, tags, flavor_id, image_id,
-            image_swr_path, status, create_at, update_at, generation from notebooks
-            where id > $1 order by id limit $2",
-    )
-    .bind(last)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-    .map_err(failed)
-}
-
-/// The columns that lists are made from.
-#[derive(sqlx::FromRow)]
-pub(crate) struct LineRow {
-    pub(crate) id: Vec<u8>,
-    project_id: String,
-    user_id: String,
-    user_name: String,
-    workspace_id: String,
-    name: String,
-    description: String,
-    feature: String,
-    tags: String,
-    flavor_id: String,
-    image_id: Vec<u8>,
-    image_swr_path: String,
-    status: String,
-    create_at: i64,
-    update_at: i64,
-    generation: i64,
-}
-
-impl LineRow {
-    pub(crate) fn into_line(self) -> Result<(Owner, Line), StoreError> {
-        let owner = Owner { project_id: self.project_id.into(), user_id: self.user_id.into() };
-        let line = Line {
-            id: NotebookId::from_uuid(uuid("id", &self.id)?),
-            generation: number("generation", self.generation)?,
-            create_at: self.create_at,
-            update_at: self.update_at,
-            name: self.name.into(),
-            description: self.description.into(),
-            tags: tags_from_json("tags", &self.tags)?,
-            workspace_id: self.workspace_id.into(),
-            user_name: self.user_name.into(),
-            flavor_id: self.flavor_id.into(),
-            image_id: ImageId::from_uuid(uuid("image_id", &self.image_id)?),
-            image_swr_path: self.image_swr_path.into(),
-            feature: parsed("feature", &self.feature)?,
-            status: named("status", &Status::ALL, Status::as_str, &self.status)?,
-        };
-        Ok((owner, line))
-    }
 }
 
 /// What all notebooks hold together, from the totals by status.

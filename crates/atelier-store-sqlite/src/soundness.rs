@@ -6,7 +6,7 @@
 //! * the log must not have lost what was answered ([`crate::log_file`]);
 //! * the file must be a database, and carry our mark ([`APPLICATION`]);
 //! * its structure is checked, table by table, smallest first, for as long as [`PATIENCE`]. What a large database leaves
-//!   unchecked by then is checked beside the running server ([`Inspection`]), and damage makes `check` fail from then on.
+//!   unchecked by then is checked beside the running server, once that serves ([`Inspection`]), and damage makes `check` fail from then on.
 //!
 //! What is checked is the structure (pages, cells, types, the rules that a row must keep), not every value: a changed
 //! letter in a name cannot be seen. Sealed columns are authenticated and refuse to open.
@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use atelier_store::StoreError;
@@ -30,7 +30,7 @@ use crate::{failed, log_file};
 /// `ATLR`: the mark of our databases, in the header of the file.
 const APPLICATION: i32 = 0x4154_4c52;
 /// How long the start may take for checking.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(300);
 /// Between two looks at the time: this many steps of `SQLite`'s machine, well below a millisecond.
 const BETWEEN_LOOKS: i32 = 10_000;
 /// The result code of a statement that was interrupted.
@@ -169,20 +169,28 @@ pub(crate) async fn check_all(connection: &mut SqliteConnection) -> Result<(), S
 }
 
 /// The check of what a start has left unchecked. Ends when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inspection {
+    options: SqliteConnectOptions,
+    /// What is still to be checked, until somebody says that there is time for it.
+    left: Mutex<Vec<String>>,
     stopped: Arc<AtomicBool>,
     found: Arc<OnceLock<StoreError>>,
 }
 
 impl Inspection {
-    /// Checks these tables beside everything else.
-    pub(crate) fn begin(options: SqliteConnectOptions, tables: Vec<String>) -> Self {
-        let inspection = Self::default();
+    /// Of these tables, when it begins.
+    pub(crate) fn of(options: SqliteConnectOptions, tables: Vec<String>) -> Self {
+        Self { options, left: Mutex::new(tables), stopped: Arc::default(), found: Arc::default() }
+    }
+
+    /// Checks beside everything else, once.
+    pub(crate) fn begin(&self) {
+        let tables = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
         if tables.is_empty() {
-            return inspection;
+            return;
         }
-        let (stopped, found) = (inspection.stopped.clone(), inspection.found.clone());
+        let (options, stopped, found) = (self.options.clone(), self.stopped.clone(), self.found.clone());
         tokio::spawn(async move {
             tracing::info!(?tables, "the database is large: the rest of it is checked while the server runs");
             match inspect(&options, tables, stopped).await {
@@ -193,7 +201,6 @@ impl Inspection {
                 }
             }
         });
-        inspection
     }
 
     /// What it has found so far.
@@ -292,8 +299,11 @@ mod tests {
         bytes[at..at + 4].fill(0xff);
         std::fs::write(&path, bytes).unwrap();
 
-        let inspection = Inspection::begin(reader_options(&path), vec!["meta".into()]);
-        assert!(Inspection::begin(reader_options(&path), Vec::new()).verdict().is_ok());
+        let inspection = Inspection::of(reader_options(&path), vec!["meta".into()]);
+        inspection.begin();
+        let nothing_left = Inspection::of(reader_options(&path), Vec::new());
+        nothing_left.begin();
+        assert!(nothing_left.verdict().is_ok());
         let found = async {
             while inspection.verdict().is_ok() {
                 tokio::task::yield_now().await;

@@ -1,6 +1,8 @@
 //! The store's contract, put together from the statements.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
@@ -11,15 +13,16 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
 use atelier_store::{
-    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, StoreError,
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, Standing,
+    StoreError,
 };
 
 use crate::columns::{named, number, uuid};
-use crate::commit::Prepared;
+use crate::commit::{Prepared, out_of_step};
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
-use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered};
+use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered, standings};
 
 /// How often a list is made anew because a row has left its place between the listing and its reading.
 pub(crate) const LIST_TRIES: u32 = 3;
@@ -31,25 +34,64 @@ const STRIDE: u32 = 512;
 #[async_trait]
 impl NotebookStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let id = commit.notebook.as_ref().map(written_id);
         let listed = commit.notebook.as_ref().map(line_of);
-        let prepared = Prepared::new(commit, self.sealer())?;
-        let change = id.map(|id| self.recent.change(id));
+        let kept = match &commit.notebook {
+            Some(NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook)) => Some(notebook.clone()),
+            Some(NotebookWrite::Remove(..)) | None => None,
+        };
+        let operations = commit.operations.clone();
+        let ids = commit.notebook.as_ref().map(written_id).into_iter();
+        let ids: BTreeSet<_> = ids.chain(operations.iter().map(|operation| operation.notebook_id)).collect();
+        let of = commit.notebook.as_ref().map(|write| (written_id(write), generation_of(write)));
+        let before = of.and_then(|(id, _)| self.recent.both(id));
+        let prepared = Prepared::new(commit, before, self.sealer())?;
+        let lost = prepared.lost();
+        let changes: Vec<_> = ids.into_iter().map(|id| (id, self.recent.change(id))).collect();
         let listing = self.listing.clone();
         let work = self.write_then(
             move |connection| {
-                // The change goes along with the answer, and so ends after the transaction, not here.
-                Box::pin(async move { Ok((prepared.run(connection).await?, change)) })
+                // The changes go along with the answer, and so end after the transaction, not here.
+                Box::pin(async move {
+                    let done = prepared.run(connection).await;
+                    if done.is_err() && prepared.lost().load(Ordering::Relaxed) {
+                        for (_, change) in &changes {
+                            change.nothing_more();
+                        }
+                    }
+                    Ok((done?, changes))
+                })
             },
-            move |(committed, _)| match (committed, listed) {
-                (Committed::Written(generation), Some(Written::Line(owner, line))) => {
-                    listing.put(owner, Line { generation: *generation, ..line });
+            move |(committed, changes)| {
+                let Committed::Written(generation) = committed else {
+                    for (_, change) in changes {
+                        change.nothing_more();
+                    }
+                    return;
+                };
+                match listed {
+                    Some(Written::Line(owner, line)) => {
+                        listing.put(owner, Line { generation: *generation, ..line });
+                    }
+                    Some(Written::Gone(id)) => listing.remove(id),
+                    None => {}
                 }
-                (Committed::Written(_), Some(Written::Gone(id))) => listing.remove(id),
-                _ => {}
+                let kept = kept.map(|mut notebook| {
+                    notebook.generation = *generation;
+                    Arc::<Notebook>::from(notebook)
+                });
+                for (id, change) in changes {
+                    change.written(kept.clone().filter(|notebook| notebook.id == *id), &operations);
+                }
             },
         );
-        work.await.map(|(committed, _change)| committed)
+        match (work.await, of) {
+            (Err(_), Some((id, generation))) if lost.load(Ordering::Relaxed) => {
+                let bytes = id.as_uuid().as_bytes();
+                let kept = notebooks::generation(&mut *self.reader().await, bytes).await?;
+                Ok(out_of_step(Some(generation), kept).unwrap_or(Committed::Lost))
+            }
+            (done, _) => done.map(|(committed, _changes)| committed),
+        }
     }
 
     async fn notebook(&self, id: NotebookId) -> Result<Option<Notebook>, StoreError> {
@@ -95,6 +137,19 @@ impl NotebookStore for SqliteStore {
         }
     }
 
+    async fn every_standing(&self, visit: &mut (dyn FnMut(Standing) + Send)) -> Result<(), StoreError> {
+        let moving = standings::every(&mut *self.reader().await, self.sealer(), &mut |resting| {
+            visit(Standing::Resting(resting));
+        })
+        .await?;
+        for ids in moving.chunks(STRIDE as usize) {
+            for row in pages::with_ids(&mut *self.reader().await, ids).await? {
+                visit(Standing::Whole(Box::new(row.unseal(self.sealer())?)));
+            }
+        }
+        Ok(())
+    }
+
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError> {
         let rows = notebooks::lease_ends(&mut *self.reader().await).await?;
         rows.into_iter().map(|(id, end)| Ok((notebook_id(&id)?, Timestamp::from_millis(end)))).collect()
@@ -122,6 +177,14 @@ impl NotebookStore for SqliteStore {
 
     async fn operations(&self, query: &OperationQuery) -> Result<Vec<Operation>, StoreError> {
         operations::page(&mut *self.reader().await, query).await
+    }
+
+    async fn unfinished_operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError> {
+        if let Some(known) = self.recent.unfinished_of(id) {
+            return Ok(known);
+        }
+        let all = operations::select(&mut *self.reader().await, Which::Of(id)).await?;
+        Ok(all.into_iter().filter(|operation| !operation.state.is_ended()).collect())
     }
 
     async fn unfinished_operations(&self) -> Result<Vec<Operation>, StoreError> {
@@ -254,4 +317,13 @@ fn written_id(write: &NotebookWrite) -> NotebookId {
         NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.id,
         NotebookWrite::Remove(id, _) => *id,
     }
+}
+
+/// The generation that a write is for.
+fn generation_of(write: &NotebookWrite) -> i64 {
+    let generation = match write {
+        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.generation,
+        NotebookWrite::Remove(_, generation) => *generation,
+    };
+    i64::try_from(generation).unwrap_or(i64::MAX)
 }

@@ -181,6 +181,8 @@ async fn a_newer_schema_is_refused_by_its_version() {
 async fn a_secret_moved_to_another_row_or_column_does_not_open() {
     let (store, folder) = empty_store().await;
     let ids = fill(&store, &["victim", "confused", "thief"]).await;
+    // What is in memory needs no opening.
+    let store = store.by_rows();
     let mut connection = raw(folder.path()).await;
     let row = "update notebooks set token_sealed = (select token_sealed from notebooks where name = 'thief')
         where name = 'victim'";

@@ -67,6 +67,7 @@ macro_rules! notebook_store_contract {
             all_ids_are_listed_with_their_statuses
             lease_ends_are_those_of_running_notebooks
             every_notebook_is_shown_once_with_its_secrets
+            every_notebook_stands_somewhere
             a_list_follows_every_change_at_once
             tags_in_use_are_those_of_the_project_s_notebooks
             what_is_held_follows_every_change

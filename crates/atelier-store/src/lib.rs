@@ -31,6 +31,7 @@ use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, Use
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::status::Status;
+use secrecy::SecretString;
 
 /// The store could not answer. What was asked may be tried again; nothing is decided from this.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -253,6 +254,40 @@ pub struct Room {
     pub free_bytes: u64,
 }
 
+/// How a notebook stands when a server starts.
+#[derive(Debug)]
+pub enum Standing {
+    /// Nothing of it is under way and nothing runs: what visitors are told.
+    Resting(Resting),
+    /// Everything else.
+    Whole(Box<Notebook>),
+}
+
+/// The secrets of a notebook, as they are kept.
+pub trait OpenSecrets: Send + Sync + std::fmt::Debug {
+    /// What a visitor must show, and what the notebook server must be shown.
+    fn open(&self) -> Result<(SecretString, SecretString), StoreError>;
+}
+
+/// A notebook that rests: stable, without compute, and nothing waits to be done with it.
+#[derive(Debug)]
+pub struct Resting {
+    /// The notebook.
+    pub id: NotebookId,
+    /// The project it is in.
+    pub project_id: ProjectId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    /// Why it failed, when it did.
+    pub fail_reason: Option<String>,
+    /// Opens its secrets, which hardly anybody asks for.
+    pub secrets: Box<dyn OpenSecrets>,
+}
+
 /// What is kept about notebooks.
 #[async_trait]
 pub trait NotebookStore: Send + Sync {
@@ -268,7 +303,7 @@ pub trait NotebookStore: Send + Sync {
     /// Every notebook there is, by id. For the start of a server.
     async fn notebook_ids(&self) -> Result<Vec<(NotebookId, Status)>, StoreError>;
 
-    /// Shows every notebook to `visit`, by id. For the start of a server: one pass over what is kept, and none of it is
+    /// Shows every notebook to `visit`, whole and by id. One pass over what is kept, and none of it is
     /// held for longer than `visit` does. What is committed meanwhile may be shown as it was before or after.
     async fn every_notebook(&self, visit: &mut (dyn FnMut(Notebook) + Send)) -> Result<(), StoreError> {
         for (id, _) in self.notebook_ids().await? {
@@ -278,6 +313,10 @@ pub trait NotebookStore: Send + Sync {
         }
         Ok(())
     }
+
+    /// Shows how every notebook stands to `visit`, in no order. For the start of a server: the same pass, with less of
+    /// those that rest, which are nearly all of very many. What is committed meanwhile may be shown as it was before or after.
+    async fn every_standing(&self, visit: &mut (dyn FnMut(Standing) + Send)) -> Result<(), StoreError>;
 
     /// The ends of the leases of all RUNNING notebooks that have one. For the lease clock at the start of a server.
     async fn lease_ends(&self) -> Result<Vec<(NotebookId, Timestamp)>, StoreError>;
@@ -297,6 +336,9 @@ pub trait NotebookStore: Send + Sync {
 
     /// The operations of one notebook, oldest first.
     async fn operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError>;
+
+    /// Those of them that have not ended. Asked at every step of an operation, and so meant to be cheap.
+    async fn unfinished_operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError>;
 
     /// The operations that a query asks for, newest first.
     async fn operations(&self, query: &OperationQuery) -> Result<Vec<Operation>, StoreError>;

@@ -17,7 +17,9 @@ use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::status::Status;
-use atelier_store::{Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, StoreError};
+use atelier_store::{
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, Standing, StoreError,
+};
 use atelier_store_sqlite::{Sealer, SqliteStore};
 
 use crate::injector::{Injector, Trouble};
@@ -171,6 +173,14 @@ impl NotebookStore for FaultyStore {
         self.read(|store| async move { store.notebook_ids().await }).await
     }
 
+    async fn every_standing(&self, visit: &mut (dyn FnMut(Standing) + Send)) -> Result<(), StoreError> {
+        let read = self.read(|store| async move {
+            let mut all = Vec::new();
+            store.every_standing(&mut |standing| all.push(standing)).await.map(|()| all)
+        });
+        read.await.map(|all| all.into_iter().for_each(visit))
+    }
+
     async fn tag_values(
         &self,
         project_id: &ProjectId,
@@ -194,6 +204,10 @@ impl NotebookStore for FaultyStore {
 
     async fn operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError> {
         self.read(move |store| async move { store.operations_of(id).await }).await
+    }
+
+    async fn unfinished_operations_of(&self, id: NotebookId) -> Result<Vec<Operation>, StoreError> {
+        self.read(move |store| async move { store.unfinished_operations_of(id).await }).await
     }
 
     async fn operations(&self, query: &OperationQuery) -> Result<Vec<Operation>, StoreError> {

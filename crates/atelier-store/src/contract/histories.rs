@@ -83,9 +83,12 @@ pub async fn operations_of_a_notebook_come_oldest_first(store: &impl NotebookSto
     for operation in &operations[2..] {
         write(store, &[operation]).await;
     }
+    assert_eq!(store.unfinished_operations_of(mine.id).await.unwrap(), operations);
     operations[0].state = OperationState::Done;
-    write(store, &[&operations[0]]).await;
+    operations[4].state = OperationState::Undoing;
+    write(store, &[&operations[4], &operations[0]]).await;
     assert_eq!(store.operations_of(mine.id).await.unwrap(), operations);
+    assert_eq!(store.unfinished_operations_of(mine.id).await.unwrap(), operations[1..]);
     assert_eq!(store.operations_of(theirs.id).await.unwrap().len(), 1);
 }
 

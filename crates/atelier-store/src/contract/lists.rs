@@ -7,9 +7,10 @@ use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
+use secrecy::ExposeSecret as _;
 
 use super::sample::{NOW, Person, assert_same, insert, removal, update};
-use crate::{Committed, NotebookFilter, NotebookQuery, NotebookStore, Searched, SortKey};
+use crate::{Committed, NotebookFilter, NotebookQuery, NotebookStore, Searched, SortKey, Standing};
 
 fn of(person: &Person) -> NotebookQuery {
     NotebookQuery {
@@ -285,6 +286,52 @@ pub async fn every_notebook_is_shown_once_with_its_secrets(store: &impl Notebook
     assert_eq!(shown.len(), expected.len());
     for (one, other) in shown.iter().zip(&expected) {
         assert_same(one, other);
+    }
+}
+
+/// Each of many once: those that rest with what visitors need, the others whole.
+pub async fn every_notebook_stands_somewhere(store: &impl NotebookStore) {
+    let mut expected: Vec<_> = (0..1100)
+        .map(|i| Person::new().notebook_in(&format!("\"{i}\" \n ü"), Status::ALL[i % Status::ALL.len()]))
+        .filter(|notebook| notebook.status() != Status::Deleted)
+        .collect();
+    expected[6].fail_reason = Some("it \u{1} \\ failed".into());
+    for notebook in &mut expected {
+        notebook.progress.clear();
+    }
+    let growing = expected.iter_mut().find(|notebook| notebook.status() == Status::Stopped).unwrap();
+    growing.volume.growing_to_gib = Some(9);
+    let growing = growing.id;
+    insert(store, &expected).await;
+    let mut seen = std::collections::BTreeMap::new();
+    store
+        .every_standing(&mut |standing| {
+            let id = match &standing {
+                Standing::Resting(resting) => resting.id,
+                Standing::Whole(notebook) => notebook.id,
+            };
+            assert!(seen.insert(id, standing).is_none());
+        })
+        .await
+        .unwrap();
+    assert_eq!(seen.len(), expected.len());
+    for notebook in &expected {
+        let rests = notebook.status().is_stable() && !notebook.status().holds_compute() && notebook.id != growing;
+        match &seen[&notebook.id] {
+            Standing::Whole(whole) => {
+                assert!(!rests, "{}", notebook.status());
+                assert_same(whole, notebook);
+            }
+            Standing::Resting(resting) => {
+                assert!(rests, "{}", notebook.status());
+                let of = (&resting.project_id, &resting.user_id, &resting.name, resting.status, &resting.fail_reason);
+                let owner = &notebook.owner.user_id;
+                assert_eq!(of, (&notebook.project_id, owner, &notebook.name, notebook.status(), &notebook.fail_reason));
+                let (token, upstream_secret) = resting.secrets.open().unwrap();
+                assert_eq!(token.expose_secret(), notebook.token.expose_secret());
+                assert_eq!(upstream_secret.expose_secret(), notebook.upstream_secret.expose_secret());
+            }
+        }
     }
 }
 

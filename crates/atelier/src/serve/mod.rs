@@ -206,6 +206,7 @@ impl Server {
 
     /// Accepts until it is stopped, then drains.
     pub(crate) async fn run(self) {
+        self.store.inspect_the_rest();
         tracing::info!(address = %self.address, runtime = %self.config.runtime, "accepting on {}", self.address);
         if let Some((listener, scrape)) = self.scraper {
             tokio::spawn(self.stop.clone().run_until_cancelled_owned(scraper_door::serve(listener, scrape)));
