@@ -84,8 +84,6 @@ catalogue! {
     UnknownFlavor = 400 "ModelArts.6323"
     /// The notebook must be RUNNING for this.
     NotRunning = 400 "ModelArts.6327"
-    /// The flavor's kind does not fit the image.
-    FlavorDoesNotFitImage = 400 "ModelArts.6330"
     /// The volume's size is out of range.
     VolumeSizeOutOfRange = 400 "ModelArts.6331"
     /// A field has the wrong JSON type.
@@ -122,8 +120,6 @@ catalogue! {
     Unsupported = 400 "ModelArts.6651"
     /// The flavor is sold out.
     FlavorSoldOut = 400 "ModelArts.6716"
-    /// The image offers only SSH, and SSH was not configured.
-    SshMissing = 400 "ModelArts.6768"
     /// The notebook cannot be switched to the flavor.
     FlavorNotSwitchable = 400 "ModelArts.6792"
     /// The image of a notebook request does not exist or is not visible.

@@ -1,5 +1,6 @@
 //! A whole server without a port: store, identity, engine, simulated runtime, API.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use http_body_util::BodyExt;
 use rand::RngCore;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::signer;
@@ -42,16 +43,90 @@ impl Entropy for Dice {
     }
 }
 
-/// Holds every start of a notebook server until the test lets it go, so that tests see what is under way.
-pub(crate) struct Gate(pub(crate) Semaphore);
+/// Holds every start of a notebook server until the test lets it go, so that tests see what is under way; the stops of
+/// some, too.
+pub(crate) struct Gate {
+    /// Each start takes one, whichever notebook it is of.
+    starts: Semaphore,
+    doors: watch::Sender<Doors>,
+}
+
+#[derive(Default)]
+struct Doors {
+    /// These start without a permit.
+    open: HashSet<NotebookId>,
+    /// The stops of these wait.
+    held: HashSet<NotebookId>,
+    /// No server comes up.
+    broken: bool,
+}
+
+impl Gate {
+    fn closed() -> Self {
+        Self { starts: Semaphore::new(0), doors: watch::Sender::new(Doors::default()) }
+    }
+
+    /// Lets this one start, now or later.
+    pub(crate) fn open_for(&self, id: &str) {
+        self.change(id, |doors, id| doors.open.insert(id));
+    }
+
+    /// Holds the stops of this one.
+    pub(crate) fn hold(&self, id: &str) {
+        self.change(id, |doors, id| doors.held.insert(id));
+    }
+
+    /// Lets this one stop.
+    pub(crate) fn let_go(&self, id: &str) {
+        self.change(id, |doors, id| doors.held.remove(&id));
+    }
+
+    fn change(&self, id: &str, how: impl FnOnce(&mut Doors, NotebookId) -> bool) {
+        self.doors.send_modify(|doors| {
+            how(doors, id.parse().unwrap());
+        });
+    }
+
+    /// From now on no server comes up.
+    pub(crate) fn break_starts(&self) {
+        self.doors.send_modify(|doors| doors.broken = true);
+    }
+
+    async fn may_start(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let mut doors = self.doors.subscribe();
+        tokio::select! {
+            permit = self.starts.acquire() => permit.unwrap().forget(),
+            open = doors.wait_for(|doors| doors.broken || doors.open.contains(&id)) => drop(open.unwrap()),
+        }
+        let broken = self.doors.borrow().broken;
+        if broken { Err(RuntimeError::Permanent("the server did not come up".into())) } else { Ok(()) }
+    }
+}
 
 #[async_trait]
 impl Faults for Gate {
-    async fn before(&self, call: Call, _id: Option<NotebookId>) -> Result<(), RuntimeError> {
-        if call == Call::Initialize {
-            self.0.acquire().await.unwrap().forget();
+    async fn before(&self, call: Call, id: Option<NotebookId>) -> Result<(), RuntimeError> {
+        match (call, id) {
+            (Call::Initialize, Some(id)) => self.may_start(id).await?,
+            (Call::Stop, Some(id)) => {
+                drop(self.doors.subscribe().wait_for(|doors| !doors.held.contains(&id)).await.unwrap());
+            }
+            _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a house may have otherwise than most tests need it.
+pub(crate) struct Plan {
+    pub(crate) machine: Capacity,
+    pub(crate) engine: EngineConfig,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let machine = Capacity { cpu_millis: 64_000, memory_bytes: 256 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
+        Self { machine, engine: EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() } }
     }
 }
 
@@ -86,6 +161,10 @@ impl Reply {
 
 impl House {
     pub(crate) async fn open() -> Self {
+        Self::planned(Plan::default()).await
+    }
+
+    pub(crate) async fn planned(plan: Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (time, entropy) = (Arc::new(ManualTime::at(NOON)), Arc::new(Dice));
         let sealer = Sealer::new(&[7; 32], entropy.clone());
@@ -95,12 +174,10 @@ impl House {
         let iam = Iam::open(store.clone(), time.clone(), entropy.clone(), config).await.unwrap();
         let first = iam.bootstrap(|_| Ok(())).await.unwrap().unwrap();
         let other_project = second_project(&iam, &first).await;
-        let gate = Arc::new(Gate(Semaphore::new(0)));
-        let machine = Capacity { cpu_millis: 64_000, memory_bytes: 256 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
-        let runtime = SimulatedRuntime::open(&folder.path().join("runtime"), machine, gate.clone()).unwrap();
-        let config = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
+        let gate = Arc::new(Gate::closed());
+        let runtime = SimulatedRuntime::open(&folder.path().join("runtime"), plan.machine, gate.clone()).unwrap();
         let keeper: Arc<dyn Timekeeper> = time.clone();
-        let engine = Engine::open(config, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
+        let engine = Engine::open(plan.engine, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
         let iam = Arc::new(iam);
         let state = ApiState { engine: engine.clone(), iam: iam.clone(), entropy };
         let router = atelier_api::router(state, config_of_api());
@@ -196,7 +273,7 @@ impl House {
 
     /// Lets one notebook server start.
     pub(crate) fn let_one_start(&self) {
-        self.gate.0.add_permits(1);
+        self.gate.starts.add_permits(1);
     }
 }
 

@@ -270,6 +270,24 @@ async fn each_status_refuses_with_its_code_and_nothing_happens() {
     assert_eq!(delete().await.status, 200);
 }
 
+/// The contract's reasons of a failure carry a code: that of a fault of the service.
+#[tokio::test]
+async fn an_instance_that_failed_says_why() {
+    let both = Both::open().await;
+    let id = bare(&both.create(json!({})).await);
+    assert!(both.shown(&id).await["spec"]["failed_reasons"].is_null());
+    both.house.gate.break_starts();
+    both.house.reaches(&id, Status::StartFailed).await;
+    let shown = both.shown(&id).await;
+    assert_eq!(
+        (&shown["status"], &shown["spec"]["failed_reasons"]["code"]),
+        (&json!("START_FAILED"), &json!("ModelArts.6361"))
+    );
+    let why = shown["spec"]["failed_reasons"]["message"].as_str().unwrap();
+    assert!(why.contains("the server did not come up"), "{why}");
+    assert_eq!(both.act(&id, "start").await.status, 200, "it can be started again");
+}
+
 #[tokio::test]
 async fn names_are_taken_once_here_and_a_name_is_no_id() {
     let both = Both::open().await;

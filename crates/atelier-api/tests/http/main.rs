@@ -9,6 +9,7 @@ mod contract;
 mod credentials;
 mod differences;
 mod document;
+mod every_code;
 mod filters;
 mod house;
 mod key_pairs;
