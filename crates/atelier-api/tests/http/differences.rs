@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
-const CONTRACT: &str = include_str!("../../../../contract/devenviron.yaml");
+pub(crate) const CONTRACT: &str = include_str!("../../../../contract/devenviron.yaml");
 const LISTED: &str = include_str!("../../../../contract/differences.toml");
 
 /// How many differences there may be at most. Lower it when one is gone. Only an operation that becomes served may raise it:
@@ -35,34 +35,34 @@ struct Group {
 
 /// A field: its JSON types, whether it is required, and where it is declared.
 #[derive(Clone, Debug)]
-struct Field {
-    types: BTreeSet<String>,
+pub(crate) struct Field {
+    pub(crate) types: BTreeSet<String>,
     required: bool,
-    declared: Declared,
+    pub(crate) declared: Declared,
 }
 
 /// The schema that declares a field, and its name there.
 #[derive(Clone, Debug)]
-struct Declared {
-    schema: String,
-    name: String,
+pub(crate) struct Declared {
+    pub(crate) schema: String,
+    pub(crate) name: String,
 }
 
 impl Declared {
     /// A schema of the contract is declared once and used often: a difference in it is one.
-    fn shown(&self, id: &str, path: &str) -> String {
+    pub(crate) fn shown(&self, id: &str, path: &str) -> String {
         let Self { schema, name } = self;
         if schema.is_empty() || schema == id { format!("{id} {path}") } else { format!("{schema}.{name}") }
     }
 }
 
 /// The fields of one operation: `query.limit`, `body.volume.capacity`, `200.data[].id`.
-type Fields = BTreeMap<String, Field>;
+pub(crate) type Fields = BTreeMap<String, Field>;
 
-struct Document(Value);
+pub(crate) struct Document(pub(crate) Value);
 
 impl Document {
-    fn operations(&self) -> BTreeMap<String, (String, &Value)> {
+    pub(crate) fn operations(&self) -> BTreeMap<String, (String, &Value)> {
         let mut operations = BTreeMap::new();
         for (path, item) in self.0["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
@@ -73,7 +73,7 @@ impl Document {
         operations
     }
 
-    fn fields(&self, id: &str, operation: &Value) -> Fields {
+    pub(crate) fn fields(&self, id: &str, operation: &Value) -> Fields {
         let mut fields = Fields::new();
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let parameter = self.resolved(parameter).0;
@@ -202,7 +202,7 @@ fn compare(id: &str, theirs: &Fields, ours: &Fields, found: &mut Differences) {
     }
 }
 
-fn parent(path: &str) -> Option<&str> {
+pub(crate) fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('.').map(|(parent, _)| parent.trim_end_matches("[]"))
 }
 
@@ -217,7 +217,7 @@ fn line_of_operation(id: &str) -> usize {
 }
 
 /// The line that declares a field: below its schema, else below its operation.
-fn line_of(id: &str, declared: &Declared) -> usize {
+pub(crate) fn line_of(id: &str, declared: &Declared) -> usize {
     let schema = format!("    {}:", declared.schema);
     let start = CONTRACT.lines().position(|line| line == schema).unwrap_or_else(|| line_of_operation(id));
     let names = [format!("{}:", declared.name), format!("- name: {}", declared.name)];

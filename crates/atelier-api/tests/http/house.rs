@@ -44,7 +44,7 @@ impl Entropy for Dice {
 }
 
 /// Holds every start of a notebook server until the test lets it go, so that tests see what is under way; the stops of
-/// some, too.
+/// some and the growth of their volumes, too.
 pub(crate) struct Gate {
     /// Each start takes one, whichever notebook it is of.
     starts: Semaphore,
@@ -55,7 +55,7 @@ pub(crate) struct Gate {
 struct Doors {
     /// These start without a permit.
     open: HashSet<NotebookId>,
-    /// The stops of these wait.
+    /// The stops of these wait, and their volumes do not grow.
     held: HashSet<NotebookId>,
     /// No server comes up.
     broken: bool,
@@ -71,12 +71,12 @@ impl Gate {
         self.change(id, |doors, id| doors.open.insert(id));
     }
 
-    /// Holds the stops of this one.
+    /// Holds the stops of this one and the growth of its volume.
     pub(crate) fn hold(&self, id: &str) {
         self.change(id, |doors, id| doors.held.insert(id));
     }
 
-    /// Lets this one stop.
+    /// Lets this one stop and grow.
     pub(crate) fn let_go(&self, id: &str) {
         self.change(id, |doors, id| doors.held.remove(&id));
     }
@@ -108,7 +108,7 @@ impl Faults for Gate {
     async fn before(&self, call: Call, id: Option<NotebookId>) -> Result<(), RuntimeError> {
         match (call, id) {
             (Call::Initialize, Some(id)) => self.may_start(id).await?,
-            (Call::Stop, Some(id)) => {
+            (Call::Stop | Call::GrowStorage, Some(id)) => {
                 drop(self.doors.subscribe().wait_for(|doors| !doors.held.contains(&id)).await.unwrap());
             }
             _ => {}

@@ -10,6 +10,7 @@ mod credentials;
 mod differences;
 mod document;
 mod every_code;
+mod every_field;
 mod filters;
 mod house;
 mod key_pairs;

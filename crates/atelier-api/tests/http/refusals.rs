@@ -51,7 +51,7 @@ const OPERATIONS: [&str; 20] = [
 ];
 
 /// The row of a field.
-fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
+pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
     use Treatment as T;
     let path = field.path.as_str();
     if field.place == Place::Path {
