@@ -48,6 +48,8 @@ for group in "$@"; do
             need curl command_is_there curl
             need openssl command_is_there openssl
             need prometheus command_is_there promtool
+            need chromium command_is_there chromium
+            need libnss3-tools command_is_there certutil
             need systemd command_is_there systemd-analyze
             ;;
         bench)

@@ -218,6 +218,7 @@ SUITES = [
     ("suite compat", python_tests("compat", 10)),
     ("suite schema", python_tests("schema", 10, "not long")),
     ("suite gateway", python_tests("gateway", 10)),
+    ("suite browser", python_tests("browser", 5)),
     ("suite activity", python_tests("activity", 10)),
     ("suite upgrade", python_tests("upgrade", 5, "not long")),
     ("suite isolation", python_tests("isolation", 10)),

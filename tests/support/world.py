@@ -19,7 +19,7 @@ ROOMY = {"ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000", "ATELIER_QUOTA__NOTEB
 class World:
     """One data folder, one server on it, one caller."""
 
-    def __init__(self, runtime="local", failpoints=False, environment=None, disk_mib=None):
+    def __init__(self, runtime="local", failpoints=False, environment=None, disk_mib=None, own_ca=False):
         # Not in /tmp, which may be memory: volumes are files of some gigabytes, however sparse.
         self.folder = Path(tempfile.mkdtemp(prefix="atelier-test-", dir="/var/tmp"))
         self.runtime = runtime
@@ -27,6 +27,8 @@ class World:
         self.server = Server(
             self.folder / "data", runtime, failpoints, {**ROOMY, **(environment or {})}, _log_file(self.folder.name)
         )
+        if own_ca:  # that it makes at its first start, in its data folder
+            self.server.trusted = self.server.data_dir / "tls" / "ca.pem"
         self.leftovers = Leftovers(self.server)
         self.api = None
 
