@@ -44,9 +44,17 @@ pub(crate) struct Call {
     line: String,
     notebook: String,
     params: Params,
+    docket: Option<Arc<Docket>>,
 }
 
 impl Call {
+    /// It turned out to be about this notebook, which its path does not name.
+    pub(crate) fn is_about(&self, notebook: NotebookId) {
+        if let Some(docket) = &self.docket {
+            docket.is_about(notebook);
+        }
+    }
+
     /// A parameter of the path, decoded; empty where the path has none of this name.
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.find(name)
@@ -78,7 +86,8 @@ impl FromRequest<Api> for Call {
         note_notebook(&parts, legacy::notebook_id(params.find("instance_id")).or_else(|| notebook.parse().ok()));
         let mut caller = api.iam.caller(&identity, &params.take("project_id"))?;
         caller.source.address = peer(&parts);
-        if let Some(docket) = Docket::of(&parts.extensions) {
+        let docket = Docket::of(&parts.extensions).cloned();
+        if let Some(docket) = &docket {
             docket.acts_in(&caller.project_id);
         }
         Ok(Self {
@@ -90,6 +99,7 @@ impl FromRequest<Api> for Call {
             line: format!("{} {}", parts.method, parts.uri.path()),
             notebook,
             params,
+            docket,
         })
     }
 }

@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// List operations, show one, turn one round, ask again for one that failed
     #[command(subcommand, visible_alias = "ops")]
     Operations(OperationsCommand),
+    /// List what can be made, how many of it you may have, and how many you have
+    #[command(subcommand)]
+    Feature(FeatureCommand),
     /// Show what there is room for, and why not; for administrators
     Capacity(Connection),
     /// Log in to a server and remember it
@@ -230,7 +233,7 @@ pub(crate) struct Waiting {
 pub(crate) enum NotebookCommand {
     /// Create a notebook and start it
     Create(Create),
-    /// List your notebooks
+    /// List your notebooks, or everybody's
     #[command(visible_alias = "ls")]
     List(List),
     /// Show one notebook
@@ -250,6 +253,8 @@ pub(crate) enum NotebookCommand {
     Renew(Renew),
     /// Print the address that opens a notebook, its token included
     Open(Open),
+    /// Open your free instance: make it where there is none, start it where it rests, print its address
+    Lab(Lab),
     /// Print the log of a notebook's server
     Logs(Logs),
     /// Print what happened to a notebook, when and why
@@ -440,6 +445,15 @@ pub(crate) struct List {
     /// Only those in this status, such as RUNNING
     #[arg(long, value_name = "STATUS")]
     pub status: Option<String>,
+    /// Everybody's, not only your own; for administrators
+    #[arg(long)]
+    pub all: bool,
+    /// This user's, by name or id; for administrators
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub owner: Option<String>,
+    /// The free instance instead of the others; `notebook lab` makes it
+    #[arg(long)]
+    pub free: bool,
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -561,6 +575,18 @@ pub(crate) struct Open {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Lab {
+    /// Its image when it is made, by id or name [default: the built-in one]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Open it in the browser, too
+    #[arg(long)]
+    pub browser: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Its name or id
     pub notebook: String,
@@ -583,6 +609,13 @@ pub(crate) enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum FlavorCommand {
     /// List the sizes that notebooks come in
+    #[command(visible_alias = "ls")]
+    List(Connection),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeatureCommand {
+    /// List what can be made, how many of it you may have, and how many you have
     #[command(visible_alias = "ls")]
     List(Connection),
 }

@@ -106,6 +106,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Events(args) => events::run(context, args).await,
         Command::Audit(command) => audit::run(context, command).await,
         Command::Operations(command) => operations::run(context, command).await,
+        Command::Feature(command) => catalogue::feature(context, command).await,
         Command::Capacity(connection) => operations::capacity(context, &connection).await,
         Command::Login(args) => login::login(context, args).await,
         Command::Logout => login::logout(context).await,

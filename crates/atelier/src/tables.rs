@@ -3,7 +3,7 @@
 use atelier_core::Timestamp;
 use atelier_wire::credential::Credential;
 use atelier_wire::key_pair::KeyPairSummary;
-use atelier_wire::{Image, Notebook, NotebookFlavor};
+use atelier_wire::{FeatureQuota, Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -26,24 +26,37 @@ fn aligned(mut table: Table, right: &[usize]) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// A list of notebooks at `now`.
+/// A list of somebody's notebooks at `now`.
 pub(crate) fn notebooks(notebooks: &[Notebook], now: Timestamp) -> String {
-    if notebooks.is_empty() {
-        return "no notebooks; `atelier notebook create NAME` makes one".into();
-    }
-    let mut table = table(&["NAME", "STATUS", "FLAVOR", "VOLUME", "STOPS", "CREATED", "ID"]);
+    let mut table = table(&NOTEBOOK_HEADINGS);
     for notebook in notebooks {
-        table.add_row([
-            notebook.name.clone(),
-            notebook.status.clone(),
-            notebook.flavor.clone(),
-            volume(notebook),
-            stops(notebook, now),
-            times::ago(notebook.create_at, now),
-            notebook.id.clone(),
-        ]);
+        table.add_row(notebook_row(notebook, now));
     }
     aligned(table, &[])
+}
+
+/// A list of everybody's notebooks at `now`, with whose they are.
+pub(crate) fn everybodys_notebooks(notebooks: &[Notebook], now: Timestamp) -> String {
+    let mut table = table(&[&["OWNER"], &NOTEBOOK_HEADINGS[..]].concat());
+    for notebook in notebooks {
+        let owner = notebook.user.as_ref().map_or("-", |user| user.name.as_str()).to_owned();
+        table.add_row(std::iter::once(owner).chain(notebook_row(notebook, now)));
+    }
+    aligned(table, &[])
+}
+
+const NOTEBOOK_HEADINGS: [&str; 7] = ["NAME", "STATUS", "FLAVOR", "VOLUME", "STOPS", "CREATED", "ID"];
+
+fn notebook_row(notebook: &Notebook, now: Timestamp) -> [String; 7] {
+    [
+        notebook.name.clone(),
+        notebook.status.clone(),
+        notebook.flavor.clone(),
+        volume(notebook),
+        stops(notebook, now),
+        times::ago(notebook.create_at, now),
+        notebook.id.clone(),
+    ]
 }
 
 fn volume(notebook: &Notebook) -> String {
@@ -148,6 +161,16 @@ pub(crate) fn flavors(flavors: &[NotebookFlavor]) -> String {
         ]);
     }
     aligned(table, &[1, 2])
+}
+
+/// A list of features with their quotas.
+pub(crate) fn features(features: &[FeatureQuota]) -> String {
+    let mut table = table(&["NAME", "ENABLED", "QUOTA", "USED"]);
+    for feature in features {
+        let enabled = if feature.enabled { "yes" } else { "no" };
+        table.add_row([&feature.name, enabled, &feature.quota.to_string(), &feature.used.to_string()]);
+    }
+    aligned(table, &[2, 3])
 }
 
 fn memory(kib: u64) -> String {
@@ -335,8 +358,22 @@ stops:    2023-06-25 02:25:32 UTC if nothing happens until then
     }
 
     #[test]
-    fn an_empty_list_says_what_to_do() {
-        assert!(notebooks(&[], NOW).contains("notebook create"));
+    fn everybodys_list_says_whose_each_is() {
+        let mut hers = record("a", "STOPPED");
+        hers.user = Some(serde_json::from_value(json!({"id": "1", "name": "ada"})).unwrap());
+        let shown = everybodys_notebooks(&[hers, record("b", "STOPPED")], NOW);
+        let wanted = "\
+OWNER  NAME  STATUS   FLAVOR               VOLUME  STOPS  CREATED     ID
+ada    a     STOPPED  modelarts.vm.cpu.2u  5 GiB   -      10 min ago  0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10
+-      b     STOPPED  modelarts.vm.cpu.2u  5 GiB   -      10 min ago  0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10
+";
+        assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn features_are_shown_with_what_is_used() {
+        let quota = FeatureQuota { name: "NOTEBOOK".into(), enabled: true, quota: 10, used: 2, user_id: "1".into() };
+        assert_eq!(features(&[quota]), "NAME      ENABLED  QUOTA  USED\nNOTEBOOK  yes         10     2\n");
     }
 
     #[test]

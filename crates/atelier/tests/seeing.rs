@@ -225,6 +225,30 @@ fn every_call_of_the_contract_that_changes_something_has_one_record_accepted_or_
     assert!(only.as_array().unwrap().iter().all(|record| record["operation"] == "CreateNotebook"));
 }
 
+#[test]
+fn who_opens_the_free_instance_is_recorded_at_it_whether_it_is_made_or_there_already() {
+    let server = Server::start(&[]);
+    let (token, path) = (token(&server), format!("/v1/{}/notebooks/open", project(&server)));
+    let open = || {
+        let answer = ask(&server, "POST", &path, &token, "");
+        let opened: Value = serde_json::from_str(body_of(&answer)).unwrap();
+        (header(&answer, "x-request-id").to_owned(), opened["id"].as_str().unwrap().to_owned())
+    };
+    let (making, id) = open();
+    let (opening, same) = open();
+    assert_eq!(id, same);
+    let records = json_of(&server.cli(&["audit", "list", "--notebook", &id, "-o", "json"]));
+    let of = |request: &str| {
+        let about: Vec<_> =
+            records.as_array().unwrap().iter().filter(|record| record["request_id"] == *request).collect();
+        let [record] = about[..] else { panic!("{} records of {request}: {records}", about.len()) };
+        assert_eq!((&record["operation"], &record["status"]), (&"RunCodeLab".into(), &200.into()));
+        record["changes"].as_array().unwrap().len()
+    };
+    assert!(of(&making) > 5);
+    assert_eq!(of(&opening), 0, "nothing changed");
+}
+
 /// Reads events off a live stream.
 struct Stream(BufReader<TcpStream>);
 

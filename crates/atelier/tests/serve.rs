@@ -426,6 +426,69 @@ fn users_are_managed_by_the_command_line_and_log_in_and_out() {
 }
 
 #[test]
+fn administrators_list_everybodys_notebooks_and_others_only_their_own() {
+    let server = Server::start(&[]);
+    let made = json_of(&server.cli(&["user", "create", "ada", "-o", "json"]));
+    let home = tempfile::tempdir().unwrap();
+    let line = ["login", "--endpoint", &server.url(), "--user", "ada", "--password-stdin"];
+    let password = format!("{}\n", made["password"].as_str().unwrap());
+    assert!(e2e::atelier_with(home.path(), &line, &[], &password).status.success());
+    let ada = |line: &[&str]| atelier(home.path(), line);
+    stdout_of(&ada(&["notebook", "create", "hers", "--no-wait"]));
+    stdout_of(&server.cli(&["notebook", "create", "mine", "--no-wait"]));
+
+    let names = |line: &[&str]| {
+        let listed = json_of(&server.cli(&[&["notebook", "list", "-o", "json"], line].concat()));
+        let mut names: Vec<_> =
+            listed.as_array().unwrap().iter().map(|notebook| notebook["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&[]), ["mine"]);
+    assert_eq!(names(&["--all"]), ["hers", "mine"]);
+    assert_eq!(names(&["--all", "--name", "her"]), ["hers"]);
+    assert_eq!(names(&["--owner", "ada"]), ["hers"]);
+    assert_eq!(names(&["--owner", "ada", "--name", "mine"]), [""; 0]);
+    let table = stdout_of(&server.cli(&["notebook", "list", "--all"]));
+    for (owner, name) in [("OWNER", "NAME"), ("ada", "hers"), ("admin", "mine")] {
+        let is_row = |line: &str| line.split_whitespace().take(2).eq([owner, name]);
+        assert!(table.lines().any(is_row), "{owner} {name}: {table}");
+    }
+    for line in [&["--all"][..], &["--owner", "admin"]] {
+        let refused = ada(&[&["notebook", "list"], line].concat());
+        assert!(!refused.status.success() && stderr_of(&refused).contains("role `admin`"), "{}", stderr_of(&refused));
+    }
+    let mistyped = server.cli(&["notebook", "list", "--owner", "adda"]);
+    assert!(stderr_of(&mistyped).contains("hint: did you mean `ada`?"), "{}", stderr_of(&mistyped));
+}
+
+#[test]
+fn the_free_instance_is_made_found_and_started_again_by_one_command() {
+    let server = Server::start(&[]);
+    assert!(stdout_of(&server.cli(&["notebook", "list", "--free"])).contains("atelier notebook lab"));
+    let opened = stdout_of(&server.cli(&["notebook", "lab"]));
+    assert!(opened.contains(".localhost:") && opened.contains("/lab?token="), "{opened}");
+    assert_eq!(stdout_of(&server.cli(&["notebook", "lab"])), opened, "it is there already");
+
+    let listed = json_of(&server.cli(&["notebook", "list", "--free", "-o", "json"]));
+    let (id, name) = (listed[0]["id"].as_str().unwrap(), listed[0]["name"].as_str().unwrap());
+    assert!(opened.starts_with(&format!("http://{id}.")) && listed[0]["feature"] == "DEFAULT", "{listed}");
+    assert!(stdout_of(&server.cli(&["notebook", "list"])).contains("atelier notebook create NAME"));
+    let quota = json_of(&server.cli(&["feature", "list", "-o", "json"]));
+    assert_eq!((&quota[0]["name"], &quota[0]["used"]), (&"NOTEBOOK".into(), &1.into()));
+    assert!(stdout_of(&server.cli(&["feature", "list"])).contains("QUOTA"));
+
+    let mistyped = server.cli(&["notebook", "stop", &format!("{name}x")]);
+    assert!(stderr_of(&mistyped).contains(&format!("hint: did you mean `{name}`?")), "{}", stderr_of(&mistyped));
+    assert_eq!(json_of(&server.cli(&["notebook", "stop", name, "-o", "json"]))["status"], "STOPPED");
+    let again = json_of(&server.cli(&["notebook", "lab", "-o", "json"]));
+    assert!(again["url"].as_str().unwrap().starts_with(&format!("http://{id}.")), "{again}");
+    assert_ne!(again["url"], opened.trim(), "a start makes a new token");
+    let other = server.cli(&["notebook", "lab", "--image", "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10"]);
+    assert!(!other.status.success() && stderr_of(&other).contains("ModelArts.6797"), "{}", stderr_of(&other));
+}
+
+#[test]
 fn a_revoked_notebook_has_a_new_token_and_its_history_says_so() {
     let server = Server::start(&[]);
     let before = json_of(&server.cli(&["notebook", "create", "one", "-o", "json"]));

@@ -23,6 +23,7 @@ use crate::v1::create;
 pub(crate) async fn run(State(api): State<Api>, call: Call) -> Answer<wire::Notebook> {
     let image_id = parse(&call.body)?;
     let notebook = api.engine.run_code_lab(&call.caller, &call.request_id, image_id).await?;
+    call.is_about(notebook.id);
     Ok(Json(shape::notebook(&notebook, &api.config.notebooks)))
 }
 

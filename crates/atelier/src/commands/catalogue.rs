@@ -1,11 +1,12 @@
-//! `atelier flavor list`, `atelier image list`, `atelier image build`: what notebooks are made of.
+//! `atelier flavor list`, `atelier image list`, `atelier image build`, `atelier feature list`: what notebooks are made of,
+//! and how many there may be.
 
-use atelier_wire::{ImagePage, NotebookFlavorPage};
+use atelier_wire::{FeatureQuota, ImagePage, NotebookFlavorPage};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Context, record};
-use crate::args::{Connection, FlavorCommand, ImageCommand};
+use crate::args::{Connection, FeatureCommand, FlavorCommand, ImageCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::progress::Spinner;
@@ -18,6 +19,15 @@ pub(crate) async fn flavor(context: &Context, command: FlavorCommand) -> Result<
     let answer = client.get("/notebooks/flavors").await?;
     let page: NotebookFlavorPage = record(&answer)?;
     context.printer.result(&answer["data"], || tables::flavors(&page.data))
+}
+
+/// Runs `atelier feature …`. The API shows one feature at a time, and there is one with a quota.
+pub(crate) async fn feature(context: &Context, command: FeatureCommand) -> Result<(), Failure> {
+    let FeatureCommand::List(connection) = command;
+    let client = Client::connect(&connection, &context.surroundings).await?;
+    let answers = vec![client.get("/authoring/features/NOTEBOOK").await?];
+    let features = answers.iter().map(record::<FeatureQuota>).collect::<Result<Vec<_>, _>>()?;
+    context.printer.result(&answers.into(), || tables::features(&features))
 }
 
 /// Runs `atelier image …`.

@@ -1,5 +1,6 @@
 //! A notebook or image by what people call it: its id, or its name where only one has it.
 
+use atelier_core::feature::Feature;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_wire::{Image, ImagePage, Notebook, NotebookPage};
 use serde_json::Value;
@@ -10,15 +11,21 @@ use crate::failure::Failure;
 use crate::nearest::nearest;
 
 /// As many as a page can hold: more than anybody may have.
-const PAGE: u32 = 1000;
+pub(crate) const PAGE: usize = 1000;
 
 /// The notebook that `text` names, as the server sent it.
 pub(crate) async fn notebook(client: &Client, text: &str) -> Result<Value, Failure> {
     if text.parse::<NotebookId>().is_ok() {
         return client.get(&format!("/notebooks/{text}")).await;
     }
-    let found = named(client, text).await?;
-    let all_names = || async { Ok(page(client, "").await?.into_iter().map(|notebook| notebook.name).collect()) };
+    let mut found = named(client, text).await?;
+    // The API lists free instances apart.
+    let free = page(client, &format!("&feature={}", Feature::Free)).await?;
+    let all_names = || async {
+        let others = page(client, "").await?;
+        Ok(free.iter().chain(&others).map(|notebook| notebook.name.clone()).collect())
+    };
+    found.extend(free.iter().filter(|notebook| notebook.name == text).cloned());
     let id = resolve(text, &found, all_names).await?;
     client.get(&format!("/notebooks/{id}")).await
 }

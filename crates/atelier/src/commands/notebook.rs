@@ -1,14 +1,15 @@
 //! `atelier notebook …`: create, list, show, update, tag, start, stop, renew, events.
 
+use atelier_core::feature::Feature;
 use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
 use atelier_wire::{
-    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, NotebookFlavorPage, NotebookPage, VolumeReq,
+    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, NotebookFlavorPage, RunCodeLabRequest, VolumeReq,
 };
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Context, change, delete, encoded, logs, lookup, open, record, wait, why};
+use super::{Context, change, delete, encoded, logs, lookup, open, record, user, wait, why};
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
         NotebookCommand::Delete(args) => delete::run(context, args).await,
         NotebookCommand::Renew(args) => renew(context, args).await,
         NotebookCommand::Open(args) => open::run(context, args).await,
+        NotebookCommand::Lab(args) => open::lab(context, args).await,
         NotebookCommand::Logs(args) => logs::run(context, args).await,
         NotebookCommand::Events(args) => events(context, args).await,
         NotebookCommand::Why(args) => why::run(context, args).await,
@@ -52,6 +54,8 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
     report(context, &notebook)
 }
 
+/// The feature of free instances.
+const FREE: &str = Feature::Free.as_str();
 /// The type of a lease that ends with idleness.
 const IDLE: &str = LeaseKind::Idle.as_str();
 
@@ -96,11 +100,26 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
         ..NotebookCreateRequest::default()
     };
     let body = serde_json::to_value(request).map_err(|e| Failure::new(e.to_string()))?;
-    client.call(Method::POST, "/notebooks", Some(&body)).await.map_err(|failure| match failure.code.as_deref() {
+    client.call(Method::POST, "/notebooks", Some(&body)).await.map_err(hinted)
+}
+
+/// The caller's free instance, made or started where that was needed; its record, perhaps on its way.
+pub(crate) async fn ask_lab(client: &Client, image: Option<&str>) -> Result<Value, Failure> {
+    let image_id = match image {
+        Some(image) => Some(lookup::image(client, image).await?),
+        None => None,
+    };
+    let body = serde_json::to_value(RunCodeLabRequest { image_id }).map_err(|e| Failure::new(e.to_string()))?;
+    client.call(Method::POST, "/notebooks/open", Some(&body)).await.map_err(hinted)
+}
+
+/// What to do when no notebook can be made.
+fn hinted(failure: Failure) -> Failure {
+    match failure.code.as_deref() {
         Some("ModelArts.6323" | "ModelArts.6716") => failure.hint("`atelier flavor list` shows what is available"),
         Some("ModelArts.0113") => failure.hint("`atelier notebook delete NAME` makes room"),
         _ => failure,
-    })
+    }
 }
 
 async fn fitting_flavor(client: &Client) -> Result<String, Failure> {
@@ -124,24 +143,50 @@ pub(crate) fn report(context: &Context, notebook: &Value) -> Result<(), Failure>
 
 async fn list(context: &Context, args: List) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
-    let filter = |name: &str, value: Option<String>| value.map(|text| format!("&{name}={}", encoded(&text)));
-    let filters = [filter("name", args.name), filter("status", args.status)];
-    let filters: String = filters.into_iter().flatten().collect();
-    let mut notebooks = Vec::new();
+    let notebooks = records(&client, &question(&client, &args).await?).await?;
+    let shown = notebooks.iter().map(record).collect::<Result<Vec<Notebook>, _>>()?;
+    let table = || match shown.as_slice() {
+        [] => none_of(&args).to_owned(),
+        _ if args.all => tables::everybodys_notebooks(&shown, SystemClock.now()),
+        _ => tables::notebooks(&shown, SystemClock.now()),
+    };
+    context.printer.result(&notebooks.into(), table)
+}
+
+/// The path that answers it, without its window.
+async fn question(client: &Client, args: &List) -> Result<String, Failure> {
+    let owner = match &args.owner {
+        Some(name) => Some(user::id_of(client, name).await?),
+        None => None,
+    };
+    let feature = args.free.then(|| FREE.to_owned());
+    let filters =
+        [("name", args.name.clone()), ("status", args.status.clone()), ("owner", owner), ("feature", feature)];
+    let filters = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded(&value?))));
+    let whose = if args.all { "/notebooks/all" } else { "/notebooks" };
+    Ok(format!("{whose}?limit={}{}", lookup::PAGE, filters.collect::<String>()))
+}
+
+/// All records that answer it, page by page.
+async fn records(client: &Client, question: &str) -> Result<Vec<Value>, Failure> {
+    let mut records = Vec::new();
     loop {
-        let path = format!("/notebooks?limit=1000&offset={}{filters}", notebooks.len());
-        let answer = client.get(&path).await?;
+        let answer = client.get(&format!("{question}&offset={}", records.len())).await?;
         let page = answer["data"].as_array().cloned().unwrap_or_default();
-        let whole = page.len() < 1000;
-        notebooks.extend(page);
-        if whole {
-            break;
+        let is_last = page.len() < lookup::PAGE;
+        records.extend(page);
+        if is_last {
+            return Ok(records);
         }
     }
-    let shown = record::<NotebookPage>(&json!({
-        "current": 0, "pages": 1, "size": 0, "total": notebooks.len(), "data": notebooks,
-    }))?;
-    context.printer.result(&notebooks.into(), || tables::notebooks(&shown.data, SystemClock.now()))
+}
+
+fn none_of(args: &List) -> &'static str {
+    match args {
+        List { all: true, .. } | List { owner: Some(_), .. } => "no notebooks",
+        List { free: true, .. } => "no free instance; `atelier notebook lab` makes it",
+        _ => "no notebooks; `atelier notebook create NAME` makes one",
+    }
 }
 
 async fn show(context: &Context, args: One) -> Result<(), Failure> {
@@ -208,6 +253,8 @@ async fn events(context: &Context, args: One) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn flavor(id: &str, vcpus: u32, memory: u64, sold_out: bool) -> NotebookFlavor {

@@ -1,4 +1,4 @@
-//! `atelier notebook open`: the address that opens a notebook.
+//! `atelier notebook open`, `atelier notebook lab`: the address that opens a notebook, or one's free instance.
 //!
 //! The address holds the token. It is printed for whoever asked; a browser gets it through a page that only its owner
 //! can read, never as an argument, which every user of the machine could see.
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use atelier_wire::Notebook;
 use serde_json::json;
 
-use super::{Context, encoded, lookup, record};
-use crate::args::Open;
+use super::{Context, encoded, lookup, notebook, record, wait};
+use crate::args::{Lab, Open};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::folder::write_private;
@@ -18,9 +18,19 @@ use crate::folder::write_private;
 /// Prints the address, and opens it when asked to.
 pub(crate) async fn run(context: &Context, args: Open) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
-    let notebook: Notebook = record(&lookup::notebook(&client, &args.notebook).await?)?;
-    let address = address(&notebook)?;
-    if args.browser {
+    show(context, &record(&lookup::notebook(&client, &args.notebook).await?)?, args.browser)
+}
+
+/// Opens the free instance: waits until it runs, then the same.
+pub(crate) async fn lab(context: &Context, args: Lab) -> Result<(), Failure> {
+    let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let asked = notebook::ask_lab(&client, args.image.as_deref()).await?;
+    show(context, &record(&wait::until_running(&client, context.printer, asked).await?)?, args.browser)
+}
+
+fn show(context: &Context, notebook: &Notebook, browser: bool) -> Result<(), Failure> {
+    let address = address(notebook)?;
+    if browser {
         browse(context, &address)?;
     }
     context.printer.result(&json!({"url": address}), || address.clone())
