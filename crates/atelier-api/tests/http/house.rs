@@ -55,7 +55,9 @@ pub(crate) struct Gate {
 struct Doors {
     /// These start without a permit.
     open: HashSet<NotebookId>,
-    /// The stops of these wait, and their volumes do not grow.
+    /// The servers of these do not come up.
+    failing: HashSet<NotebookId>,
+    /// These are not stopped, nor is anything of them removed, and their volumes do not grow.
     held: HashSet<NotebookId>,
     /// No server comes up.
     broken: bool,
@@ -71,12 +73,22 @@ impl Gate {
         self.change(id, |doors, id| doors.open.insert(id));
     }
 
-    /// Holds the stops of this one and the growth of its volume.
+    /// Lets the starts of this one fail, now or later.
+    pub(crate) fn fail_for(&self, id: &str) {
+        self.change(id, |doors, id| doors.failing.insert(id));
+    }
+
+    /// Holds the starts of this one again.
+    pub(crate) fn close_for(&self, id: &str) {
+        self.change(id, |doors, id| doors.open.remove(&id) | doors.failing.remove(&id));
+    }
+
+    /// Holds the stops of this one, its removal, and the growth of its volume.
     pub(crate) fn hold(&self, id: &str) {
         self.change(id, |doors, id| doors.held.insert(id));
     }
 
-    /// Lets this one stop and grow.
+    /// Lets this one stop, go and grow.
     pub(crate) fn let_go(&self, id: &str) {
         self.change(id, |doors, id| doors.held.remove(&id));
     }
@@ -94,11 +106,12 @@ impl Gate {
 
     async fn may_start(&self, id: NotebookId) -> Result<(), RuntimeError> {
         let mut doors = self.doors.subscribe();
+        let fails = |doors: &Doors| doors.broken || doors.failing.contains(&id);
         tokio::select! {
             permit = self.starts.acquire() => permit.unwrap().forget(),
-            open = doors.wait_for(|doors| doors.broken || doors.open.contains(&id)) => drop(open.unwrap()),
+            open = doors.wait_for(|doors| fails(doors) || doors.open.contains(&id)) => drop(open.unwrap()),
         }
-        let broken = self.doors.borrow().broken;
+        let broken = fails(&self.doors.borrow());
         if broken { Err(RuntimeError::Permanent("the server did not come up".into())) } else { Ok(()) }
     }
 }
@@ -108,7 +121,7 @@ impl Faults for Gate {
     async fn before(&self, call: Call, id: Option<NotebookId>) -> Result<(), RuntimeError> {
         match (call, id) {
             (Call::Initialize, Some(id)) => self.may_start(id).await?,
-            (Call::Stop | Call::GrowStorage, Some(id)) => {
+            (Call::Stop | Call::Remove | Call::DiscardStorage | Call::GrowStorage, Some(id)) => {
                 drop(self.doors.subscribe().wait_for(|doors| !doors.held.contains(&id)).await.unwrap());
             }
             _ => {}
@@ -231,9 +244,14 @@ impl House {
 
     /// The id of another user of the project, a mere member, and a token of theirs.
     pub(crate) async fn member(&self) -> (UserId, String) {
+        self.member_named("member").await
+    }
+
+    /// One more.
+    pub(crate) async fn member_named(&self, name: &str) -> (UserId, String) {
         let identity = self.iam.authenticate_token(&self.project_token().await).await.unwrap();
         let by = self.iam.caller(&identity, self.first.project_id.as_str()).unwrap();
-        let new = NewAccount { name: "member".into(), password: None, role: Role::Member };
+        let new = NewAccount { name: name.into(), password: None, role: Role::Member };
         let (account, password) = self.iam.add_account(&by, new).await.unwrap();
         let user = json!({
             "name": account.name, "password": password.expose_secret(), "domain": {"name": self.first.domain_name},
@@ -267,6 +285,15 @@ impl House {
         let id: NotebookId = id.parse().unwrap();
         let mut changes = self.engine.route_changes();
         while self.engine.route(id).map(|route| route.status) != Some(status) {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    /// Waits until a notebook is gone.
+    pub(crate) async fn is_gone(&self, id: &str) {
+        let id: NotebookId = id.parse().unwrap();
+        let mut changes = self.engine.route_changes();
+        while self.engine.route(id).is_some() {
             changes.changed().await.unwrap();
         }
     }

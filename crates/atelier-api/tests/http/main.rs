@@ -19,6 +19,8 @@ mod legacy;
 mod legacy_property;
 mod legacy_refusals;
 mod lists;
+mod model;
+mod model_property;
 mod reference;
 mod refusals;
 mod requests;
