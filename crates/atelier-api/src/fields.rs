@@ -72,6 +72,11 @@ impl Fields {
         self.typed(name, "an integer", |value| whole(value).is_some()).map(|found| found.and_then(whole))
     }
 
+    /// A number, whole or not.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<f64>, Refusal> {
+        self.typed(name, "a number", Value::is_number).map(|found| found.and_then(Value::as_f64))
+    }
+
     /// The texts of a list.
     pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, Refusal> {
         let is_text_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));

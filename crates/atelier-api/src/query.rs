@@ -4,6 +4,7 @@
 //! is the same as none, keys that nobody asks for are ignored. A key may be repeated with the same value; with different
 //! values nobody could say which one counts, so that is refused.
 
+use atelier_core::pool;
 use atelier_core::refusal::{Code, Refusal};
 
 use crate::fields::word_in;
@@ -92,15 +93,8 @@ impl Query {
 
     /// The id of a pool, as the contract forms them.
     pub(crate) fn pool(&self, name: &str) -> Result<Option<&str>, Refusal> {
-        let wanted = "4 to 64 of the letters a to z, digits and hyphens, a letter first and no hyphen last";
-        let is_one = |text: &str| {
-            (4..=64).contains(&text.len())
-                && text.starts_with(|c: char| c.is_ascii_lowercase())
-                && !text.ends_with('-')
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
         match self.text(name)? {
-            Some(text) if !is_one(text) => Err(Refusal::bad_query(name, wanted)),
+            Some(text) if !pool::is_id(text) => Err(Refusal::bad_query(name, pool::ID_FORM)),
             found => Ok(found),
         }
     }

@@ -1,16 +1,19 @@
 //! Domain things in the shapes of the wire.
 
+use atelier_core::flavor::CustomSpec;
 use atelier_core::id::NotebookId;
 use atelier_core::image::Image;
 use atelier_core::lease::Lease;
 use atelier_core::notebook::{Notebook, Owner};
 use atelier_core::operation::{StepRecord, StepState};
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::volume::{MOUNT_PATH, Volume};
 use atelier_engine::OfferedFlavor;
 use atelier_wire as wire;
 use secrecy::ExposeSecret;
+use serde_json::Number;
 
 use crate::NotebookAddress;
 
@@ -31,6 +34,8 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         feature: notebook.feature.to_string(),
         tags: tags(&notebook.tags),
         flavor: notebook.flavor.id.clone(),
+        custom_spec: notebook.flavor.custom_spec().map(custom_spec),
+        pool: notebook.pool.as_ref().map(pool),
         image: image_name(&notebook.image),
         lease: lease(notebook.lease),
         volume: Some(volume(&notebook.volume)),
@@ -44,6 +49,20 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         workspace_id: notebook.workspace_id.clone(),
         create_at: notebook.create_at.as_millis(),
         update_at: notebook.update_at.as_millis(),
+    }
+}
+
+fn pool(pool: &InPool) -> wire::Pool {
+    wire::Pool { id: pool.id.clone(), name: pool.name.clone() }
+}
+
+fn custom_spec(spec: CustomSpec) -> wire::NotebookCustomSpec {
+    let cpu = Number::from_f64(f64::from(spec.cpu_millis) / 1000.0);
+    wire::NotebookCustomSpec {
+        cpu: cpu.unwrap_or_else(|| spec.cpu_millis.div_ceil(1000).into()),
+        memory: spec.memory_mib.into(),
+        arch: Some(arch().to_owned()),
+        category: Some(CPU.to_owned()),
     }
 }
 
@@ -144,7 +163,7 @@ pub(crate) const SERVICE_TYPE: &str = "COMMON";
 pub(crate) fn image(image: &Image) -> wire::Image {
     wire::Image {
         namespace: Some(image.namespace.clone()),
-        arch: Some(arch()),
+        arch: Some(arch().to_owned()),
         dev_services: vec![NOTEBOOK.to_owned()],
         resource_categories: vec![CPU.to_owned()],
         service_type: Some(SERVICE_TYPE.to_owned()),
@@ -161,8 +180,8 @@ pub(crate) fn image(image: &Image) -> wire::Image {
 pub(crate) const CPU: &str = "CPU";
 
 /// The processor of the machine: its notebooks have no other. The contract's words are the compiler's.
-fn arch() -> String {
-    std::env::consts::ARCH.to_owned()
+pub(crate) const fn arch() -> &'static str {
+    std::env::consts::ARCH
 }
 
 /// A flavor.
@@ -172,7 +191,7 @@ pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
         id: flavor.id.clone(),
         name: flavor.id.clone(),
         description: flavor.description.clone(),
-        arch: arch(),
+        arch: arch().to_owned(),
         category: CPU.to_owned(),
         feature: NOTEBOOK.to_owned(),
         vcpus: flavor.vcpus(),

@@ -107,6 +107,7 @@ fn notebook(number: usize, of: usize, project: &str, owner: &Owner, now: Timesta
         volume: Volume::new(VolumeId::generate(create_at, &Random), 5),
         workspace_id: "0".into(),
         lease: Lease::written(create_at, now, Grant::Millis(72 * 3_600_000), LeaseKind::Timing),
+        pool: None,
         legacy: LegacyWords::default(),
         token: SecretString::from(uuid::Uuid::new_v4().to_string()),
         upstream_secret: SecretString::from(uuid::Uuid::new_v4().to_string()),

@@ -98,7 +98,7 @@ fn is_same_token(one: &Notebook, other: &Notebook) -> bool {
 }
 
 /// What of a notebook may be shown, in the order of its answer.
-fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 17] {
+fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 19] {
     let (lease, next) = (notebook.lease, notebook.next_terms);
     [
         ("name", Some(notebook.name.clone())),
@@ -107,6 +107,8 @@ fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 17] {
         ("feature", Some(notebook.feature.as_str().to_owned())),
         ("tags", Some(joined(&notebook.tags)).filter(|text| !text.is_empty())),
         ("flavor", Some(notebook.flavor.id.clone())),
+        ("custom_spec", notebook.flavor.custom_spec().map(|spec| spec.to_string())),
+        ("pool_id", notebook.pool.as_ref().map(|pool| pool.id.clone())),
         ("image_id", Some(notebook.image.id.to_string())),
         ("volume.id", Some(notebook.volume.id.to_string())),
         ("volume.capacity", Some(notebook.volume.capacity_gib.to_string())),

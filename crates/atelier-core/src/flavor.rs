@@ -1,5 +1,7 @@
 //! Flavors: the sizes that notebooks come in.
 
+use std::fmt;
+
 /// A size of notebook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flavor {
@@ -15,7 +17,39 @@ pub struct Flavor {
     pub free: bool,
 }
 
+/// The flavor of a notebook that says its size itself.
+pub const CUSTOM: &str = "custom.flavor.spec.code";
+
+/// A size that a notebook says itself; only in pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CustomSpec {
+    /// Thousandths of a CPU.
+    pub cpu_millis: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+impl fmt::Display for CustomSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} thousandths of a CPU, {} MiB", self.cpu_millis, self.memory_mib)
+    }
+}
+
+impl CustomSpec {
+    /// The flavor that a notebook of this size has.
+    pub fn flavor(self) -> Flavor {
+        let Self { cpu_millis, memory_mib } = self;
+        Flavor { id: CUSTOM.into(), description: "a size of its own".into(), cpu_millis, memory_mib, free: false }
+    }
+}
+
 impl Flavor {
+    /// The size that its notebook said itself, where it did.
+    pub fn custom_spec(&self) -> Option<CustomSpec> {
+        let Self { cpu_millis, memory_mib, .. } = *self;
+        (self.id == CUSTOM).then_some(CustomSpec { cpu_millis, memory_mib })
+    }
+
     /// Whole CPUs, rounded up: the contract's `vcpus` is an integer.
     pub const fn vcpus(&self) -> u32 {
         self.cpu_millis.div_ceil(1000)

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod notebook;
 pub mod observe;
 pub mod operation;
+pub mod pool;
 pub mod refusal;
 pub mod status;
 pub mod tags;

@@ -9,6 +9,7 @@ use crate::id::{DomainId, NotebookId, ProjectId, UserId};
 use crate::image::Image;
 use crate::lease::{Lease, Terms};
 use crate::operation::StepRecord;
+use crate::pool::InPool;
 use crate::refusal::{Code, Refusal};
 use crate::status::{Event, Status};
 use crate::tags::Tags;
@@ -64,6 +65,8 @@ pub struct Notebook {
     pub tags: Tags,
     /// Its size, as it was when it was chosen.
     pub flavor: Flavor,
+    /// The pool that it is in, from its creation on.
+    pub pool: Option<InPool>,
     /// Its image, as it was when it was chosen.
     pub image: Image,
     /// Its volume.
@@ -180,6 +183,8 @@ pub struct NewNotebook {
     pub tags: Tags,
     /// Its size.
     pub flavor: Flavor,
+    /// The pool that it is in.
+    pub pool: Option<InPool>,
     /// Its image.
     pub image: Image,
     /// Its volume.
@@ -212,6 +217,7 @@ impl From<NewNotebook> for Notebook {
             feature: new.feature,
             tags: new.tags,
             flavor: new.flavor,
+            pool: new.pool,
             image: new.image,
             volume: new.volume,
             workspace_id: new.workspace_id,

@@ -14,7 +14,7 @@ use atelier_store::{NotebookFilter, NotebookQuery};
 
 use crate::update::find_image;
 use crate::write::{Called, hidden};
-use crate::{CreateNotebook, Engine};
+use crate::{CreateNotebook, Engine, Size};
 
 /// The flavor of every free instance.
 const FLAVOR: &str = "modelarts.vm.cpu.free";
@@ -84,7 +84,8 @@ impl Engine {
             description: String::new(),
             feature: Feature::Free,
             tags: Tags::none(),
-            flavor_id: FLAVOR.to_owned(),
+            size: Size::Flavor(FLAVOR.to_owned()),
+            pool_id: None,
             image_id: image_id.unwrap_or(image::BUILT_IN),
             capacity_gib: MIN_VOLUME_GIB,
             grant: self.inner.config.grants.default_grant(),

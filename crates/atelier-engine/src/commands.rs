@@ -4,6 +4,7 @@
 //! A command runs in a task of its own: a client that goes away in the middle neither stops it between its commit and
 //! the driving, nor leaves the routes stale.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_core::caller::{Actor, Caller, Origin};
@@ -23,9 +24,10 @@ use atelier_store::{Commit, Committed, Condition, NotebookPage, NotebookQuery, N
 use secrecy::SecretString;
 
 use crate::broken::{Broken, is_left_out};
+use crate::shares::{Share, pool_is_gone};
 use crate::update::find_image;
 use crate::write::{Called, Change, hidden, name_taken};
-use crate::{CreateNotebook, Engine, ListNotebooks, OfferedFlavor};
+use crate::{CreateNotebook, Engine, ListNotebooks};
 
 /// How long the machine may take to say something of itself.
 const SAID_WITHIN: Duration = Duration::from_secs(5);
@@ -64,17 +66,18 @@ impl Engine {
         condition: Option<Condition>,
     ) -> Result<Notebook, Refusal> {
         let image = find_image(&self.images().await?, new.image_id)?;
-        let flavor = self.flavor(&new.flavor_id)?;
+        let share = Arc::clone(self.inner.shares.asked(new.pool_id.as_deref())?);
+        let flavor = share.flavor(&new.size)?;
         if !new.feature.allows(&flavor) {
             let message = format!("flavor `{}` is not free; `feature` {} takes only free ones", flavor.id, new.feature);
             return Err(Refusal::new(Code::FlavorDoesNotSupportFeature, message));
         }
-        if self.inner.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
+        if share.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
         self.needs_room(Code::StorageSoldOut).await?;
         let (engine, by, origin) = (self.clone(), by.clone(), origin(&by.caller, &by.request_id));
-        self.detached(async move { engine.insert(&by, origin, new, image, flavor, condition).await }).await
+        self.detached(async move { engine.insert(&by, origin, new, image, (flavor, share), condition).await }).await
     }
 
     async fn insert(
@@ -83,18 +86,18 @@ impl Engine {
         origin: Origin,
         new: CreateNotebook,
         image: Image,
-        flavor: Flavor,
+        (flavor, share): (Flavor, Arc<Share>),
         condition: Option<Condition>,
     ) -> Result<Notebook, Refusal> {
-        let flavor_id = flavor.id.clone();
         let _shared = self.inner.frame.read().await;
         let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor)?;
+        notebook.pool = share.in_pool();
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
         let commit = Commit {
             notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
             operations: vec![operation],
             events: vec![event],
-            conditions: self.conditions(notebook.feature).into_iter().chain(condition).collect(),
+            conditions: self.conditions(notebook.feature, &share).into_iter().chain(condition).collect(),
             audit: vec![self.audited(called, None, &notebook)],
         };
         match self.commit(commit).await.map_err(|e| hidden(&e))? {
@@ -106,7 +109,8 @@ impl Engine {
             }
             Committed::QuotaExhausted => Err(self.quota_exhausted()),
             Committed::NameTaken => Err(name_taken(&notebook.name)),
-            Committed::NoCapacity => Err(sold_out(&flavor_id)),
+            Committed::PoolQuotaExhausted => Err(self.pool_quota_exhausted(&notebook)),
+            Committed::NoCapacity => Err(sold_out(&notebook.flavor.id)),
             Committed::AlreadyOne => Err(one_free_instance()),
             Committed::Lost | Committed::Missing => {
                 tracing::error!(notebook = %notebook.id, "a fresh id was taken");
@@ -116,10 +120,11 @@ impl Engine {
     }
 
     /// What must hold for one more notebook.
-    fn conditions(&self, feature: Feature) -> Vec<Condition> {
+    fn conditions(&self, feature: Feature, share: &Share) -> Vec<Condition> {
         let quota = Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user);
+        let in_pool = share.pool.as_ref().and_then(|pool| pool.notebooks_per_user).map(Condition::FewerInPoolThan);
         let one = (feature == Feature::Free).then_some(Condition::OnlyOneOfItsFeature);
-        one.into_iter().chain([quota, Condition::Fits(self.inner.capacity)]).collect()
+        one.into_iter().chain([quota]).chain(in_pool).chain([share.fits()]).collect()
     }
 
     fn new_notebook(
@@ -149,6 +154,7 @@ impl Engine {
             feature: new.feature,
             tags: new.tags,
             flavor,
+            pool: None,
             image,
             volume: Volume::new(VolumeId::generate(now, entropy), new.capacity_gib),
             workspace_id: new.workspace_id,
@@ -248,7 +254,8 @@ impl Engine {
                     demand(notebook.status())?;
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
-                    if engine.inner.capacity.is_too_small_for(&notebook.flavor) {
+                    let share = engine.inner.shares.of_notebook(&notebook).ok_or_else(|| pool_is_gone(&notebook))?;
+                    if share.capacity.is_too_small_for(&notebook.flavor) {
                         return Err(sold_out(&notebook.flavor.id));
                     }
                     room.clone()?;
@@ -263,7 +270,7 @@ impl Engine {
                     let why = format!("{} asked for a start", origin.actor);
                     let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
                     if !is_left_out(Broken::Check) {
-                        change.conditions.push(Condition::Fits(engine.inner.capacity));
+                        change.conditions.push(share.fits());
                     }
                     Ok(change.called(&by))
                 })
@@ -438,17 +445,6 @@ impl Engine {
         .await
     }
 
-    /// The flavors, and which of them are sold out.
-    pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
-        let held = self.inner.store.held().await.map_err(|e| hidden(&e))?;
-        let short = self.memory_is_short().await;
-        let offer = |flavor: &Flavor| OfferedFlavor {
-            sold_out: short || !self.inner.capacity.fits(held, flavor),
-            flavor: flavor.clone(),
-        };
-        Ok(self.inner.config.flavors.iter().map(offer).collect())
-    }
-
     /// The images that notebooks can be made from.
     pub async fn images(&self) -> Result<Vec<Image>, Refusal> {
         let size_bytes = answered(self.inner.runtime.image_size(image::BUILT_IN)).await.unwrap_or_else(|error| {
@@ -493,16 +489,8 @@ impl Engine {
         events.map_err(|e| hidden(&e))
     }
 
-    fn flavor(&self, id: &str) -> Result<Flavor, Refusal> {
-        let offered = &self.inner.config.flavors;
-        offered.iter().find(|f| f.id == id).cloned().ok_or_else(|| {
-            let known: Vec<_> = offered.iter().map(|f| format!("`{}`", f.id)).collect();
-            Refusal::new(Code::UnknownFlavor, format!("flavor `{id}` does not exist; there are {}", known.join(", ")))
-        })
-    }
-
     /// Less than a tenth of the host's memory is available. Not being able to ask is not short.
-    async fn memory_is_short(&self) -> bool {
+    pub(crate) async fn memory_is_short(&self) -> bool {
         match answered(self.inner.runtime.memory_available()).await {
             Ok(bytes) => bytes < self.inner.capacity.memory_bytes / 10,
             Err(error) => {

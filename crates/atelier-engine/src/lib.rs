@@ -45,6 +45,7 @@ mod reboot;
 mod reconcile;
 mod room;
 mod routes;
+mod shares;
 mod steady;
 mod steps;
 mod tags;
@@ -67,6 +68,7 @@ use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::notebook::LegacyWords;
 use atelier_core::observe::Watcher;
+use atelier_core::pool::{Part, Pool, TooLarge};
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::{Clock as _, Entropy, Timestamp};
@@ -83,6 +85,7 @@ pub use legacy::InstanceChange;
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
 pub use routes::Route;
+pub use shares::{Offer, OfferedFlavor, Size};
 pub use threads::Threads;
 pub use time::Timekeeper;
 pub use update::UpdateNotebook;
@@ -95,6 +98,7 @@ use crate::lease_clock::LeaseClock;
 use crate::orphans::{Strangers, Suspects};
 use crate::reboot::{Aftermath, Revivals};
 use crate::routes::Routes;
+use crate::shares::Shares;
 use crate::steady::Steady;
 use crate::write::NotebookLocks;
 
@@ -110,8 +114,10 @@ pub struct EngineConfig {
     pub grants: GrantRange,
     /// Notebooks a user may have in a project.
     pub notebooks_per_user: u32,
-    /// The flavors on offer.
+    /// The flavors on offer to notebooks in no pool.
     pub flavors: Vec<Flavor>,
+    /// The pools.
+    pub pools: Vec<Pool>,
     /// How many times the CPUs may be promised.
     pub cpu_overcommit: u32,
     /// How many times the memory may be promised.
@@ -132,6 +138,7 @@ impl Default for EngineConfig {
             grants: GrantRange::CONTRACT,
             notebooks_per_user: atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER,
             flavors: Flavor::defaults(),
+            pools: Vec::new(),
             cpu_overcommit: 16,
             memory_overcommit: 8,
             watcher: Watcher::default(),
@@ -153,8 +160,10 @@ pub struct CreateNotebook {
     pub feature: Feature,
     /// What is hung on it.
     pub tags: Tags,
-    /// The flavor's id.
-    pub flavor_id: String,
+    /// How large it is to be.
+    pub size: Size,
+    /// The id of the pool that it is to be in.
+    pub pool_id: Option<String>,
     /// The image.
     pub image_id: ImageId,
     /// The volume's size in GiB.
@@ -186,15 +195,6 @@ pub struct ListNotebooks {
     pub limit: u32,
 }
 
-/// A flavor on offer.
-#[derive(Clone, Debug)]
-pub struct OfferedFlavor {
-    /// The flavor.
-    pub flavor: Flavor,
-    /// No notebook of it can be made now.
-    pub sold_out: bool,
-}
-
 /// The engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -204,6 +204,9 @@ pub enum OpenError {
     /// The runtime did not answer.
     #[error("the runtime cannot be asked: {0}")]
     Runtime(#[from] RuntimeError),
+    /// More is set aside for pools than there is.
+    #[error(transparent)]
+    Pools(#[from] TooLarge),
 }
 
 /// The engine. Cheap to clone.
@@ -216,6 +219,7 @@ struct Inner {
     config: EngineConfig,
     /// The host, with the factors of the configuration.
     capacity: Capacity,
+    shares: Shares,
     store: Arc<dyn NotebookStore>,
     runtime: Arc<dyn Runtime>,
     time: Steady,
@@ -251,6 +255,7 @@ impl Engine {
         let machine = runtime.capacity().await?;
         let capacity =
             Capacity { cpu_overcommit: config.cpu_overcommit, memory_overcommit: config.memory_overcommit, ..machine };
+        let shares = Shares::of(capacity, config.flavors.clone(), config.pools.clone())?;
         let since = clock_jump::last_reading(&*store, &*time).await?;
         let clock_is_known = since.is_some();
         let hands = Hands::new(Arc::clone(&config.hand));
@@ -258,6 +263,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 config,
                 capacity,
+                shares,
                 store,
                 runtime,
                 time: Steady::new(time, since),
@@ -387,7 +393,7 @@ impl Engine {
 
     /// What all notebooks hold, and what there is to hold.
     pub async fn room(&self) -> Result<(Held, Capacity), StoreError> {
-        Ok((self.inner.store.held().await?, self.inner.capacity))
+        Ok((self.inner.store.held(&Part::everything()).await?, self.inner.capacity))
     }
 
     /// When the oldest operation that has not ended was asked for.

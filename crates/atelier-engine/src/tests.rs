@@ -30,10 +30,11 @@ use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
 use crate::time::ManualTime;
-use crate::{CreateNotebook, Engine, EngineConfig};
+use crate::{CreateNotebook, Engine, EngineConfig, Size};
 
 mod activity;
 mod growth;
+mod pools;
 mod short_of_room;
 mod update;
 mod watching;
@@ -204,7 +205,8 @@ impl World {
             description: String::new(),
             feature: Feature::Notebook,
             tags: Tags::none(),
-            flavor_id: "atelier.cpu.small".into(),
+            size: Size::Flavor("atelier.cpu.small".into()),
+            pool_id: None,
             image_id: image::BUILT_IN,
             capacity_gib: 5,
             grant: Grant::Millis(HOUR),
@@ -658,7 +660,7 @@ async fn other_peoples_notebooks_do_not_exist() {
 async fn quota_and_capacity_end_creations_with_their_codes() {
     let world = World::new().await;
     let caller = World::caller('a');
-    let with = |flavor: &str| CreateNotebook { flavor_id: flavor.into(), ..World::wish("nb") };
+    let with = |flavor: &str| CreateNotebook { size: Size::Flavor(flavor.into()), ..World::wish("nb") };
     let code = async |who: &Caller, wish| world.engine.create(who, "r", wish).await.map(|n| n.id).map_err(|e| e.code());
     assert_eq!(code(&caller, with("no-such-flavor")).await, Err(Code::UnknownFlavor));
     assert_eq!(code(&caller, with("modelarts.vm.cpu.8u")).await, Err(Code::FlavorSoldOut));

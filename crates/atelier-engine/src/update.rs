@@ -7,7 +7,7 @@
 //! only one of them is new. Only a field that differs meets the table of statuses.
 
 use atelier_core::caller::Caller;
-use atelier_core::flavor::Flavor;
+use atelier_core::flavor::{CUSTOM, Flavor};
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::Image;
 use atelier_core::limits::MAX_VOLUME_GIB;
@@ -16,8 +16,9 @@ use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 
 use crate::commands::{origin, own};
+use crate::shares::{Share, names};
 use crate::write::{Called, Change};
-use crate::{Engine, OfferedFlavor};
+use crate::{Engine, OfferedFlavor, Size};
 
 /// What a notebook is to become, its fields already checked by themselves. `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +27,8 @@ pub struct UpdateNotebook {
     pub name: Option<String>,
     /// Free text.
     pub description: Option<String>,
-    /// The flavor's id.
-    pub flavor_id: Option<String>,
+    /// How large it is.
+    pub size: Option<Size>,
     /// The image.
     pub image_id: Option<ImageId>,
     /// The volume's size in GiB.
@@ -73,14 +74,10 @@ impl Engine {
     /// The flavors that a notebook may be switched to, and which of them are sold out.
     pub async fn switchable_flavors(&self, caller: &Caller, id: NotebookId) -> Result<Vec<OfferedFlavor>, Refusal> {
         let notebook = self.show(caller, id).await?;
-        let mut offered = self.flavors().await?;
-        offered.retain(|offered| self.may_switch(&notebook, &offered.flavor));
+        let mut offered = self.flavors_for(&notebook).await?;
+        let share = self.inner.shares.of_notebook(&notebook);
+        offered.retain(|offered| share.is_some_and(|share| may_switch(&notebook, &offered.flavor, share)));
         Ok(offered)
-    }
-
-    /// Another flavor that its feature allows, and that the machine can hold at all.
-    fn may_switch(&self, notebook: &Notebook, to: &Flavor) -> bool {
-        to.id != notebook.flavor.id && notebook.feature.allows(to) && !self.inner.capacity.is_too_small_for(to)
     }
 
     /// Writes what differs into `notebook`; the names of it.
@@ -101,10 +98,10 @@ impl Engine {
             notebook.description.clone_from(text);
             changed.push("`description`");
         }
-        if let Some(id) = wanted.flavor_id.as_ref().filter(|id| **id != notebook.flavor.id) {
-            may_change(notebook, "flavor", &AT_REST)?;
-            notebook.flavor = self.switched(notebook, id)?;
-            changed.push("`flavor`");
+        if let Some(size) = wanted.size.as_ref().filter(|size| !size.is(&notebook.flavor)) {
+            may_change(notebook, size.field(), &AT_REST)?;
+            notebook.flavor = self.switched(notebook, size)?;
+            changed.push(if size.field() == "flavor" { "`flavor`" } else { "`custom_spec`" });
         }
         if let Some(id) = wanted.image_id.filter(|id| *id != notebook.image.id) {
             let image = find_image(images, id)?;
@@ -119,19 +116,30 @@ impl Engine {
         Ok(changed)
     }
 
-    fn switched(&self, notebook: &Notebook, to: &str) -> Result<Flavor, Refusal> {
-        let may = |flavor: &&Flavor| self.may_switch(notebook, flavor);
-        let offered = &self.inner.config.flavors;
-        offered.iter().filter(may).find(|flavor| flavor.id == to).cloned().ok_or_else(|| {
-            let others: Vec<_> = offered.iter().filter(may).map(|flavor| format!("`{}`", flavor.id)).collect();
-            let message = format!(
-                "notebook `{}` cannot be switched to flavor `{to}`, only to {}",
-                notebook.id,
-                others.join(", ")
-            );
+    /// The flavor of this size that the notebook may be switched to: one of its own share.
+    fn switched(&self, notebook: &Notebook, to: &Size) -> Result<Flavor, Refusal> {
+        let share = self.inner.shares.of_notebook(notebook);
+        let may = |share: &Share, flavor: &Flavor| may_switch(notebook, flavor, share);
+        let offered = share.into_iter().flat_map(|share| share.flavors.iter().filter(|flavor| may(share, flavor)));
+        let offered: Vec<_> = offered.collect();
+        let (id, found) = match to {
+            Size::Flavor(id) => (id.as_str(), offered.iter().find(|flavor| flavor.id == *id).map(|one| (*one).clone())),
+            Size::Custom(spec) => {
+                let custom = share.filter(|share| share.pool.is_some()).map(|share| share.custom(*spec)).transpose()?;
+                (CUSTOM, custom.filter(|flavor| notebook.feature.allows(flavor)))
+            }
+        };
+        found.ok_or_else(|| {
+            let (notebook, others) = (notebook.id, names(offered));
+            let message = format!("notebook `{notebook}` cannot be switched to flavor `{id}`, only to {others}");
             Refusal::new(Code::FlavorNotSwitchable, message)
         })
     }
+}
+
+/// Another flavor that its feature allows, and that its share can hold at all.
+fn may_switch(notebook: &Notebook, to: &Flavor, share: &Share) -> bool {
+    to.id != notebook.flavor.id && notebook.feature.allows(to) && !share.capacity.is_too_small_for(to)
 }
 
 /// The image of this id.

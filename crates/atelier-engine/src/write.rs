@@ -147,6 +147,7 @@ impl Engine {
                 Committed::Lost => {}
                 Committed::Missing => return Err(Refusal::no_notebook(&id.to_string())),
                 Committed::QuotaExhausted => return Err(self.quota_exhausted()),
+                Committed::PoolQuotaExhausted => return Err(self.pool_quota_exhausted(&change.notebook)),
                 Committed::AlreadyOne => return Err(one_free_instance()),
                 Committed::NameTaken => return Err(name_taken(&change.notebook.name)),
                 Committed::NoCapacity => {
@@ -218,6 +219,15 @@ impl Engine {
             Code::QuotaExhausted,
             format!("the quota of {limit} notebooks per user is used up; delete one first"),
         )
+    }
+
+    /// The refusal of one more notebook of its owner in its pool.
+    pub(crate) fn pool_quota_exhausted(&self, notebook: &Notebook) -> Refusal {
+        let pool = self.inner.shares.of_notebook(notebook).and_then(|share| share.pool.as_ref());
+        let (id, limit) = pool.map(|pool| (pool.id.as_str(), pool.notebooks_per_user)).unwrap_or_default();
+        let limit = limit.unwrap_or_default();
+        let message = format!("the quota of {limit} notebooks per user in pool `{id}` is used up; delete one first");
+        Refusal::new(Code::QuotaExhausted, message)
     }
 
     /// Lets the routes, the lease clock and the search for left-overs follow a commit.

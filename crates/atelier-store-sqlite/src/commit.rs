@@ -17,6 +17,7 @@ use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Flavor;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
+use atelier_core::pool::Part;
 use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError};
 use sqlx::SqliteConnection;
 
@@ -132,18 +133,28 @@ impl Prepared {
     async fn refused(&self, connection: &mut SqliteConnection) -> Result<Option<Committed>, StoreError> {
         let Some(draft) = self.draft().filter(|_| !self.conditions.is_empty()) else { return Ok(None) };
         let (row, flavor) = (&draft.row, &draft.flavor);
-        let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id).await?;
+        let part = self.conditions.iter().find_map(|condition| match condition {
+            Condition::Fits(_, part) => Some(part.clone()),
+            _ => None,
+        });
+        let part = part.unwrap_or_else(Part::everything);
+        let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id, &part).await?;
         let asks_for_others = self.conditions.iter().any(|c| matches!(c, Condition::OnlyOneOfItsFeature));
         let others = if asks_for_others { pages::others_of_its_feature(connection, row).await? } else { 0 };
+        let asks_for_pool = self.conditions.iter().any(|c| matches!(c, Condition::FewerInPoolThan(_)));
+        let in_pool = if asks_for_pool { pages::others_in_its_pool(connection, row).await? } else { 0 };
         let asks_for_name = self.conditions.iter().any(|condition| matches!(condition, Condition::NameIsFree));
         let name_is_taken = asks_for_name && notebooks::others_of_name(connection, row).await? > 0;
         let refused = out_of_step(self.expected(), standing.generation).or_else(|| {
-            self.conditions.iter().find_map(|condition| match *condition {
+            self.conditions.iter().find_map(|condition| match condition {
                 Condition::FewerNotebooksThan(quota) => {
-                    (standing.owned >= i64::from(quota)).then_some(Committed::QuotaExhausted)
+                    (standing.owned >= i64::from(*quota)).then_some(Committed::QuotaExhausted)
+                }
+                Condition::FewerInPoolThan(quota) => {
+                    (in_pool >= i64::from(*quota)).then_some(Committed::PoolQuotaExhausted)
                 }
                 Condition::NameIsFree => name_is_taken.then_some(Committed::NameTaken),
-                Condition::Fits(capacity) => {
+                Condition::Fits(capacity, _) => {
                     (!capacity.fits(standing.held_besides, flavor)).then_some(Committed::NoCapacity)
                 }
                 Condition::OnlyOneOfItsFeature => (others > 0).then_some(Committed::AlreadyOne),

@@ -21,11 +21,13 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use atelier_core::feature::Feature;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::notebook::Notebook;
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey};
@@ -45,6 +47,7 @@ pub(crate) struct Line {
     pub(crate) user_name: Arc<str>,
     pub(crate) flavor_id: Arc<str>,
     pub(crate) image_swr_path: Arc<str>,
+    pub(crate) pool: Option<Arc<InPool>>,
     pub(crate) image_id: ImageId,
     pub(crate) feature: Feature,
     pub(crate) status: Status,
@@ -67,6 +70,7 @@ impl Line {
             user_name: notebook.owner.user_name.as_str().into(),
             flavor_id: notebook.flavor.id.as_str().into(),
             image_swr_path: notebook.image.swr_path.as_str().into(),
+            pool: notebook.pool.clone().map(Arc::new),
             image_id: notebook.image.id,
             feature: notebook.feature,
             status: notebook.status(),
@@ -80,13 +84,14 @@ impl Line {
             || (compare(query, self, now) == Ordering::Equal && Wanted::of(&query.filter).matches(now))
     }
 
-    fn text(&self, which: Searched) -> &str {
+    fn text(&self, which: Searched) -> Option<&str> {
         match which {
-            Searched::Name => &self.name,
-            Searched::Description => &self.description,
-            Searched::Flavor => &self.flavor_id,
-            Searched::SwrPath => &self.image_swr_path,
-            Searched::UserName => &self.user_name,
+            Searched::Name => Some(&self.name),
+            Searched::Description => Some(&self.description),
+            Searched::Flavor => Some(&self.flavor_id),
+            Searched::SwrPath => Some(&self.image_swr_path),
+            Searched::UserName => Some(&self.user_name),
+            Searched::PoolName => self.pool.as_ref().map(|pool| pool.name.as_str()),
         }
     }
 }
@@ -126,6 +131,8 @@ struct Shelves {
     all: Vec<Shelf>,
     /// Texts that many lines have in common.
     words: HashSet<Arc<str>>,
+    /// The same of pools.
+    pools: HashSet<Arc<InPool>>,
 }
 
 /// The orders that are kept. Lists by another key, or by several, are sorted each time.
@@ -222,20 +229,15 @@ impl Shelves {
     fn keep(&mut self, owner: Owner, mut line: Line) -> (u32, u32) {
         let shared = [&mut line.workspace_id, &mut line.user_name, &mut line.flavor_id, &mut line.image_swr_path];
         for text in shared {
-            *text = self.interned(text);
+            *text = interned(&mut self.words, text);
+        }
+        if let Some(pool) = &mut line.pool {
+            *pool = interned(&mut self.pools, pool);
         }
         let at = self.shelf(owner);
         let (id, place) = (line.id, self.all[at as usize].keep(line));
         self.places.insert(id, (at, place));
         (at, place)
-    }
-
-    fn interned(&mut self, text: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.words.get(text) {
-            return known.clone();
-        }
-        self.words.insert(text.clone());
-        text.clone()
     }
 
     fn remove(&mut self, id: NotebookId) {
@@ -264,6 +266,15 @@ impl Shelves {
             _ => sorted_page(self.of(query).flat_map(Shelf::lines), query),
         }
     }
+}
+
+/// The one of its equals that is known, which `one` is from now on where there is none.
+fn interned<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, one: &Arc<T>) -> Arc<T> {
+    if let Some(known) = known.get(one) {
+        return known.clone();
+    }
+    known.insert(one.clone());
+    one.clone()
 }
 
 /// A page of lines that are in no order yet.
@@ -396,7 +407,11 @@ impl<'q> Wanted<'q> {
             && filter.workspace_id.as_deref().is_none_or(|workspace_id| *line.workspace_id == *workspace_id)
             && filter.image_id.is_none_or(|image_id| line.image_id == image_id)
             && filter.id.is_none_or(|id| line.id == id)
-            && self.contains.iter().all(|(which, part)| part.find(line.text(*which).as_bytes()).is_some())
+            && filter.pool_id.as_deref().is_none_or(|pool_id| line.pool.as_ref().is_some_and(|pool| pool.id == pool_id))
+            && self
+                .contains
+                .iter()
+                .all(|(which, part)| line.text(*which).is_some_and(|text| part.find(text.as_bytes()).is_some()))
             && filter.tags.iter().all(|(key, value)| line.tags.get(key) == Some(value.as_str()))
     }
 }
@@ -430,6 +445,7 @@ mod tests {
             user_name: "someone".into(),
             flavor_id: "small".into(),
             image_swr_path: "local/image:1".into(),
+            pool: None,
             image_id: atelier_core::image::BUILT_IN,
             feature: Feature::ALL[usize::try_from(n % 2).unwrap()],
             status: Status::ALL[usize::try_from(n % 3).unwrap()],

@@ -6,6 +6,7 @@ use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, Terms};
 use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::volume::Volume;
 use atelier_store::StoreError;
@@ -70,6 +71,8 @@ pub(crate) struct NotebookRow {
     pub(crate) legacy_profile_id: Option<String>,
     pub(crate) legacy_prompt: i64,
     pub(crate) volume_growing_to_gib: Option<i64>,
+    pub(crate) pool_id: Option<String>,
+    pub(crate) pool_name: Option<String>,
 }
 
 /// The columns that move while a notebook goes its way, with the row and the generation that they are for. All writes
@@ -154,6 +157,7 @@ fn same_but_for_the_course(before: &Notebook, after: &Notebook) -> bool {
         && before.feature == after.feature
         && before.tags == after.tags
         && before.flavor == after.flavor
+        && before.pool == after.pool
         && before.image == after.image
         && before.volume == after.volume
         && before.workspace_id == after.workspace_id
@@ -164,6 +168,7 @@ impl NotebookRow {
     /// The row of `notebook`, its secrets sealed.
     pub(crate) fn seal(notebook: Notebook, sealer: &Sealer) -> Result<Self, StoreError> {
         let id = notebook.id.to_string();
+        let (pool_id, pool_name) = notebook.pool.clone().map(|pool| (pool.id, pool.name)).unzip();
         let lease = notebook.lease;
         Ok(Self {
             status: notebook.status().as_str().into(),
@@ -209,6 +214,8 @@ impl NotebookRow {
             next_lease_grant_ms: notebook.next_terms.and_then(|terms| in_column(terms.grant)),
             legacy_profile_id: notebook.legacy.profile_id,
             legacy_prompt: notebook.legacy.prompt.into(),
+            pool_id,
+            pool_name,
         })
     }
 
@@ -260,6 +267,7 @@ impl NotebookRow {
                 memory_mib: number("flavor_memory_mib", self.flavor_memory_mib)?,
                 free: self.flavor_free != 0,
             },
+            pool: self.pool_id.zip(self.pool_name).map(|(id, name)| InPool { id, name }),
             image: Image {
                 id: ImageId::from_uuid(uuid("image_id", &self.image_id)?),
                 name: self.image_name,

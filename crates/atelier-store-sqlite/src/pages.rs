@@ -1,4 +1,4 @@
-//! Notebooks by the many, and what all of them hold.
+//! Notebooks by the many, and what they hold of each part of the machine.
 //!
 //! Pages come from the listing in memory; the page here is for the case that notebooks change faster than their rows
 //! can be read. Which conditions a list has depends on the query, so its SQL is put together; every value is bound, never written
@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use atelier_core::flavor::Held;
 use atelier_core::id::NotebookId;
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey, StoreError};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
@@ -58,6 +59,7 @@ fn filtered(sql: &mut QueryBuilder<Sqlite>, filter: &NotebookFilter) {
         ("status", filter.status.map(|status| status.as_str().to_owned())),
         ("feature", filter.feature.map(|feature| feature.as_str().to_owned())),
         ("workspace_id", filter.workspace_id.clone()),
+        ("pool_id", filter.pool_id.clone()),
     ] {
         if let Some(word) = word {
             sql.push(format_args!(" and {name} = ")).push_bind(word);
@@ -76,6 +78,7 @@ const fn column(which: Searched) -> &'static str {
         Searched::Flavor => "flavor_id",
         Searched::SwrPath => "image_swr_path",
         Searched::UserName => "user_name",
+        Searched::PoolName => "pool_name",
     }
 }
 
@@ -124,12 +127,16 @@ pub(crate) async fn with_ids(
     sql.build_query_as().fetch_all(connection).await.map_err(failed)
 }
 
-/// What all notebooks hold together, from the totals by status.
-pub(crate) async fn held(connection: &mut SqliteConnection) -> Result<Held, StoreError> {
+/// What the notebooks of a part hold together, from the totals by status.
+pub(crate) async fn held(connection: &mut SqliteConnection, part: &Part) -> Result<Held, StoreError> {
+    let (pools, are_in) = in_columns(part);
     let held = sqlx::query!(
         r#"select coalesce(sum(cpu_millis), 0) as "cpu_millis!: i64", coalesce(sum(memory_mib), 0) as "memory_mib!: i64"
-            from status_totals where status in (select value from json_each($1))"#,
-        *HOLDING
+            from status_totals where status in (select value from json_each($1))
+                and (pool_id in (select value from json_each($2))) = $3"#,
+        *HOLDING,
+        pools,
+        are_in
     )
     .fetch_one(connection)
     .await
@@ -143,7 +150,7 @@ pub(crate) struct Standing {
     pub(crate) generation: Option<i64>,
     /// How many notebooks its owner has in its project.
     pub(crate) owned: i64,
-    /// What all other notebooks hold together.
+    /// What all other notebooks of the part hold together.
     pub(crate) held_besides: Held,
 }
 
@@ -153,20 +160,35 @@ pub(crate) async fn standing(
     id: &[u8],
     project_id: &str,
     user_id: &str,
+    part: &Part,
 ) -> Result<Standing, StoreError> {
+    let (pools, are_in) = in_columns(part);
     let seen = sqlx::query!(
-        r#"with own as (select generation, status, flavor_cpu_millis, flavor_memory_mib from notebooks where id = $1),
-            holding as (select value as status from json_each($4))
+        r#"with own as (
+                select generation, status, coalesce(pool_id, '') as pool_id, flavor_cpu_millis, flavor_memory_mib
+                    from notebooks where id = $1
+            ),
+            holding as (select value as status from json_each($4)),
+            pools as (select value as pool_id from json_each($5)),
+            all_of_part as (
+                select sum(cpu_millis) as cpu_millis, sum(memory_mib) as memory_mib from status_totals
+                    where status in holding and (pool_id in pools) = $6
+            ),
+            own_of_part as (
+                select flavor_cpu_millis, flavor_memory_mib from own where status in holding and (pool_id in pools) = $6
+            )
         select (select generation from own) as "generation?: i64",
             coalesce((select notebooks from owner_totals where project_id = $2 and user_id = $3), 0) as "owned!: i64",
-            coalesce((select sum(cpu_millis) from status_totals where status in holding), 0)
-                - coalesce((select flavor_cpu_millis from own where status in holding), 0) as "cpu_millis!: i64",
-            coalesce((select sum(memory_mib) from status_totals where status in holding), 0)
-                - coalesce((select flavor_memory_mib from own where status in holding), 0) as "memory_mib!: i64""#,
+            coalesce((select cpu_millis from all_of_part), 0)
+                - coalesce((select flavor_cpu_millis from own_of_part), 0) as "cpu_millis!: i64",
+            coalesce((select memory_mib from all_of_part), 0)
+                - coalesce((select flavor_memory_mib from own_of_part), 0) as "memory_mib!: i64""#,
         id,
         project_id,
         user_id,
-        *HOLDING
+        *HOLDING,
+        pools,
+        are_in
     )
     .fetch_one(connection)
     .await
@@ -184,6 +206,25 @@ pub(crate) async fn others_of_its_feature(
     let count = "select count(*) from notebooks where project_id = $1 and user_id = $2 and feature = $3 and id <> $4";
     let count = sqlx::query_scalar(count).bind(&row.project_id).bind(&row.user_id).bind(&row.feature).bind(&row.id);
     count.fetch_one(connection).await.map_err(failed)
+}
+
+/// How many other notebooks the owner of `row` has in its pool, in its project.
+pub(crate) async fn others_in_its_pool(
+    connection: &mut SqliteConnection,
+    row: &NotebookRow,
+) -> Result<i64, StoreError> {
+    let count = "select count(*) from notebooks where project_id = $1 and user_id = $2 and pool_id = $3 and id <> $4";
+    let count = sqlx::query_scalar(count).bind(&row.project_id).bind(&row.user_id).bind(&row.pool_id).bind(&row.id);
+    count.fetch_one(connection).await.map_err(failed)
+}
+
+/// Some pools, as JSON, and whether a part is what is in them or what is not.
+fn in_columns(part: &Part) -> (String, bool) {
+    let json = |ids: &[&str]| serde_json::Value::from(ids).to_string();
+    match part {
+        Part::Pool(id) => (json(&[&**id]), true),
+        Part::Besides(ids) => (json(&ids.iter().map(String::as_str).collect::<Vec<_>>()), false),
+    }
 }
 
 /// The statuses that hold compute, as JSON.

@@ -265,6 +265,7 @@ mod tests {
             volume: Volume::new(VolumeId::generate(now, &Random), 5),
             workspace_id: "0".into(),
             lease: Lease::written(now, now, Grant::Never, LeaseKind::Timing),
+            pool: None,
             legacy: LegacyWords::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),

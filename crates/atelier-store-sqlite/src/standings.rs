@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_store::{OpenSecrets, Resting, StoreError};
 use secrecy::SecretString;
@@ -173,6 +174,8 @@ struct LineRow<'p> {
     image_id: Cow<'p, str>,
     #[serde(borrow)]
     image_swr_path: Cow<'p, str>,
+    pool_id: Option<String>,
+    pool_name: Option<String>,
     #[serde(borrow)]
     status: Cow<'p, str>,
     create_at: i64,
@@ -196,6 +199,7 @@ impl LineRow<'_> {
             flavor_id: (*self.flavor_id).into(),
             image_id: ImageId::from_uuid(id("image_id", &self.image_id)?),
             image_swr_path: (*self.image_swr_path).into(),
+            pool: self.pool_id.zip(self.pool_name).map(|(id, name)| InPool { id, name }.into()),
             feature: parsed("feature", &self.feature)?,
             status: named("status", &Status::ALL, Status::as_str, &self.status)?,
         };
@@ -206,7 +210,7 @@ impl LineRow<'_> {
 /// Fills `listing` with what lists know of every notebook.
 pub(crate) async fn fill(connection: &mut SqliteConnection, listing: &Listing) -> Result<(), StoreError> {
     let columns = "json_array(hex(id), project_id, user_id, user_name, workspace_id, name, description, feature, tags,
-        flavor_id, hex(image_id), image_swr_path, status, create_at, update_at, generation)";
+        flavor_id, hex(image_id), image_swr_path, pool_id, pool_name, status, create_at, update_at, generation)";
     every_pack(connection, columns, |pack| {
         let lines: Result<Vec<_>, _> = unpacked(pack)?.into_iter().map(LineRow::into_line).collect();
         listing.fill(lines?);

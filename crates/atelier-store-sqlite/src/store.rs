@@ -11,6 +11,7 @@ use atelier_core::flavor::Held;
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
     Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, Standing,
@@ -70,7 +71,7 @@ impl NotebookStore for SqliteStore {
                 };
                 match listed {
                     Some(Written::Line(owner, line)) => {
-                        listing.put(owner, Line { generation: *generation, ..line });
+                        listing.put(owner, Line { generation: *generation, ..*line });
                     }
                     Some(Written::Gone(id)) => listing.remove(id),
                     None => {}
@@ -163,8 +164,8 @@ impl NotebookStore for SqliteStore {
         Ok(self.listing.tag_values(project_id.as_str(), workspace_id))
     }
 
-    async fn held(&self) -> Result<Held, StoreError> {
-        pages::held(&mut *self.reader().await).await
+    async fn held(&self, part: &Part) -> Result<Held, StoreError> {
+        pages::held(&mut *self.reader().await, part).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
@@ -294,7 +295,7 @@ impl SqliteStore {
 
 /// What lists are told of a write.
 enum Written {
-    Line(Owner, Line),
+    Line(Owner, Box<Line>),
     Gone(NotebookId),
 }
 
@@ -302,7 +303,7 @@ fn line_of(write: &NotebookWrite) -> Written {
     match write {
         NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => {
             let (owner, line) = Line::of(notebook);
-            Written::Line(owner, line)
+            Written::Line(owner, Box::new(line))
         }
         NotebookWrite::Remove(id, _) => Written::Gone(*id),
     }

@@ -61,6 +61,7 @@ fn notebook(project_id: &ProjectId, owner: &Owner, name: &str) -> Notebook {
         volume: Volume::new(VolumeId::generate(NOW, &Random), 5),
         workspace_id: "0".into(),
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
+        pool: None,
         legacy: LegacyWords::default(),
         token: SecretString::from(TOKEN),
         upstream_secret: SecretString::from(UPSTREAM),

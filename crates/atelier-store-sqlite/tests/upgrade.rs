@@ -13,6 +13,7 @@ use atelier_core::caller::Actor;
 use atelier_core::feature::Feature;
 use atelier_core::lease::{Grant, LeaseKind};
 use atelier_core::operation::{OperationState, StepName, StepState};
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::NotebookStore as _;
 use atelier_store::audit::AuditStore as _;
@@ -113,7 +114,7 @@ async fn notebooks_operations_and_events_of_the_first_release_are_read_back_whol
     assert_eq!((events.len(), events[0].what.as_str()), (1, "create.asked"));
     assert!(matches!(&events[0].origin.actor, Actor::User(_, name) if name == "zoë"));
     // The totals were counted from what was there.
-    assert_eq!(store.held().await.unwrap().cpu_millis, 2000);
+    assert_eq!(store.held(&Part::Besides([].into())).await.unwrap().cpu_millis, 2000);
     assert!(store.verify_audit().await.unwrap().broken.is_none());
     store.close().await;
     assert!(!atelier_store_sqlite::is_older(&folder.path().join("atelier.db")).await.unwrap());

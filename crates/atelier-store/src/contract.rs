@@ -57,6 +57,8 @@ macro_rules! notebook_store_contract {
             a_notebook_does_not_stand_in_its_own_way
             only_one_of_a_feature_is_written_for_each_owner
             held_is_what_holds_compute
+            parts_hold_apart
+            many_creates_at_once_end_exactly_at_the_quota_of_their_pool
             losing_is_told_before_conditions
             a_list_follows_each_filter
             a_list_searches_every_text_and_every_tag

@@ -30,6 +30,7 @@ use atelier_core::flavor::{Capacity, Held};
 use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use secrecy::SecretString;
 
@@ -78,14 +79,16 @@ pub enum NotebookWrite {
 }
 
 /// What must hold inside the transaction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Condition {
     /// The owner of the notebook in the write has fewer notebooks than this in its project.
     FewerNotebooksThan(u32),
     /// The owner of the notebook in the write has no other one of its name in its project.
     NameIsFree,
-    /// The flavor of the notebook in the write fits beside what all *other* notebooks hold.
-    Fits(Capacity),
+    /// The owner of the notebook in the write has fewer notebooks than this in its pool, in its project.
+    FewerInPoolThan(u32),
+    /// The flavor of the notebook in the write fits beside what all *other* notebooks of this part hold.
+    Fits(Capacity, Part),
     /// The owner of the notebook in the write has no other of its feature in its project.
     OnlyOneOfItsFeature,
 }
@@ -102,6 +105,8 @@ pub enum Committed {
     Missing,
     /// The owner's quota is used up.
     QuotaExhausted,
+    /// The owner's quota in the pool is used up.
+    PoolQuotaExhausted,
     /// The owner has another notebook of this name.
     NameTaken,
     /// The flavor does not fit.
@@ -162,6 +167,8 @@ pub struct NotebookFilter {
     pub feature: Option<Feature>,
     /// Made from this image.
     pub image_id: Option<ImageId>,
+    /// In the pool with this id.
+    pub pool_id: Option<String>,
     /// With all of these tags, each a key and its whole value.
     pub tags: Vec<(String, String)>,
 }
@@ -175,6 +182,7 @@ impl NotebookFilter {
         workspace_id: None,
         feature: None,
         image_id: None,
+        pool_id: None,
         tags: Vec::new(),
     };
 }
@@ -192,11 +200,14 @@ pub enum Searched {
     SwrPath,
     /// The name of the user it belongs to.
     UserName,
+    /// The name of the pool it is in; no text is a part of the name of none.
+    PoolName,
 }
 
 impl Searched {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Name, Self::Description, Self::Flavor, Self::SwrPath, Self::UserName];
+    pub const ALL: [Self; 6] =
+        [Self::Name, Self::Description, Self::Flavor, Self::SwrPath, Self::UserName, Self::PoolName];
 }
 
 /// What a list of notebooks can be sorted by.
@@ -328,8 +339,8 @@ pub trait NotebookStore: Send + Sync {
         workspace_id: Option<&str>,
     ) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError>;
 
-    /// What all notebooks together hold ([`Status::holds_compute`]).
-    async fn held(&self) -> Result<Held, StoreError>;
+    /// What the notebooks of a part together hold ([`Status::holds_compute`]).
+    async fn held(&self, part: &Part) -> Result<Held, StoreError>;
 
     /// One operation.
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError>;

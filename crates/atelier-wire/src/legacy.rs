@@ -36,6 +36,9 @@ pub struct LegacyInstance {
     pub flavor_details: Option<LegacyFlavorDetails>,
     /// What it is made of.
     pub spec: LegacyNotebookSpec,
+    /// The pool that it is in; absent where it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<LegacyPool>,
     /// The workspace it is in.
     pub workspace: LegacyRef,
     /// `default-ai-project`.
@@ -43,6 +46,19 @@ pub struct LegacyInstance {
     pub ai_project: Option<LegacyRef>,
     /// Whose it is.
     pub user: LegacyUser,
+}
+
+/// A share of the machine that is set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LegacyPool {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `USER_DEFINED`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// A reference by id.
@@ -249,6 +265,9 @@ pub struct LegacyInstanceCreateRequest {
     /// At most 512 characters, none of `& < > " ' /`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The pool that it shall be in; in none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<LegacyPool>,
     /// `0`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<LegacyRef>,

@@ -31,7 +31,7 @@ pub use health::{Liveness, Readiness};
 pub use image::{Image, ImagePage};
 pub use lease::{Lease, LeaseReq};
 pub use notebook::{
-    Domain, EndpointReq, EndpointRes, JobProgress, Notebook, NotebookCreateRequest, NotebookPage,
-    NotebookUpdateRequest, RunCodeLabRequest, User, VolumeReq, VolumeRes,
+    Domain, EndpointReq, EndpointRes, JobProgress, Notebook, NotebookCreateRequest, NotebookCustomSpec, NotebookPage,
+    NotebookUpdateRequest, Pool, RunCodeLabRequest, User, VolumeReq, VolumeRes,
 };
 pub use tag::{Tag, TagSummary, TagSummaryList, TagsRequest};

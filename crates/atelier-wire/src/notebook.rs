@@ -1,6 +1,7 @@
 //! Notebooks.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use utoipa::ToSchema;
 
 use crate::image::Image;
@@ -28,8 +29,14 @@ pub struct Notebook {
     /// What is hung on it, by key.
     #[serde(default)]
     pub tags: Vec<Tag>,
-    /// The id of its flavor.
+    /// The id of its flavor; `custom.flavor.spec.code` where it says its size itself.
     pub flavor: String,
+    /// Its size, where it says that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_spec: Option<NotebookCustomSpec>,
+    /// The pool that it is in; absent where it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     /// Its image.
     pub image: Image,
     /// Its automatic stop.
@@ -64,6 +71,32 @@ pub struct Notebook {
     pub create_at: i64,
     /// When its status last changed.
     pub update_at: i64,
+}
+
+/// A share of the machine that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pool {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A size that a notebook in a pool says itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotebookCustomSpec {
+    /// CPUs, at least 0.4, with at most 2 decimals.
+    #[schema(value_type = f64)]
+    pub cpu: Number,
+    /// MiB of memory, a whole number, at least 513.
+    #[schema(value_type = f64)]
+    pub memory: Number,
+    /// `x86_64` or `aarch64`, as the machine is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// `CPU`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
 }
 
 /// One step of a creation or a start.
@@ -173,8 +206,15 @@ pub struct NotebookCreateRequest {
     /// `NOTEBOOK`, which is also the default, or `DEFAULT` for the free instance, in a free flavor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
-    /// The id of the flavor.
-    pub flavor: String,
+    /// The id of the flavor; required without `custom_spec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<String>,
+    /// A size in place of a flavor; with `pool_id` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_spec: Option<NotebookCustomSpec>,
+    /// The id of the pool that it shall be in; in none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_id: Option<String>,
     /// The id of the image.
     #[schema(format = "uuid")]
     pub image_id: String,
@@ -219,6 +259,9 @@ pub struct NotebookUpdateRequest {
     /// The id of the flavor from the next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flavor: Option<String>,
+    /// A size in place of a flavor, from the next start on; in a pool only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_spec: Option<NotebookCustomSpec>,
     /// The id of the image from the next start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = "uuid")]

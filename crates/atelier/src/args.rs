@@ -416,6 +416,9 @@ pub(crate) struct Create {
     /// Its size; see `atelier flavor list` [default: the largest that the machine can hold, up to 2 vCPU]
     #[arg(long, value_name = "FLAVOR")]
     pub flavor: Option<String>,
+    /// The pool that it is in, by its id [default: none]
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
     /// Its image, by id or name [default: the built-in one]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
@@ -610,7 +613,16 @@ pub(crate) enum ImageCommand {
 pub(crate) enum FlavorCommand {
     /// List the sizes that notebooks come in
     #[command(visible_alias = "ls")]
-    List(Connection),
+    List(FlavorList),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlavorList {
+    /// Those of this pool, by its id
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 #[derive(Debug, Subcommand)]

@@ -79,8 +79,9 @@ pub(crate) fn notebook(notebook: &Notebook, now: Timestamp) -> String {
     if !tags.is_empty() {
         lines.push(("tags", tags.join(", ")));
     }
+    lines.push(("flavor", flavor(notebook)));
+    lines.extend(notebook.pool.as_ref().map(|pool| ("pool", format!("{} ({})", pool.id, pool.name))));
     lines.extend([
-        ("flavor", notebook.flavor.clone()),
         ("image", notebook.image.name.clone()),
         ("volume", volume(notebook)),
         ("stops by itself", stops(notebook, now)),
@@ -92,6 +93,13 @@ pub(crate) fn notebook(notebook: &Notebook, now: Timestamp) -> String {
         lines.push(("step", format!("{} {}: {}", step.step, step.description, step.status.to_lowercase())));
     }
     fields(&lines)
+}
+
+fn flavor(notebook: &Notebook) -> String {
+    match &notebook.custom_spec {
+        Some(spec) => format!("{} CPUs, {} MiB", spec.cpu, spec.memory),
+        None => notebook.flavor.clone(),
+    }
 }
 
 fn point(at: i64, now: Timestamp) -> String {
@@ -204,24 +212,40 @@ pub(crate) fn operations(page: &Value, now: Timestamp) -> String {
 
 /// What the machine has, and what of it is held.
 pub(crate) fn capacity(answer: &Value) -> String {
-    let number = |part: &str, name: &str| answer[part][name].as_u64().unwrap_or_default();
-    let mut table = table(&["", "CPUS", "MEMORY"]);
-    for part in ["machine", "promised", "held", "free"] {
-        let cpus = number(part, "cpu_millis");
-        table.add_row([
-            part.to_owned(),
-            format!("{}.{:03}", cpus / 1000, cpus % 1000),
-            memory(number(part, "memory_bytes") / 1024),
-        ]);
-    }
+    let pools = answer["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let left = Some(("beside pools", "share")).filter(|_| !pools.is_empty());
+    let held = HELD.map(|part| (part, part));
+    let parts = [("machine", "machine")].into_iter().chain(left).chain(held);
     let available = answer["memory_available_bytes"].as_u64().map_or_else(|| "unknown".into(), |b| memory(b / 1024));
     let floor = memory(answer["memory_floor_bytes"].as_u64().unwrap_or_default() / 1024);
     let factors = format!(
         "promised: CPUs {} times, memory {} times; memory available now: {available}, and never below {floor}\n\n",
-        number("overcommit", "cpu"),
-        number("overcommit", "memory")
+        answer["overcommit"]["cpu"], answer["overcommit"]["memory"]
     );
-    aligned(table, &[1, 2]) + &factors + &rooms(answer)
+    let whole = amounts(answer, "", parts) + &factors + &rooms(answer);
+    let pool = |pool: &Value| {
+        let name = format!("pool {}", pool["id"].as_str().unwrap_or_default());
+        format!("\n{}\n{}", amounts(pool, &name, [("share", "share")].into_iter().chain(held)), rooms(pool))
+    };
+    pools.iter().map(pool).fold(whole, |text, pool| text + &pool)
+}
+
+/// What notebooks may hold of a share, and do.
+const HELD: [&str; 3] = ["promised", "held", "free"];
+
+/// CPUs and memory of some parts of `of`, each with its name.
+fn amounts<'n>(of: &Value, title: &str, parts: impl IntoIterator<Item = (&'n str, &'n str)>) -> String {
+    let number = |part: &str, name: &str| of[part][name].as_u64().unwrap_or_default();
+    let mut table = table(&[title, "CPUS", "MEMORY"]);
+    for (name, part) in parts {
+        let cpus = number(part, "cpu_millis");
+        table.add_row([
+            name.to_owned(),
+            format!("{}.{:03}", cpus / 1000, cpus % 1000),
+            memory(number(part, "memory_bytes") / 1024),
+        ]);
+    }
+    aligned(table, &[1, 2])
 }
 
 fn rooms(answer: &Value) -> String {
@@ -374,6 +398,50 @@ ada    a     STOPPED  modelarts.vm.cpu.2u  5 GiB   -      10 min ago  0197f2d0-4
     fn features_are_shown_with_what_is_used() {
         let quota = FeatureQuota { name: "NOTEBOOK".into(), enabled: true, quota: 10, used: 2, user_id: "1".into() };
         assert_eq!(features(&[quota]), "NAME      ENABLED  QUOTA  USED\nNOTEBOOK  yes         10     2\n");
+    }
+
+    #[test]
+    fn capacity_shows_what_pools_leave_and_each_pool() {
+        let pair = |cpu_millis: u64, gib: u64| json!({"cpu_millis": cpu_millis, "memory_bytes": gib << 30});
+        let share = |cpu_millis, gib| {
+            json!({
+                "share": pair(cpu_millis, gib), "promised": pair(cpu_millis * 2, gib), "held": pair(500, 1),
+                "free": pair(cpu_millis * 2 - 500, gib - 1),
+                "flavors": [{"id": "small", "room_for": 7, "sold_out": false, "why": null}],
+            })
+        };
+        let merged = |mut one: Value, other: Value| {
+            one.as_object_mut().unwrap().extend(other.as_object().unwrap().clone());
+            one
+        };
+        let machine = json!({
+            "machine": pair(4000, 16), "overcommit": {"cpu": 2, "memory": 1}, "memory_available_bytes": 3_u64 << 30,
+            "memory_floor_bytes": 1_u64 << 30, "pools": [merged(share(1000, 4), json!({"id": "team-a", "name": "A"}))],
+        });
+        let wanted = "               CPUS  MEMORY
+machine       4.000  16 GiB
+beside pools  3.000  12 GiB
+promised      6.000  12 GiB
+held          0.500   1 GiB
+free          5.500  11 GiB
+promised: CPUs 2 times, memory 1 times; memory available now: 3 GiB, and never below 1 GiB
+
+FLAVOR  ROOM FOR  WHY NOT
+small          7
+
+pool team-a   CPUS  MEMORY
+share        1.000   4 GiB
+promised     2.000   4 GiB
+held         0.500   1 GiB
+free         1.500   3 GiB
+
+FLAVOR  ROOM FOR  WHY NOT
+small          7
+";
+        let shown = capacity(&merged(machine.clone(), share(3000, 12)));
+        assert_eq!(shown, wanted);
+        let without = merged(machine, json!({"pools": []}));
+        assert!(!capacity(&merged(without, share(4000, 16))).contains("pool"));
     }
 
     #[test]

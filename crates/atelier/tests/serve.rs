@@ -532,3 +532,43 @@ fn operations_and_capacity_are_shown_and_a_failed_one_is_asked_for_again() {
     assert!(stderr_of(&wrong).contains("`running`, `undoing`"), "{}", stderr_of(&wrong));
     assert_eq!(stdout_of(&server.cli(&["operations", "orphans"])).trim(), "no orphans");
 }
+
+#[test]
+fn a_pool_of_the_configuration_takes_notebooks_and_one_too_large_is_told() {
+    let mut server = Server::start(&[("ATELIER_LOCAL__CPU_OVERCOMMIT", "1")]);
+    let file = server.home().join("data/atelier.toml");
+    let pool = |cpu_millis: u32| {
+        format!(
+            "[[pools]]\nid = \"team-a\"\nname = \"Team A\"\ncpu_millis = {cpu_millis}\nmemory_mib = 1024\n\
+             flavors = [\"atelier.cpu.small\"]\n"
+        )
+    };
+    assert_eq!(server.stop(), Some(0));
+    std::fs::write(&file, pool(500)).unwrap();
+    server.restart();
+    let of = |line: &[&str]| json_of(&server.cli(&[line, &["-o", "json"]].concat()));
+    let created = of(&["notebook", "create", "one", "--pool", "team-a"]);
+    assert_eq!((&created["pool"]["name"], &created["flavor"]), (&"Team A".into(), &"atelier.cpu.small".into()));
+    assert!(stdout_of(&server.cli(&["notebook", "show", "one"])).contains("team-a (Team A)"));
+    let flavors = of(&["flavor", "list", "--pool", "team-a"]);
+    assert_eq!((&flavors[0]["id"], &flavors[0]["sold_out"]), (&"atelier.cpu.small".into(), &true.into()));
+    assert_eq!((&flavors[0]["memory"], flavors.as_array().unwrap().len()), (&(512 * 1024).into(), 1));
+    let capacity = of(&["capacity"]);
+    let held = |share: &Value| share["held"]["cpu_millis"].as_u64().unwrap();
+    assert_eq!((held(&capacity), held(&capacity["pools"][0])), (0, 500));
+    let machine = capacity["machine"]["cpu_millis"].as_u64().unwrap();
+    assert_eq!(capacity["share"]["cpu_millis"], machine - 500);
+    assert!(stdout_of(&server.cli(&["capacity"])).contains("pool team-a"));
+    assert!(!server.cli(&["notebook", "create", "two", "--pool", "team-a"]).status.success());
+    stdout_of(&server.cli(&["notebook", "create", "two"]));
+
+    assert_eq!(server.stop(), Some(0));
+    let twin = pool(1_000_000).replace("team-a", "team-b");
+    std::fs::write(&file, pool(1_000_000) + &twin).unwrap();
+    let refused = atelier(&server.home(), &["serve", "--listen", "127.0.0.1:0", "--runtime", "simulated"]);
+    assert!(
+        stderr_of(&refused).contains("the `pools` together ask for `cpu_millis` 2000000"),
+        "{}",
+        stderr_of(&refused)
+    );
+}

@@ -12,7 +12,7 @@ use atelier_core::notebook::{LegacyWords, check_description};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::tags::Tags;
 use atelier_core::volume::MOUNT_PATH;
-use atelier_engine::{CreateNotebook, InstanceChange};
+use atelier_engine::{CreateNotebook, InstanceChange, Size};
 
 use crate::fields::Fields;
 use crate::legacy::auto_stop;
@@ -22,15 +22,14 @@ use crate::query::unknown_workspace;
 
 /// The longest name of an instance, in characters; the other API allows more.
 const MOST_NAME: usize = 64;
-/// Fields of the contract that this server does not offer.
-pub(crate) const NOT_OFFERED: [&str; 1] = ["pool"];
-/// The same, inside `spec`.
+/// What kind of pools there are.
+pub(crate) const USER_DEFINED: &str = "USER_DEFINED";
+/// Fields of the contract that this server does not offer, inside `spec`.
 pub(crate) const NOT_OFFERED_IN_SPEC: [&str; 2] = ["extend_storage", "annotations"];
 
 /// Reads the body of `CreateDevEnvironInstance`.
 pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> Result<CreateNotebook, Refusal> {
     let fields = Fields::of_body(body)?;
-    NOT_OFFERED.iter().try_for_each(|name| fields.refuse(name))?;
     let name = fields.required_text("name")?.to_owned();
     check_name(&name)?;
     let profile_id = fields.required_text("profile_id")?.to_owned();
@@ -38,6 +37,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> R
     let description = fields.text("description")?.unwrap_or_default().to_owned();
     check_description(&description)?;
     let flavor_id = flavor(&fields)?;
+    let pool_id = pool(&fields)?;
     let spec = fields.required_object("spec")?;
     NOT_OFFERED_IN_SPEC.iter().try_for_each(|name| spec.refuse(name))?;
     let capacity_gib = storage(&spec)?;
@@ -50,7 +50,8 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> R
         description,
         feature: Feature::Notebook,
         tags: Tags::none(),
-        flavor_id,
+        size: Size::Flavor(flavor_id),
+        pool_id,
         image_id,
         capacity_gib,
         grant: terms.grant,
@@ -78,6 +79,21 @@ fn flavor(fields: &Fields) -> Result<String, Refusal> {
         "" => Err(Refusal::bad_value("flavor", "the id of a flavor; see ListFlavors")),
         id => Ok(id.to_owned()),
     }
+}
+
+/// The id of a pool. What the pool is called is not asked for: that follows from its id, and whoever sends back what they
+/// were shown says it too.
+fn pool(fields: &Fields) -> Result<Option<String>, Refusal> {
+    let Some(pool) = fields.object("pool")? else { return Ok(None) };
+    pool.refuse("owner")?;
+    pool.text("name")?;
+    match pool.text("type")? {
+        None | Some("" | USER_DEFINED) => {}
+        Some(_) => {
+            return Err(Refusal::unsupported(&format!("a `{}` other than {USER_DEFINED}", pool.path_of("type"))));
+        }
+    }
+    Ok(Some(pool.required_text("id")?).filter(|id| !id.is_empty()).map(str::to_owned))
 }
 
 /// The size of the volume.

@@ -6,7 +6,7 @@ use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
-use atelier_engine::OfferedFlavor;
+use atelier_engine::Offer;
 use atelier_wire::LegacyError;
 use atelier_wire::legacy as wire;
 use axum::Json;
@@ -67,8 +67,8 @@ pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::Leg
     let sort = (wanted.sort_key, wanted.descending);
     let found = api.engine.list_legacy(&call.caller, wanted.everybodys, sort, |n| wanted.shows(n)).await?;
     let total_count = found.len() as u64;
-    let flavors = api.engine.flavors().await?;
-    let with = surroundings(&api, &flavors);
+    let offers = api.engine.offers().await?;
+    let with = surroundings(&api, &offers);
     let instances = wanted.cut(found).iter().map(|notebook| shape::instance(notebook, &with)).collect();
     Ok(Json(wire::LegacyInstanceList { total_count, instances }))
 }
@@ -169,11 +169,11 @@ fn legacy(refusal: Refusal) -> Refusal {
 }
 
 async fn shown(api: &Api, notebook: &Notebook) -> Result<wire::LegacyInstance, Refused> {
-    let flavors = api.engine.flavors().await?;
-    Ok(shape::instance(notebook, &surroundings(api, &flavors)))
+    let offers = api.engine.offers().await?;
+    Ok(shape::instance(notebook, &surroundings(api, &offers)))
 }
 
-fn surroundings<'a>(api: &'a Api, flavors: &'a [OfferedFlavor]) -> Surroundings<'a> {
+fn surroundings<'a>(api: &'a Api, offers: &'a [Offer]) -> Surroundings<'a> {
     let (address, profiles) = (&api.config.notebooks, &api.config.profiles);
-    Surroundings { address, profiles, flavors, now: api.engine.now() }
+    Surroundings { address, profiles, offers, now: api.engine.now() }
 }

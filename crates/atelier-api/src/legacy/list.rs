@@ -17,14 +17,16 @@ pub(crate) const AI_PROJECT: &str = "default-ai-project";
 const SORT_KEYS: [(&str, SortKey); 2] = [("name", SortKey::Name), ("creation_timestamp", SortKey::CreateAt)];
 
 /// A wish for a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) status: Option<&'static str>,
     pub(crate) sort_key: SortKey,
     pub(crate) descending: bool,
     /// Also those of others.
     pub(crate) everybodys: bool,
-    /// Asked for a pool or a project of which there is none.
+    /// In this pool.
+    pool_id: Option<String>,
+    /// Asked for a project of which there is none.
     nothing_matches: bool,
     offset: u32,
     /// 0: all of them.
@@ -41,7 +43,8 @@ impl Wanted {
             sort_key: sort_key(query)?,
             descending: query.word("order", &["asc", "desc"])? == Some("desc"),
             everybodys: query.flag("show_self")? == Some(false),
-            nothing_matches: query.pool("pool_id")?.is_some() || ai_project(query)?,
+            pool_id: query.pool("pool_id")?.map(str::to_owned),
+            nothing_matches: ai_project(query)?,
             offset: query.number_within("offset", 0, most)?.unwrap_or(0),
             limit: query.number_within("limit", 0, most)?.unwrap_or(0),
         };
@@ -55,6 +58,7 @@ impl Wanted {
         !self.nothing_matches
             && status::is_listed(status)
             && self.status.is_none_or(|wanted| wanted == status::word(status))
+            && self.pool_id.as_ref().is_none_or(|wanted| notebook.pool.as_ref().is_some_and(|pool| pool.id == *wanted))
     }
 
     /// The records of the page.

@@ -5,22 +5,23 @@ use std::collections::BTreeMap;
 use atelier_core::Timestamp;
 use atelier_core::lease::{Grant, Lease};
 use atelier_core::notebook::Notebook;
+use atelier_core::pool::InPool;
 use atelier_core::refusal::Code;
 use atelier_core::status::Status;
 use atelier_core::volume::MOUNT_PATH;
-use atelier_engine::OfferedFlavor;
+use atelier_engine::Offer;
 use atelier_wire::legacy as wire;
 
 use crate::legacy::profiles::{self, Profile};
-use crate::legacy::{instance_id, list, status};
+use crate::legacy::{create, instance_id, list, status};
 use crate::{NotebookAddress, shape};
 
 /// What answers are made with, beside the notebook itself.
 pub(crate) struct Surroundings<'a> {
     pub(crate) address: &'a NotebookAddress,
     pub(crate) profiles: &'a [Profile],
-    /// What is on offer, and what of it is sold out.
-    pub(crate) flavors: &'a [OfferedFlavor],
+    /// What is on offer in each share of the machine.
+    pub(crate) offers: &'a [Offer],
     pub(crate) now: Timestamp,
 }
 
@@ -36,7 +37,7 @@ pub(crate) fn instance(notebook: &Notebook, with: &Surroundings<'_>) -> wire::Le
         latest_update_timestamp: notebook.update_at.as_millis().to_string(),
         profile: profiles::shown(with.profiles, profile_id, &notebook.image, &notebook.flavor.id),
         flavor: notebook.flavor.id.clone(),
-        flavor_details: Some(flavor(notebook, with.flavors)),
+        flavor_details: Some(flavor(notebook, with.offers)),
         spec: wire::LegacyNotebookSpec {
             storage: storage(notebook),
             extend_storage: None,
@@ -46,16 +47,22 @@ pub(crate) fn instance(notebook: &Notebook, with: &Surroundings<'_>) -> wire::Le
             extend_params: None,
             repository: None,
         },
+        pool: notebook.pool.as_ref().map(pool),
         workspace: wire::LegacyRef { id: notebook.workspace_id.clone() },
         ai_project: Some(wire::LegacyRef { id: list::AI_PROJECT.to_owned() }),
         user: wire::LegacyUser { id: notebook.owner.user_id.to_string(), name: notebook.owner.user_name.clone() },
     }
 }
 
-/// A flavor that is no longer offered can be started no more: it is sold out.
-fn flavor(notebook: &Notebook, offered: &[OfferedFlavor]) -> wire::LegacyFlavorDetails {
+fn pool(pool: &InPool) -> wire::LegacyPool {
+    let (id, name) = (pool.id.clone(), Some(pool.name.clone()));
+    wire::LegacyPool { id, name, kind: Some(create::USER_DEFINED.to_owned()) }
+}
+
+/// A flavor that its share of the machine no longer offers can be started no more: it is sold out.
+fn flavor(notebook: &Notebook, offers: &[Offer]) -> wire::LegacyFlavorDetails {
     let flavor = &notebook.flavor;
-    let on_sale = offered.iter().any(|offered| offered.flavor.id == flavor.id && !offered.sold_out);
+    let on_sale = offers.iter().any(|offer| offer.is_of(notebook) && offer.sells(flavor));
     wire::LegacyFlavorDetails {
         name: flavor.id.clone(),
         status: if on_sale { "onSale" } else { "soldOut" }.to_owned(),

@@ -1,8 +1,10 @@
 //! `ListAuthoringClusters`, `ShowCluster`, `ListFeatures`: where notebooks can run, and how many.
 //!
-//! The machine itself is the one MANAGED cluster, for everybody. There is no pool, so none is DEDICATED.
+//! What pools leave of the machine is the one MANAGED cluster; each pool is a DEDICATED one. All are for everybody.
 
+use atelier_core::pool;
 use atelier_core::refusal::{Code, Refusal};
+use atelier_engine::Offer;
 use atelier_wire as wire;
 use axum::Json;
 use axum::extract::State;
@@ -15,12 +17,12 @@ use crate::page::{Paging, Window};
 use crate::query::Query;
 use crate::shape;
 
-/// The id of the machine as a cluster.
-const PUBLIC: &str = "public";
+const MANAGED: &str = "MANAGED";
+const DEDICATED: &str = "DEDICATED";
 const NOTEBOOK: &str = "NOTEBOOK";
 const DEFAULT_LIMIT: u32 = 1000;
 
-/// List where notebooks can run: MANAGED is the machine itself, DEDICATED are pools.
+/// List where notebooks can run: MANAGED is what pools leave of the machine, DEDICATED are the pools.
 #[utoipa::path(
     get, path = "/v1/{project_id}/authoring/clusters", operation_id = "ListAuthoringClusters", tag = "clusters",
     params(
@@ -35,7 +37,8 @@ const DEFAULT_LIMIT: u32 = 1000;
 )]
 pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::ClusterPage> {
     let wanted = Wanted::of(&call.query)?;
-    let clusters = if wanted.public { vec![public(&api, &call).await?] } else { Vec::new() };
+    let mut clusters = clusters(&api, &call).await?;
+    clusters.retain(|cluster| wanted.kind == Some(cluster.kind.as_str()));
     let total = clusters.len() as u64;
     let Paging { current, pages, size } = wanted.window.paging(total);
     Ok(Json(wire::ClusterPage { current, data: wanted.window.cut(clusters), pages, size, total }))
@@ -48,14 +51,13 @@ pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::Clu
     responses((status = 200, body = wire::Cluster), (status = "default", body = wire::ApiError)),
 )]
 pub(crate) async fn show(State(api): State<Api>, call: Call) -> Answer<wire::Cluster> {
-    match call.param("cluster_id") {
-        PUBLIC => Ok(Json(public(&api, &call).await?)),
-        other => {
-            let shown: String = other.chars().take(64).collect();
-            let message = format!("cluster `{shown}` does not exist; see ListAuthoringClusters");
-            Err(Refusal::new(Code::NotFound, message).into())
-        }
-    }
+    let wanted = call.param("cluster_id");
+    let found = clusters(&api, &call).await?.into_iter().find(|cluster| cluster.logic_cluster_id == wanted);
+    let cluster = found.ok_or_else(|| {
+        let shown: String = wanted.chars().take(64).collect();
+        Refusal::new(Code::NotFound, format!("cluster `{shown}` does not exist; see ListAuthoringClusters"))
+    })?;
+    Ok(Json(cluster))
 }
 
 /// Show how many notebooks the caller may have in the project, and has.
@@ -75,37 +77,41 @@ pub(crate) async fn features(State(api): State<Api>, call: Call) -> Answer<wire:
     Ok(Json(wire::FeatureQuota { name: NOTEBOOK.to_owned(), enabled: true, quota, used, user_id }))
 }
 
-/// The machine itself.
-async fn public(api: &Api, call: &Call) -> Result<wire::Cluster, Refusal> {
-    let offered = api.engine.flavors().await?;
-    Ok(wire::Cluster {
-        logic_cluster_id: PUBLIC.to_owned(),
-        pool_id: None,
+/// All of them, the public one first.
+async fn clusters(api: &Api, call: &Call) -> Result<Vec<wire::Cluster>, Refusal> {
+    Ok(api.engine.offers().await?.iter().map(|offer| cluster(offer, call)).collect())
+}
+
+fn cluster(offer: &Offer, call: &Call) -> wire::Cluster {
+    let pool_id = offer.pool.as_ref().map(|pool| pool.id.clone());
+    wire::Cluster {
+        logic_cluster_id: pool_id.clone().unwrap_or_else(|| pool::PUBLIC.to_owned()),
+        kind: if pool_id.is_some() { DEDICATED } else { MANAGED }.to_owned(),
+        pool_id,
         status: "ACTIVE".to_owned(),
-        kind: "MANAGED".to_owned(),
         resource_categories: shape::CPU.to_owned(),
         workspace_id: "0".to_owned(),
         project_id: call.caller.project_id.to_string(),
         domain_id: call.caller.domain_id.to_string(),
-        flavors: offered.iter().map(shape::cluster_flavor).collect(),
+        flavors: offer.flavors.iter().map(shape::cluster_flavor).collect(),
         is_allow_root: false,
-    })
+    }
 }
 
 #[derive(Debug)]
 struct Wanted {
     window: Window,
-    /// Whether the machine itself is asked for: it is MANAGED, and for notebooks only.
-    public: bool,
+    /// The type that is asked for; none where the scope is not notebooks, because there is nothing for that.
+    kind: Option<&'static str>,
 }
 
 impl Wanted {
     fn of(query: &Query) -> Result<Self, Refusal> {
         let window = Window::from_none(query, DEFAULT_LIMIT)?;
-        let kind = query.word("type", &["MANAGED", "DEDICATED"])?;
+        let kind = query.word("type", &[MANAGED, DEDICATED])?;
         let kind = kind.ok_or_else(|| Refusal::bad_query("type", "MANAGED or DEDICATED; it is required"))?;
         let scope = query.word("scope", &[NOTEBOOK, "TRAIN", "INFER"])?.unwrap_or(NOTEBOOK);
         query.workspace()?;
-        Ok(Self { window, public: kind == "MANAGED" && scope == NOTEBOOK })
+        Ok(Self { window, kind: Some(kind).filter(|_| scope == NOTEBOOK) })
     }
 }

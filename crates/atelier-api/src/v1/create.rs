@@ -2,7 +2,7 @@
 //!
 //! The order follows the contract: the form of the body, then its fields one by one, then the workspace, then the
 //! volume's size; the engine goes on with image, flavor and quota. Within an object, what this server does not offer is
-//! refused first: "`custom_spec` is not supported" helps more than "`flavor` is required".
+//! refused first: "`custom_spec.gpu` is not supported" helps more than "`custom_spec.cpu` is required".
 
 use atelier_core::feature::Feature;
 use atelier_core::id::ImageId;
@@ -16,11 +16,11 @@ use atelier_engine::CreateNotebook;
 
 use crate::fields::Fields;
 use crate::query::unknown_workspace;
-use crate::v1::{lease, tags};
+use crate::v1::{lease, size, tags};
 
 /// Fields of the contract that this server does not offer. None of them is ever kept and then ignored.
-pub(crate) const NOT_OFFERED: [&str; 8] =
-    ["custom_spec", "data_volumes", "pool_id", "hooks", "affinity", "run_user", "user_vpc", "public_network_config"];
+pub(crate) const NOT_OFFERED: [&str; 6] =
+    ["data_volumes", "hooks", "affinity", "run_user", "user_vpc", "public_network_config"];
 
 /// The same, inside `volume`.
 pub(crate) const NOT_OFFERED_IN_VOLUME: [&str; 3] = ["uri", "id", "dew_secret_name"];
@@ -38,7 +38,8 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     check_description(&description)?;
     let feature = feature(&fields)?;
     let tags = Tags::new(tags::read(&fields)?)?;
-    let flavor_id = flavor(&fields)?;
+    let size = size::read(&fields, "ListFlavors")?.ok_or_else(|| Refusal::missing("flavor"))?;
+    let pool_id = fields.text("pool_id")?.filter(|id| !id.is_empty()).map(str::to_owned);
     let image_id = image(&fields)?;
     let volume = fields.required_object("volume")?;
     let capacity = volume_capacity(&volume)?;
@@ -51,7 +52,8 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
         description,
         feature,
         tags,
-        flavor_id,
+        size,
+        pool_id,
         image_id,
         capacity_gib,
         grant,
@@ -64,13 +66,6 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
 fn feature(fields: &Fields) -> Result<Feature, Refusal> {
     let word = fields.word("feature", &Feature::ALL.map(Feature::as_str))?;
     Ok(word.and_then(|word| word.parse().ok()).unwrap_or_default())
-}
-
-fn flavor(fields: &Fields) -> Result<String, Refusal> {
-    match fields.required_text("flavor")? {
-        "" => Err(Refusal::bad_value("flavor", "the id of a flavor; see ListFlavors")),
-        id => Ok(id.to_owned()),
-    }
 }
 
 /// `image_id`; some clients say `image: {id}`.
@@ -259,7 +254,7 @@ mod tests {
                 json!({"endpoints": [{"service": "NOTEBOOK", "allowed_access_ips": ["1.1.1.1"]}]}),
                 "`endpoints[0].allowed_access_ips`",
             ),
-            (json!({"custom_spec": {"cpu": 1}, "flavor": null}), "`custom_spec`"),
+            (json!({"custom_spec": {"gpu": 1}, "flavor": null}), "`custom_spec.gpu`"),
             (json!({"volume": {"category": "EFS", "ownership": "MANAGED"}}), "`volume.category`"),
             (json!({"volume": {"category": "EVS", "ownership": "DEDICATED"}}), "`volume.ownership`"),
             (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "read_only": true}}), "`volume.read_only`"),

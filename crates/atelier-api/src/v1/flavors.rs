@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use atelier_core::refusal::Refusal;
+use atelier_engine::OfferedFlavor;
 use atelier_wire as wire;
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +21,7 @@ use crate::shape;
     params(
         ("project_id" = String, Path),
         ("category" = Option<String>, Query, description = "CPU, GPU or ASCEND"),
-        ("type" = Option<String>, Query, description = "MANAGED or DEDICATED"),
+        ("type" = Option<String>, Query, description = "MANAGED, which is also the default, or DEDICATED: those of pools"),
         ("feature" = Option<String>, Query, description = "NOTEBOOK"),
         ("flavor_type" = Option<String>, Query),
         ("sort_key" = Option<String>, Query, description = "one or several, by commas, of id, name, vcpus, memory"),
@@ -32,8 +33,21 @@ use crate::shape;
 )]
 pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::NotebookFlavorPage> {
     let wanted = Wanted::of(&call.query)?;
-    let offered = api.engine.flavors().await?;
+    let offered = if wanted.dedicated { of_pools(&api).await? } else { api.engine.flavors().await? };
     Ok(Json(wanted.page(offered.iter().map(shape::flavor).collect())))
+}
+
+/// The flavors of all pools, each once; sold out where every pool that has it says so.
+async fn of_pools(api: &Api) -> Result<Vec<OfferedFlavor>, Refusal> {
+    let mut flavors = Vec::<OfferedFlavor>::new();
+    let offers = api.engine.offers().await?;
+    for offered in offers.into_iter().filter(|offer| offer.pool.is_some()).flat_map(|offer| offer.flavors) {
+        match flavors.iter_mut().find(|known| known.flavor.id == offered.flavor.id) {
+            Some(known) => known.sold_out &= offered.sold_out,
+            None => flavors.push(offered),
+        }
+    }
+    Ok(flavors)
 }
 
 /// List the flavors that a notebook can be switched to while it is STOPPED: all that it may have but its own.
@@ -68,7 +82,9 @@ struct Wanted {
     window: Window,
     category: Option<&'static str>,
     feature: Option<&'static str>,
-    /// Asked for a dedicated cluster or an Ascend generation, of which there is none here.
+    /// Of pools.
+    dedicated: bool,
+    /// Asked for an Ascend generation, of which there is none here.
     nothing_matches: bool,
     /// `None`: as configured.
     sort: Option<(Vec<SortBy>, bool)>,
@@ -84,7 +100,7 @@ impl Wanted {
         let keys = query.sort_keys(&SORT_KEYS)?;
         let descending = query.descending()?;
         let sort = (!keys.is_empty()).then_some((keys, descending));
-        Ok(Self { window, category, feature, nothing_matches: dedicated || ascend, sort })
+        Ok(Self { window, category, feature, dedicated, nothing_matches: ascend, sort })
     }
 
     fn page(&self, mut flavors: Vec<wire::NotebookFlavor>) -> wire::NotebookFlavorPage {
@@ -124,7 +140,6 @@ impl Wanted {
 mod tests {
     use super::*;
     use atelier_core::flavor::Flavor;
-    use atelier_engine::OfferedFlavor;
 
     fn page(query: &str) -> wire::NotebookFlavorPage {
         let offered = Flavor::defaults().into_iter().map(|flavor| OfferedFlavor { flavor, sold_out: false });
@@ -147,7 +162,7 @@ mod tests {
     #[test]
     fn filters_take_only_what_is_there() {
         assert_eq!(ids("category=cpu&type=MANAGED&feature=notebook").len(), 4);
-        for none in ["category=GPU", "type=dedicated", "flavor_type=ASCEND_SNT9", "feature=DEFAULT"] {
+        for none in ["category=GPU", "flavor_type=ASCEND_SNT9", "feature=DEFAULT"] {
             assert!(ids(none).is_empty(), "{none}");
         }
     }

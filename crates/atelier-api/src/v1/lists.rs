@@ -141,12 +141,13 @@ const SORT_KEYS: [(&str, SortKey); 7] = [
 ];
 
 /// Texts that are searched for a part, and how long that can be.
-const SEARCHED: [(&str, usize, Searched); 5] = [
+const SEARCHED: [(&str, usize, Searched); 6] = [
     ("name", MAX_NAME_CHARS, Searched::Name),
     ("description", 512, Searched::Description),
     ("flavor", 256, Searched::Flavor),
     ("swr_path", 2048, Searched::SwrPath),
     ("username", 256, Searched::UserName),
+    ("pool_name", 64, Searched::PoolName),
 ];
 
 /// What a list was asked for.
@@ -174,6 +175,7 @@ impl Wanted {
             workspace_id: Some("0".to_owned()),
             feature: Some(feature.and_then(|word| word.parse().ok()).unwrap_or_default()),
             image_id: query.parsed("image_id", UUID)?,
+            pool_id: query.pool("pool_id")?.map(str::to_owned),
             tags: tags(query)?,
         };
         let of_a_node = query.parsed::<Ipv4Addr>("ip", "an IPv4 address")?.is_some();
@@ -186,7 +188,7 @@ impl Wanted {
             limit: window.limit.unwrap_or(DEFAULT_LIMIT),
         };
         let owner = query.parsed("owner", "32 hexadecimal digits, lower case")?;
-        Ok(Self { window, owner, list, nothing: of_a_node || uncharged || of_a_pool(query)? })
+        Ok(Self { window, owner, list, nothing: of_a_node || uncharged })
     }
 }
 
@@ -214,12 +216,6 @@ fn status(query: &Query) -> Result<(Option<Status>, bool), Refusal> {
             Ok((status, status.is_none()))
         }
     }
-}
-
-/// Whether one pool is asked for. There is none, so that no notebook is in it.
-fn of_a_pool(query: &Query) -> Result<bool, Refusal> {
-    let named = query.short_text("pool_name", 64)?.is_some();
-    Ok(query.pool("pool_id")?.is_some() || named)
 }
 
 fn tags(query: &Query) -> Result<Vec<(String, String)>, Refusal> {
@@ -258,7 +254,7 @@ mod tests {
         assert_eq!((of("").list.filter.status, of("").nothing), (None, false));
         let compute = of("billing=compute");
         assert_eq!((compute.list.filter.status, compute.nothing), (Some(Status::Running), false));
-        for none in ["billing=STORAGE", "billing=ALL", "billing=COMPUTE&status=STOPPED", "ip=10.0.0.1", "pool_name=p"] {
+        for none in ["billing=STORAGE", "billing=ALL", "billing=COMPUTE&status=STOPPED", "ip=10.0.0.1"] {
             assert!(of(none).nothing, "{none}");
         }
         assert!(!of("billing=COMPUTE&status=RUNNING").nothing);

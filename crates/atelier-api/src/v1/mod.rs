@@ -9,5 +9,6 @@ pub(crate) mod lease;
 pub(crate) mod lists;
 pub(crate) mod not_offered;
 pub(crate) mod notebooks;
+mod size;
 pub(crate) mod tags;
 pub(crate) mod update;

@@ -12,14 +12,13 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::fields::Fields;
 use crate::shape;
-use crate::v1::create;
+use crate::v1::{create, size};
 
 /// Fields of the contract that this server does not offer.
-const NOT_OFFERED: [&str; 6] =
-    ["custom_spec", "hooks", "affinity", "dew_secret_name", "data_volumes", "public_network_config"];
+const NOT_OFFERED: [&str; 5] = ["hooks", "affinity", "dew_secret_name", "data_volumes", "public_network_config"];
 
 /// Change a notebook; what is absent stays as it is. The name and the description change while it is RUNNING or STOPPED,
-/// the flavor and the image while it is STOPPED: its next start uses them. A field that says what is so already is
+/// the flavor, the custom size and the image while it is STOPPED: its next start uses them. A field that says what is so already is
 /// accepted in every status.
 #[utoipa::path(
     put, path = "/v1/{project_id}/notebooks/{id}", operation_id = "UpdateNotebook", tag = "notebooks",
@@ -44,17 +43,14 @@ fn parse(body: &[u8]) -> Result<UpdateNotebook, Refusal> {
     description.map_or(Ok(()), check_new_description)?;
     // The endpoint NOTEBOOK is always there, so that asking for it changes nothing.
     create::endpoints(&fields)?;
-    let flavor_id = fields.text("flavor")?;
-    if flavor_id == Some("") {
-        return Err(Refusal::bad_value("flavor", "the id of a flavor; see ShowSwitchableFlavors"));
-    }
+    let size = size::read(&fields, "ShowSwitchableFlavors")?;
     let image_id = fields.text("image_id")?.map(|text| create::image_id("image_id", text)).transpose()?;
-    let size = fields.integer("storage_new_size")?;
+    let gib = fields.integer("storage_new_size")?;
     Ok(UpdateNotebook {
         name: name.map(str::to_owned),
         description: description.map(str::to_owned),
-        flavor_id: flavor_id.map(str::to_owned),
+        size,
         image_id,
-        capacity_gib: size.map(|gib| create::volume_size("storage_new_size", gib)).transpose()?,
+        capacity_gib: gib.map(|gib| create::volume_size("storage_new_size", gib)).transpose()?,
     })
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::answers::create;
 use crate::house::House;
 
-/// The machine itself is the one managed cluster, with every flavor; there is no pool.
+/// Without pools the machine itself is the one managed cluster, with every flavor.
 #[tokio::test]
 async fn the_machine_is_the_one_managed_cluster() {
     let house = House::open().await;

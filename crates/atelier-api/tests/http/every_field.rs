@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use atelier_core::flavor::CUSTOM;
 use atelier_core::image::BUILT_IN;
+use atelier_core::pool::Pool;
 use atelier_core::status::Status;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::contract::{self, Place};
 use crate::differences::{CONTRACT, Document, Field, Fields, line_of, parent};
 use crate::house::{House, NOON, Reply};
+use crate::pools::with_pools;
 use crate::refusals::{self, Treatment};
 
 const LISTED: &str = include_str!("../../../../contract/absences.toml");
@@ -180,10 +183,23 @@ fn due(name: &str, owner: &Value, growing: bool) -> bool {
     }
 }
 
+/// Where a notebook may say its size itself.
+fn team() -> Pool {
+    Pool {
+        id: "team-a".into(),
+        name: "Team A".into(),
+        cpu_millis: 8000,
+        memory_mib: 8192,
+        flavors: Vec::new(),
+        notebooks_per_user: None,
+    }
+}
+
 /// A body with every field that is taken.
 fn everything() -> Value {
     json!({
-        "name": "everything", "description": "set", "feature": "NOTEBOOK", "flavor": "atelier.cpu.small",
+        "name": "everything", "description": "set", "feature": "NOTEBOOK", "pool_id": "team-a", "flavor": CUSTOM,
+        "custom_spec": {"cpu": 0.5, "memory": 600, "arch": std::env::consts::ARCH, "category": "CPU"},
         "image_id": BUILT_IN.to_string(), "workspace_id": "0", "duration": 7_200_000,
         "lease": {"duration": 3_600_000, "type": "IDLE", "enable": true},
         "volume": {
@@ -246,10 +262,10 @@ impl Story {
 /// What was set is what is shown.
 fn check_values(shown: &Value) {
     let body = everything();
-    for field in ["name", "description", "feature", "flavor", "workspace_id", "volume", "tags"] {
+    for field in ["name", "description", "feature", "flavor", "custom_spec", "workspace_id", "volume", "tags"] {
         assert_eq!(shown[field], body[field], "{field}");
     }
-    assert_eq!(shown["image"]["id"], body["image_id"]);
+    assert_eq!((&shown["image"]["id"], &shown["pool"]["id"]), (&body["image_id"], &body["pool_id"]));
     // A duration wins over a lease.
     assert_eq!((&shown["lease"]["duration"], &shown["lease"]["type"]), (&body["duration"], &json!("TIMING")));
     assert_eq!(shown["create_at"], NOON.as_millis());
@@ -258,7 +274,7 @@ fn check_values(shown: &Value) {
 #[tokio::test]
 async fn every_documented_field_is_there_or_listed() {
     assert!(CONTRACT.contains(OF_AN_IMAGE));
-    let house = House::open().await;
+    let house = House::planned(with_pools(vec![team()])).await;
     let token = house.project_token().await;
     let mut story = Story { house, token, reading: Reading::new() };
     let (id, made) = story.create().await;
@@ -276,9 +292,10 @@ async fn every_documented_field_is_there_or_listed() {
     story.call("POST", &format!("/{id}/stop"), Value::Null).await;
     story.house.reaches(&id, Status::Stopped).await;
     let change = json!({
-        "flavor": "modelarts.vm.cpu.2u", "image_id": BUILT_IN.to_string(), "endpoints": [{"service": "NOTEBOOK"}],
+        "flavor": CUSTOM, "custom_spec": {"cpu": 1, "memory": 700}, "image_id": BUILT_IN.to_string(),
+        "endpoints": [{"service": "NOTEBOOK"}],
     });
-    assert_eq!(story.look(&id, change, false).await["flavor"], "modelarts.vm.cpu.2u");
+    assert_eq!(story.look(&id, change, false).await["custom_spec"]["memory"], 700);
 
     story.house.gate.break_starts();
     let (failed, _) = story.create().await;

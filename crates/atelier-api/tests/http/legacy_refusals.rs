@@ -15,7 +15,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
         return matches!(path, "project_id" | "instance_id").then_some(T::Taken);
     }
     if operation == "CreateDevEnvironInstance"
-        && (path.starts_with("pool.") || path.starts_with("spec.extend_storage["))
+        && (path.starts_with("pool.owner") || path.starts_with("spec.extend_storage["))
     {
         return Some(T::NotOffered);
     }
@@ -23,6 +23,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
         ("CreateDevEnvironInstance", "spec.storage.type") => T::Words(&["evs"]),
         ("CreateDevEnvironInstance", "spec.storage.location.path") => T::Fixed("\"/home/ma-user/work/\""),
         ("CreateDevEnvironInstance", "spec.storage.location.volume_unit") => T::Fixed("\"GB\""),
+        ("CreateDevEnvironInstance", "pool.type") => T::Fixed("\"USER_DEFINED\""),
         ("CreateDevEnvironInstance", "ai_project.id") => T::Fixed("\"default-ai-project\""),
         (
             "CreateDevEnvironInstance",
@@ -30,6 +31,9 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             | "profile_id"
             | "description"
             | "flavor"
+            | "pool"
+            | "pool.id"
+            | "pool.name"
             | "spec"
             | "spec.storage"
             | "spec.storage.location"
@@ -63,7 +67,7 @@ fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
         | ("ShowDevEnvironInstance", "de_type") => T::Taken,
         ("ListDevEnvironInstances", "sortby") => T::SortKey,
         ("CreateDevEnvironInstance", "workspace.id") | ("ListDevEnvironInstances", "workspace_id") => T::Workspace,
-        ("CreateDevEnvironInstance", "pool" | "spec.extend_storage" | "spec.annotations") => T::NotOffered,
+        ("CreateDevEnvironInstance", "spec.extend_storage" | "spec.annotations") => T::NotOffered,
         _ => return None,
     })
 }
@@ -134,6 +138,9 @@ fn put(body: &mut Value, path: &str, value: Option<&Value>) {
     // Switched on, it needs a duration: that is another rule than those of single fields.
     if name == "auto_stop" && rest == "enable" {
         inner["duration"] = json!(3600);
+    }
+    if name == "pool" && rest != "id" {
+        inner["id"] = json!("team-a");
     }
     put(inner, rest, value);
 }

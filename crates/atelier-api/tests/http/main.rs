@@ -21,6 +21,7 @@ mod legacy_refusals;
 mod lists;
 mod model;
 mod model_property;
+mod pools;
 mod reference;
 mod refusals;
 mod requests;

@@ -60,7 +60,7 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
     Some(match (operation, path) {
         ("CreateNotebook", path) => match path {
             "name" | "description" | "feature" | "flavor" | "image_id" | "volume" | "volume.capacity" | "endpoints"
-            | "lease" | "lease.duration" | "lease.enable" | "duration" | "workspace_id" => T::Taken,
+            | "lease" | "lease.duration" | "lease.enable" | "duration" | "workspace_id" | "pool_id" => T::Taken,
             "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
             "lease.type" => T::Words(&["TIMING", "IDLE"]),
             "volume.category" => T::Words(&["EVS"]),
@@ -74,14 +74,10 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             | "endpoints[].ssh_keys"
             | "endpoints[].allowed_access_ips" => T::NotOffered,
             path => match path.split(['.', '[']).next()? {
-                "custom_spec"
-                | "data_volumes"
-                | "pool_id"
-                | "hooks"
-                | "affinity"
-                | "run_user"
-                | "user_vpc"
-                | "public_network_config" => T::NotOffered,
+                "custom_spec" => custom_spec(path),
+                "data_volumes" | "hooks" | "affinity" | "run_user" | "user_vpc" | "public_network_config" => {
+                    T::NotOffered
+                }
                 _ => return None,
             },
         },
@@ -90,8 +86,9 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
             path => match path.split('.').next()? {
                 "endpoints[]" | "dew_secret_name" => T::NotOffered,
+                "custom_spec" => custom_spec(path),
                 path => match path.split('[').next()? {
-                    "custom_spec" | "hooks" | "affinity" | "data_volumes" | "public_network_config" => T::NotOffered,
+                    "hooks" | "affinity" | "data_volumes" | "public_network_config" => T::NotOffered,
                     _ => return None,
                 },
             },
@@ -125,6 +122,17 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
         ("RunCodeLab", "share_url") => T::NotOffered,
         _ => return None,
     })
+}
+
+/// What this server does with `custom_spec` and its fields.
+fn custom_spec(path: &str) -> Treatment {
+    use Treatment as T;
+    match path {
+        "custom_spec" | "custom_spec.cpu" | "custom_spec.memory" => T::Taken,
+        "custom_spec.arch" => T::Words(&[std::env::consts::ARCH]),
+        "custom_spec.category" => T::Words(&["CPU"]),
+        _ => T::NotOffered,
+    }
 }
 
 /// Required here, although the contract leaves a choice that this server does not have.
@@ -183,6 +191,8 @@ pub(crate) fn mistakes(operation: &str, field: &Field, treatment: Treatment) -> 
     let duration = field.path.ends_with("duration");
     if let Some(least) = schema["minimum"].as_i64() {
         case(Mistake::OutOfRange, json!(least - 1));
+    } else if let Some(least) = schema["minimum"].as_f64() {
+        case(Mistake::OutOfRange, json!(least - 0.01));
     }
     if let Some(most) = schema["maximum"].as_i64() {
         case(Mistake::OutOfRange, json!(most + 1));
@@ -241,6 +251,7 @@ fn wrong_types(field: &Field) -> Vec<Value> {
         (Place::Query, _) => vec![json!("x"), json!("1.5"), json!("--1")],
         (_, "string") => vec![json!(7), json!(true), json!([]), json!({})],
         (_, "integer") => vec![json!("7"), json!(1.5), json!(true), json!([]), json!({})],
+        (_, "number") => vec![json!("7"), json!(true), json!([]), json!({})],
         (_, "boolean") => vec![json!("true"), json!(1), json!([]), json!({})],
         (_, "object") => vec![json!("x"), json!(7), json!(false), json!([])],
         (_, "array") => vec![json!("x"), json!(7), json!({})],
@@ -273,7 +284,7 @@ pub(crate) fn allowed(field: &Field, treatment: Treatment) -> Vec<Value> {
             if schema["type"] == "boolean" {
                 values.extend([json!(true), json!(false)]);
             }
-            values.extend(schema["minimum"].as_i64().map(|least| json!(least)));
+            values.extend(schema["minimum"].as_number().map(|least| json!(least)));
             values.extend(schema["maximum"].as_i64().map(|most| json!(most)));
             values.extend(schema["maxLength"].as_u64().map(|most| json!("x".repeat(usize::try_from(most).unwrap()))));
             if schema["format"] == "ipv4" {
@@ -334,6 +345,9 @@ fn put(body: &mut Value, path: &str, value: Option<&Value>) {
     if name == "tags" {
         inner["key"] = json!("k");
     }
+    if name == "custom_spec" {
+        (inner["cpu"], inner["memory"]) = (json!(1), json!(1024));
+    }
     put(inner, rest, value);
 }
 
@@ -358,6 +372,10 @@ async fn send(house: &House, token: &str, operation: &Operation, field: &Field, 
     }
     let mut body = right_body(&operation.id);
     if field.place == Place::Body {
+        if field.path.starts_with("custom_spec.") {
+            // It stands for a flavor, so that there is none beside it.
+            body.as_object_mut().unwrap().remove("flavor");
+        }
         put(&mut body, &field.path, value);
     }
     house.call(token, &operation.method, &target, &body).await

@@ -8,7 +8,7 @@ use atelier_core::status::Status;
 use atelier_store::audit::{AuditQuery, AuditStore as _};
 
 use super::World;
-use crate::UpdateNotebook;
+use crate::{Size, UpdateNotebook};
 
 const FREE: &str = "modelarts.vm.cpu.free";
 
@@ -20,7 +20,7 @@ fn changes() -> Vec<(UpdateNotebook, &'static str, &'static [Status])> {
     vec![
         (UpdateNotebook { name: Some("other".into()), ..none() }, "name", words),
         (UpdateNotebook { description: Some("other".into()), ..none() }, "description", words),
-        (UpdateNotebook { flavor_id: Some(FREE.into()), ..none() }, "flavor", at_rest),
+        (UpdateNotebook { size: Some(Size::Flavor(FREE.into())), ..none() }, "flavor", at_rest),
         (UpdateNotebook { image_id: Some(other_image().id), ..none() }, "image_id", at_rest),
     ]
 }
@@ -66,7 +66,7 @@ async fn what_is_so_already_asks_for_nothing_in_every_status() {
     let wanted = UpdateNotebook {
         name: Some(before.name.clone()),
         description: Some(before.description.clone()),
-        flavor_id: Some(before.flavor.id.clone()),
+        size: Some(Size::Flavor(before.flavor.id.clone())),
         image_id: Some(before.image.id),
         capacity_gib: Some(before.volume.capacity_gib),
     };
@@ -114,7 +114,7 @@ async fn only_switchable_flavors_and_images_that_are_there_are_taken() {
     assert_eq!(ids, ["modelarts.vm.cpu.2u", FREE], "neither its own nor one that this machine can never hold");
 
     let stopped = in_status(&world, Status::Stopped).await;
-    let flavor = |id: &str| UpdateNotebook { flavor_id: Some(id.into()), ..UpdateNotebook::default() };
+    let flavor = |id: &str| UpdateNotebook { size: Some(Size::Flavor(id.into())), ..UpdateNotebook::default() };
     for wrong in ["no-such-flavor", "modelarts.vm.cpu.8u"] {
         let refusal = world.engine.write_fields(&mut stopped.clone(), &flavor(wrong), &[]).unwrap_err();
         assert_eq!(refusal.code(), Code::FlavorNotSwitchable, "{wrong}");
@@ -166,7 +166,7 @@ async fn the_next_start_takes_the_new_flavor() {
     let id = world.running().await;
     world.stop(id).await.unwrap();
     world.reaches(id, Status::Stopped).await;
-    let wanted = UpdateNotebook { flavor_id: Some(FREE.into()), ..UpdateNotebook::default() };
+    let wanted = UpdateNotebook { size: Some(Size::Flavor(FREE.into())), ..UpdateNotebook::default() };
     world.engine.update(&World::caller('a'), "r", id, wanted).await.unwrap();
     world.start(id).await.unwrap();
     assert_eq!(world.reaches(id, Status::Running).await.flavor.id, FREE);

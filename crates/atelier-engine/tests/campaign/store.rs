@@ -16,6 +16,7 @@ use atelier_core::flavor::Held;
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
     Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, Standing, StoreError,
@@ -73,7 +74,7 @@ impl Shelf {
     }
 
     pub(crate) fn held(&self) -> Held {
-        self.ask(|store| async move { store.held().await.unwrap() })
+        self.ask(|store| async move { store.held(&Part::everything()).await.unwrap() })
     }
 
     pub(crate) fn close(&self) {
@@ -194,8 +195,9 @@ impl NotebookStore for FaultyStore {
         self.read(|store| async move { store.lease_ends().await }).await
     }
 
-    async fn held(&self) -> Result<Held, StoreError> {
-        self.read(|store| async move { store.held().await }).await
+    async fn held(&self, part: &Part) -> Result<Held, StoreError> {
+        let part = part.clone();
+        self.read(|store| async move { store.held(&part).await }).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

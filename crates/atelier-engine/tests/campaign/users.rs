@@ -11,7 +11,7 @@ use atelier_core::lease::{Grant, LeaseKind};
 use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
-use atelier_engine::{CreateNotebook, Engine, ListNotebooks};
+use atelier_engine::{CreateNotebook, Engine, ListNotebooks, Size};
 use atelier_store::{NotebookFilter, SortKey};
 
 use crate::model::{Act, Answer, Asked};
@@ -152,7 +152,8 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
         description: String::new(),
         feature: Feature::Notebook,
         tags: Tags::none(),
-        flavor_id: flavor.into(),
+        size: Size::Flavor(flavor.into()),
+        pool_id: None,
         image_id: image::BUILT_IN,
         capacity_gib: 5,
         grant,

@@ -41,6 +41,7 @@ pub(crate) fn sample(name: &str) -> Notebook {
         volume: Volume::new(VolumeId::generate(NOW, &Random), 5),
         workspace_id: "0".into(),
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
+        pool: None,
         legacy: LegacyWords::default(),
         token: SecretString::from("token"),
         upstream_secret: SecretString::from("upstream"),

@@ -5,6 +5,7 @@ use atelier_core::feature::Feature;
 use atelier_core::lease::{Grant, LeaseKind, Terms};
 use atelier_core::notebook::LegacyWords;
 use atelier_core::operation::{OperationKind, StepName, StepRecord, StepState};
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
 use futures_util::future::join_all;
@@ -32,6 +33,7 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     full.feature = Feature::Free;
     full.tags = Tags::new([a_tag("größe", "a/b"), a_tag("k =", "")]).unwrap();
     full.next_terms = Some(Terms { grant: Grant::Never, kind: LeaseKind::Idle });
+    full.pool = Some(InPool { id: "team-a".into(), name: "组 A".into() });
     full.legacy = LegacyWords { profile_id: Some("Multi-Engine 1.0 (python3)-cpu".into()), prompt: false };
     full.ever_ran = true;
     full.progress = vec![a_step(StepState::Done, Some("done")), a_step(StepState::Failed, None)];

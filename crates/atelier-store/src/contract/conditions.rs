@@ -2,6 +2,7 @@
 
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
+use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use futures_util::future::join_all;
 
@@ -11,6 +12,11 @@ use crate::{Commit, Committed, Condition, NotebookStore};
 /// Room for this many of the sample's notebooks: their CPUs and, exactly, their memory.
 const fn room_for(count: u64) -> Capacity {
     Capacity { cpu_millis: 500 * count, memory_bytes: (512 << 20) * count, cpu_overcommit: 1, memory_overcommit: 1 }
+}
+
+/// What all notebooks hold together.
+async fn held_of_all(store: &impl NotebookStore) -> Held {
+    store.held(&Part::everything()).await.unwrap()
 }
 
 fn counts(outcomes: &[Committed], refusal: Committed) -> (usize, usize) {
@@ -84,13 +90,13 @@ pub async fn many_creates_at_once_end_exactly_at_the_capacity(store: &impl Noteb
     insert(store, [&Person::new().notebook_in("stopped", Status::Stopped)]).await;
     let creates = (0..20).map(|i| {
         let notebook = Person::new().notebook(&format!("nb-{i}"));
-        let conditions = vec![Condition::FewerNotebooksThan(1), Condition::Fits(room_for(3))];
+        let conditions = vec![Condition::FewerNotebooksThan(1), Condition::Fits(room_for(3), Part::everything())];
         let commit = Commit { conditions, ..insertion(&notebook) };
         async move { store.commit(commit).await.unwrap() }
     });
     let outcomes = join_all(creates).await;
     assert_eq!(counts(&outcomes, Committed::NoCapacity), (3, 17));
-    assert_eq!(store.held().await.unwrap(), Held { cpu_millis: 1500, memory_bytes: 3 * (512 << 20) });
+    assert_eq!(held_of_all(store).await, Held { cpu_millis: 1500, memory_bytes: 3 * (512 << 20) });
 }
 
 /// A notebook that already holds its flavor is asked for room beside the others only.
@@ -100,7 +106,7 @@ pub async fn a_notebook_does_not_stand_in_its_own_way(store: &impl NotebookStore
     let fits = |count, generation| {
         let mut mine = mine.clone();
         mine.generation = generation;
-        Commit { conditions: vec![Condition::Fits(room_for(count))], ..update(&mine) }
+        Commit { conditions: vec![Condition::Fits(room_for(count), Part::everything())], ..update(&mine) }
     };
     assert_eq!(store.commit(fits(1, 0)).await.unwrap(), Committed::NoCapacity);
     assert_eq!(store.commit(fits(2, 0)).await.unwrap(), Committed::Written(1));
@@ -108,7 +114,7 @@ pub async fn a_notebook_does_not_stand_in_its_own_way(store: &impl NotebookStore
 
 /// One notebook in each status; exactly those that hold compute are summed up.
 pub async fn held_is_what_holds_compute(store: &impl NotebookStore) {
-    assert_eq!(store.held().await.unwrap(), Held::default());
+    assert_eq!(held_of_all(store).await, Held::default());
     let mut expected = Held::default();
     for (status, weight) in Status::ALL.into_iter().zip(1_u32..) {
         let mut notebook = Person::new().notebook_in("nb", status);
@@ -120,7 +126,7 @@ pub async fn held_is_what_holds_compute(store: &impl NotebookStore) {
             expected.cpu_millis += u64::from(notebook.flavor.cpu_millis);
             expected.memory_bytes += notebook.flavor.memory_bytes();
         }
-        assert_eq!(store.held().await.unwrap(), expected, "{status}");
+        assert_eq!(held_of_all(store).await, expected, "{status}");
     }
 }
 
@@ -129,7 +135,7 @@ pub async fn losing_is_told_before_conditions(store: &impl NotebookStore) {
     let notebook = Person::new().notebook("nb");
     let mut stale = notebook.clone();
     stale.generation = 9;
-    let unmet = || vec![Condition::FewerNotebooksThan(0), Condition::Fits(room_for(0))];
+    let unmet = || vec![Condition::FewerNotebooksThan(0), Condition::Fits(room_for(0), Part::everything())];
     let commit = || Commit { conditions: unmet(), ..update(&stale) };
     assert_eq!(store.commit(commit()).await.unwrap(), Committed::Missing);
     insert(store, [&notebook]).await;
@@ -158,11 +164,12 @@ pub async fn what_is_held_follows_every_change(store: &impl NotebookStore) {
     ] {
         notebook = notebook.with_stored_status(status);
         notebook.flavor.cpu_millis = cpu_millis;
-        let refused = Commit { conditions: vec![Condition::Fits(room_for(0))], ..update(&notebook) };
+        let refused =
+            Commit { conditions: vec![Condition::Fits(room_for(0), Part::everything())], ..update(&notebook) };
         assert_eq!(store.commit(refused).await.unwrap(), Committed::NoCapacity);
         store.commit(update(&notebook)).await.unwrap();
         notebook.generation += 1;
-        assert_eq!(store.held().await.unwrap().cpu_millis, held, "{status}");
+        assert_eq!(held_of_all(store).await.cpu_millis, held, "{status}");
     }
     assert_eq!(store.commit(one_more(&person)).await.unwrap(), Committed::QuotaExhausted);
     notebook.owner = heir.owner.clone();
@@ -172,7 +179,7 @@ pub async fn what_is_held_follows_every_change(store: &impl NotebookStore) {
     assert_eq!(store.commit(one_more(&heir)).await.unwrap(), Committed::QuotaExhausted);
     assert_eq!(store.commit(one_more(&person)).await.unwrap(), Committed::Written(0));
     store.commit(removal(&notebook)).await.unwrap();
-    assert_eq!(store.held().await.unwrap(), Held::default());
+    assert_eq!(held_of_all(store).await, Held::default());
     assert_eq!(store.commit(one_more(&heir)).await.unwrap(), Committed::Written(0));
 }
 
@@ -194,4 +201,55 @@ pub async fn only_one_of_a_feature_is_written_for_each_owner(store: &impl Notebo
     assert_eq!(counts(&outcomes, Committed::AlreadyOne), (1, 19));
     let written = &wanted[outcomes.iter().position(|committed| *committed == Committed::Written(0)).unwrap()];
     assert_eq!(store.commit(only(update(written))).await.unwrap(), Committed::Written(1));
+}
+
+/// What the notebooks of one part hold is no business of another: at a condition, in the sum, and when one moves from part
+/// to part. What is in a pool that is none of those that the public part goes besides holds of the public part.
+pub async fn parts_hold_apart(store: &impl NotebookStore) {
+    let (a, public) = (Part::Pool("pool-a".into()), Part::Besides(["pool-a".to_owned(), "pool-b".to_owned()].into()));
+    let running = |pool: Option<&str>| Person::new().notebook_of("nb", Status::Running, pool);
+    let asking = |pool, count, part: &Part| Commit {
+        conditions: vec![Condition::Fits(room_for(count), part.clone())],
+        ..insertion(&running(pool))
+    };
+    insert(store, [&running(None), &running(Some("pool-a")), &running(Some("pool-b")), &running(Some("gone"))]).await;
+    for (pool, count, part, outcome) in [
+        (Some("pool-a"), 1, &a, Committed::NoCapacity),
+        (None, 2, &public, Committed::NoCapacity),
+        (Some("pool-a"), 2, &a, Committed::Written(0)),
+        (None, 3, &public, Committed::Written(0)),
+    ] {
+        assert_eq!(store.commit(asking(pool, count, part)).await.unwrap(), outcome, "{pool:?}");
+    }
+    let sums = async || {
+        let of = async |part: &Part| store.held(part).await.unwrap().cpu_millis / 500;
+        (of(&a).await, of(&Part::Pool("pool-b".into())).await, of(&public).await, of(&Part::everything()).await)
+    };
+    assert_eq!(sums().await, (2, 1, 3, 6));
+    let mut moving = running(Some("pool-a"));
+    insert(store, [&moving]).await;
+    assert_eq!(sums().await, (3, 1, 3, 7));
+    moving.pool = None;
+    let beside_itself = Commit { conditions: vec![Condition::Fits(room_for(4), public.clone())], ..update(&moving) };
+    assert_eq!(store.commit(beside_itself).await.unwrap(), Committed::Written(1));
+    assert_eq!(sums().await, (2, 1, 4, 7));
+    moving.generation = 1;
+    store.commit(removal(&moving)).await.unwrap();
+    assert_eq!(sums().await, (2, 1, 3, 6));
+}
+
+/// Twenty at once in a pool that has room for two of each owner's: two are written. Those of others, elsewhere, in other
+/// pools and in none do not count.
+pub async fn many_creates_at_once_end_exactly_at_the_quota_of_their_pool(store: &impl NotebookStore) {
+    let person = Person::new();
+    let neighbour = Person { project_id: person.project_id.clone(), ..Person::new() };
+    let of = |person: &Person, pool| person.notebook_of("nb", Status::Running, pool);
+    let others = [(&neighbour, Some("pool-a")), (&person.elsewhere(), Some("pool-a"))].map(|(p, pool)| of(p, pool));
+    let mine = [of(&person, Some("pool-b")), of(&person, None)];
+    insert(store, others.iter().chain(&mine)).await;
+    let wanted: Vec<_> = (0..20).map(|_| of(&person, Some("pool-a"))).collect();
+    let few = |commit: Commit| Commit { conditions: vec![Condition::FewerInPoolThan(2)], ..commit };
+    let outcomes = join_all(wanted.iter().map(|notebook| store.commit(few(insertion(notebook))))).await;
+    let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+    assert_eq!(counts(&outcomes, Committed::PoolQuotaExhausted), (2, 18));
 }

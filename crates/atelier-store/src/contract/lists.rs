@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use atelier_core::feature::Feature;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::Notebook;
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
 use secrecy::ExposeSecret as _;
@@ -136,6 +137,7 @@ pub async fn a_list_searches_every_text_and_every_tag(store: &impl NotebookStore
     let mut first = tagged("first", &[("team", "a/b"), ("x.y", ""), ("größe", "2")]);
     (first.description, first.flavor.id) = ("50% of 'it'".into(), "cpu.small".into());
     first.image.swr_path = "registry/one/jupyter:1".into();
+    first.pool = Some(InPool { id: "team-a".into(), name: "Team A".into() });
     let mut second = tagged("second", &[("team", "a"), ("größe", "2")]);
     (second.description, second.flavor.id) = ("SECOND of it".into(), "cpu.large".into());
     (second.image.swr_path, second.owner.user_name) = ("registry/two/jupyter:2".into(), "adá".into());
@@ -164,6 +166,11 @@ pub async fn a_list_searches_every_text_and_every_tag(store: &impl NotebookStore
         (tags(&[("x", "")]), &[]),
         (NotebookFilter { id: Some(second.id), ..NotebookFilter::NONE }, &["second"]),
         (NotebookFilter { id: Some(second.id), ..tags(&[("team", "a/b")]) }, &[]),
+        (with(&[(Searched::PoolName, "m A")]), &["first"]),
+        (with(&[(Searched::PoolName, "team")]), &[]),
+        (with(&[(Searched::PoolName, "")]), &["first"]),
+        (NotebookFilter { pool_id: Some("team-a".into()), ..NotebookFilter::NONE }, &["first"]),
+        (NotebookFilter { pool_id: Some("team".into()), ..NotebookFilter::NONE }, &[]),
         (NotebookFilter { image_id: Some(first.image.id), ..NotebookFilter::NONE }, &["first"]),
     ] {
         let query = NotebookQuery { filter, ..of(&person) };

@@ -12,6 +12,7 @@ use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
 use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::operation::{Operation, OperationKind};
+use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::volume::Volume;
@@ -75,6 +76,7 @@ impl Person {
             volume: Volume::new(VolumeId::generate(NOW, &Distinct), 5),
             workspace_id: "0".into(),
             lease: Lease::written(NOW, NOW, Grant::Millis(3_600_000), LeaseKind::Timing),
+            pool: None,
             legacy: LegacyWords::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),
@@ -87,6 +89,18 @@ impl Person {
     pub(super) fn notebook_in(&self, name: &str, status: Status) -> Notebook {
         self.notebook(name).with_stored_status(status)
     }
+
+    /// The same, in a pool or in none.
+    pub(super) fn notebook_of(&self, name: &str, status: Status, pool_id: Option<&str>) -> Notebook {
+        let mut notebook = self.notebook_in(name, status);
+        notebook.pool = pool_id.map(in_pool);
+        notebook
+    }
+}
+
+/// The pool that is called by this id.
+pub(super) fn in_pool(id: &str) -> InPool {
+    InPool { id: id.into(), name: format!("the pool {id}") }
 }
 
 fn small() -> Flavor {

@@ -1,12 +1,12 @@
 //! `atelier flavor list`, `atelier image list`, `atelier image build`, `atelier feature list`: what notebooks are made of,
 //! and how many there may be.
 
-use atelier_wire::{FeatureQuota, ImagePage, NotebookFlavorPage};
+use atelier_wire::{FeatureQuota, ImagePage, NotebookFlavor};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Context, record};
-use crate::args::{Connection, FeatureCommand, FlavorCommand, ImageCommand};
+use super::{Context, encoded, record};
+use crate::args::{Connection, FeatureCommand, FlavorCommand, FlavorList, ImageCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::progress::Spinner;
@@ -14,11 +14,24 @@ use crate::tables;
 
 /// Runs `atelier flavor …`.
 pub(crate) async fn flavor(context: &Context, command: FlavorCommand) -> Result<(), Failure> {
-    let FlavorCommand::List(connection) = command;
+    let FlavorCommand::List(FlavorList { pool, connection }) = command;
     let client = Client::connect(&connection, &context.surroundings).await?;
-    let answer = client.get("/notebooks/flavors").await?;
-    let page: NotebookFlavorPage = record(&answer)?;
-    context.printer.result(&answer["data"], || tables::flavors(&page.data))
+    let answer = flavors(&client, pool.as_deref()).await?;
+    let flavors: Vec<NotebookFlavor> = record(&answer)?;
+    context.printer.result(&answer, || tables::flavors(&flavors))
+}
+
+/// The flavors of a pool, or of what pools leave of the machine.
+pub(crate) async fn flavors(client: &Client, pool: Option<&str>) -> Result<Value, Failure> {
+    let Some(pool) = pool else {
+        return Ok(client.get("/notebooks/flavors").await?["data"].take());
+    };
+    let mut flavors = client.get(&format!("/authoring/clusters/{}", encoded(pool))).await?["flavors"].take();
+    // There memory is a text.
+    for memory in flavors.as_array_mut().into_iter().flatten().map(|flavor| &mut flavor["memory"]) {
+        *memory = memory.as_str().and_then(|text| text.parse::<u64>().ok()).into();
+    }
+    Ok(flavors)
 }
 
 /// Runs `atelier feature …`. The API shows one feature at a time, and there is one with a quota.

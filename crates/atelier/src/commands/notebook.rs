@@ -3,13 +3,11 @@
 use atelier_core::feature::Feature;
 use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
-use atelier_wire::{
-    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, NotebookFlavorPage, RunCodeLabRequest, VolumeReq,
-};
+use atelier_wire::{Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, RunCodeLabRequest, VolumeReq};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Context, change, delete, encoded, logs, lookup, open, record, user, wait, why};
+use super::{Context, catalogue, change, delete, encoded, logs, lookup, open, record, user, wait, why};
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -42,6 +40,7 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         name: args.name,
         description: args.description,
         flavor: args.flavor,
+        pool: args.pool,
         image: args.image,
         volume_gib: args.volume,
         duration: args.duration,
@@ -68,6 +67,8 @@ pub(crate) struct Wish {
     pub description: Option<String>,
     /// Its flavor; one that fits when it is not named.
     pub flavor: Option<String>,
+    /// The pool that it is in, by its id.
+    pub pool: Option<String>,
     /// Its image, by id or name; the built-in one when it is not named.
     pub image: Option<String>,
     /// The size of its volume.
@@ -82,7 +83,7 @@ pub(crate) struct Wish {
 pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> {
     let flavor = match wish.flavor {
         Some(flavor) => flavor,
-        None => fitting_flavor(client).await?,
+        None => fitting_flavor(client, wish.pool.as_deref()).await?,
     };
     let image_id = match &wish.image {
         Some(image) => lookup::image(client, image).await?,
@@ -92,7 +93,8 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
     let request = NotebookCreateRequest {
         name: wish.name,
         description: wish.description,
-        flavor,
+        flavor: Some(flavor),
+        pool_id: wish.pool,
         image_id,
         volume,
         duration: wish.duration.filter(|_| !wish.idle),
@@ -122,9 +124,8 @@ fn hinted(failure: Failure) -> Failure {
     }
 }
 
-async fn fitting_flavor(client: &Client) -> Result<String, Failure> {
-    let answer = client.get("/notebooks/flavors").await?;
-    let flavors = record::<NotebookFlavorPage>(&answer)?.data;
+async fn fitting_flavor(client: &Client, pool: Option<&str>) -> Result<String, Failure> {
+    let flavors: Vec<NotebookFlavor> = record(&catalogue::flavors(client, pool).await?)?;
     let none = || Failure::new("no flavor is available now").hint("stop a notebook to make room");
     choose_flavor(&flavors).ok_or_else(none)
 }

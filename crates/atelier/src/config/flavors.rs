@@ -1,20 +1,20 @@
 //! `[[flavors]]`: the sizes of notebooks, a list that replaces the built-in one as a whole.
 
-use atelier_core::flavor::Flavor;
+use atelier_core::flavor::{CUSTOM, Flavor};
 
 use super::kinds;
 use super::layer::Raw;
 use super::reader::Reader;
 use super::tables::{Fields, List};
 
-const FLAVORS: List =
+pub(super) const FLAVORS: List =
     List { name: "flavors", item: "flavor", keys: &["id", "description", "cpu_millis", "memory_mib", "free"] };
 
 pub(super) fn read(reader: &mut Reader) -> Vec<Flavor> {
     FLAVORS.read(reader, flavor, |flavor| &flavor.id).unwrap_or_else(Flavor::defaults)
 }
 
-fn flavor(fields: &mut Fields<'_>) -> Option<Flavor> {
+pub(super) fn flavor(fields: &mut Fields<'_>) -> Option<Flavor> {
     let id = fields.take("id", "1 to 64 letters, digits, `.`, `-` or `_`", id);
     let description = fields.take_or("description", String::new(), "a text", kinds::text);
     let cpu_millis = fields.take("cpu_millis", "thousandths of a CPU, 10 to 1024000", kinds::integer(10..=1_024_000));
@@ -24,7 +24,8 @@ fn flavor(fields: &mut Fields<'_>) -> Option<Flavor> {
 }
 
 fn id(raw: &Raw) -> Option<String> {
-    kinds::text(raw).filter(|text| {
+    // That one stands for all sizes that notebooks say themselves.
+    kinds::text(raw).filter(|text| text != CUSTOM).filter(|text| {
         text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
     })
 }

@@ -8,6 +8,7 @@ mod flavors;
 mod kinds;
 mod layer;
 mod network;
+mod pools;
 mod profiles;
 mod reader;
 mod sections;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use atelier_api::Profile;
 use atelier_core::flavor::Flavor;
 use atelier_core::lease::GrantRange;
+use atelier_core::pool::Pool;
 use atelier_runtime::RuntimeKind;
 
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
@@ -63,8 +65,10 @@ pub(crate) struct Config {
     pub iam: Iam,
     /// What can be seen of the server.
     pub seeing: Seeing,
-    /// The flavors on offer.
+    /// The flavors on offer outside of pools.
     pub flavors: Vec<Flavor>,
+    /// The shares of the machine that are set aside.
+    pub pools: Vec<Pool>,
     /// The names that the legacy API has for images.
     pub profiles: Vec<Profile>,
 }
@@ -105,6 +109,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
     let environment = layer::from_environment(places.environment.iter().cloned());
     let (file, mut mistakes) = file_layer(places, &environment);
     let mut reader = Reader::over([places.base.clone(), file, environment, places.flags.clone()]);
+    let flavors = flavors::read(&mut reader);
     let config = Config {
         server: sections::server(&mut reader, &places.default_data_dir),
         tls: sections::tls(&mut reader),
@@ -119,7 +124,8 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         retention: sections::retention(&mut reader),
         iam: sections::iam(&mut reader),
         seeing: seeing::read(&mut reader),
-        flavors: flavors::read(&mut reader),
+        pools: pools::read(&mut reader, &flavors),
+        flavors,
         profiles: profiles::read(&mut reader),
     };
     mistakes.extend(reader.into_mistakes());

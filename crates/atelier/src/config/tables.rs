@@ -114,4 +114,35 @@ impl Fields<'_> {
     ) -> Option<T> {
         if self.table.contains_key(key) { self.take(key, wanted, parse) } else { Some(default) }
     }
+
+    /// The items of a list, none when it is absent: each is a text that `named` knows, or a table with the keys of
+    /// `list`, which `read` reads.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        list: &List,
+        named: impl Fn(&str) -> Result<T, String>,
+        read: impl Fn(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some((raw, line)) = self.table.get(key) else { return Some(Vec::new()) };
+        let Raw::List(items) = raw else {
+            let message = format!("`{key}` of a {} must be a list, not {raw}", self.list.item);
+            self.mistakes.push(mistake(&at(self.source, *line), message));
+            return None;
+        };
+        let mut read_item = |(raw, line): &(Raw, usize)| match raw {
+            Raw::Text(text) => {
+                named(text).map_err(|said| self.mistakes.push(mistake(&at(self.source, *line), said))).ok()
+            }
+            raw => list.item(raw, &at(self.source, *line), &read, self.mistakes),
+        };
+        let read: Vec<_> = items.iter().filter_map(&mut read_item).collect();
+        (read.len() == items.len()).then_some(read)
+    }
+
+    /// What is wrong with a key, beside its form.
+    pub(super) fn refuse(&mut self, key: &str, message: String) {
+        let source = self.table.get(key).map_or_else(|| self.source.clone(), |(_, line)| at(self.source, *line));
+        self.mistakes.push(mistake(&source, message));
+    }
 }

@@ -34,6 +34,7 @@ fn known_keys() -> Vec<String> {
     seeing::read(&mut reader);
     flavors::read(&mut reader);
     profiles::read(&mut reader);
+    pools::read(&mut reader, &[]);
     reader.known().iter().cloned().chain(["gateway.domain".to_owned()]).collect()
 }
 
@@ -49,7 +50,7 @@ fn the_default_file_shows_every_key_in_its_section() {
     let mut section = String::new();
     let mut shown = std::collections::BTreeSet::new();
     for line in DEFAULT_FILE.lines() {
-        if let Some(name) = line.strip_prefix('[') {
+        if let Some(name) = line.trim_start_matches("# ").strip_prefix('[') {
             section = name.trim_matches(|c| c == '[' || c == ']').to_owned();
             shown.insert(section.clone());
         } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
@@ -174,7 +175,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_SERVER__DISK_RESERVE_MIB", "77"),
     ];
     let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
-    for key in known_keys().iter().filter(|key| !matches!(key.as_str(), "flavors" | "profiles")) {
+    for key in known_keys().iter().filter(|key| !matches!(key.as_str(), "flavors" | "profiles" | "pools")) {
         assert!(covered.contains(&layer::variable_of(key).as_str()), "no row for `{key}`");
     }
     let config = load(&with_environment(&environment)).unwrap();
@@ -239,4 +240,57 @@ fn tls_has_a_certificate_with_its_key_or_makes_both() {
     ] {
         assert_eq!(tls(wrong).unwrap_err().len(), 1, "{wrong:?}");
     }
+}
+
+fn pools(text: &str) -> Result<Vec<Pool>, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = load(&with_file(&folder, text)).map(|config| config.pools);
+    let place = folder.path().display().to_string();
+    loaded.map_err(|mistakes| mistakes.iter().map(|one| one.to_string().replace(&place, "")).collect())
+}
+
+#[test]
+fn pools_have_flavors_that_are_there_or_their_own() {
+    assert_eq!(pools(""), Ok(Vec::new()));
+    let text = "[[pools]]\nid = \"team-a\"\nname = \"Team A\"\ncpu_millis = 4000\nmemory_mib = 8192\n\
+                notebooks_per_user = 3\nflavors = [\"modelarts.vm.cpu.2u\", {id = \"team.big\", cpu_millis = 4000, memory_mib = 4096}]\n\
+                [[pools]]\nid = \"team-b\"\ncpu_millis = 5000\nmemory_mib = 8192\nflavors = [\"team.big\"]\n\
+                [[pools]]\nid = \"bare\"\ncpu_millis = 10\nmemory_mib = 64\n\
+                [[pools]]\nid = \"tables\"\ncpu_millis = 5000\nmemory_mib = 8192\n\
+                [[pools.flavors]]\nid = \"team.big\"\ncpu_millis = 4000\nmemory_mib = 4096\n";
+    let [a, b, bare, tables] = &pools(text).unwrap()[..] else { panic!("four pools") };
+    let ids = |pool: &Pool| pool.flavors.iter().map(|flavor| flavor.id.clone()).collect::<Vec<_>>();
+    assert_eq!((a.name.as_str(), a.cpu_millis, a.memory_mib, a.notebooks_per_user), ("Team A", 4000, 8192, Some(3)));
+    assert_eq!(ids(a), ["modelarts.vm.cpu.2u", "team.big"]);
+    assert_eq!((b.name.as_str(), ids(b), b.notebooks_per_user), ("team-b", vec!["team.big".to_owned()], None));
+    assert_eq!((bare.flavors.is_empty(), &tables.flavors), (true, &b.flavors));
+}
+
+#[test]
+fn mistakes_in_pools_are_reported_with_their_lines() {
+    let text = "[[pools]]\nid = \"public\"\ncpu_millis = 0\n\
+                [[pools]]\nid = \"team-a\"\ncpu_millis = 1000\nmemory_mib = 8192\n\
+                flavors = [\n \"modelarts.vm.cpu.3u\",\n {id = \"atelier.cpu.small\", cpu_millis = 10, memory_mib = 64},\n 7,\n]\n\
+                [[pools]]\nid = \"team-b\"\ncpu_millis = 1000\nmemory_mib = 8192\nflavors = [\"modelarts.vm.cpu.2u\"]\nflavor = 1\n\
+                [[pools]]\nid = \"team-c\"\ncpu_millis = 1000\nmemory_mib = 8192\nflavors = \"small\"\n\
+                [[flavors]]\nid = \"custom.flavor.spec.code\"\ncpu_millis = 10\nmemory_mib = 64\n";
+    let told = pools(&text.replace("[[flavors]]", "[[pools]]")).unwrap_err();
+    let starts: Vec<_> = told.iter().map(|one| one.split([';', ',']).next().unwrap()).collect();
+    assert_eq!(
+        starts,
+        [
+            "/a.toml:1: `memory_mib` of a pool is missing",
+            "/a.toml:2: `id` of a pool must be 4 to 64 of the letters a to z",
+            "/a.toml:3: `cpu_millis` of a pool must be thousandths of a CPU",
+            "/a.toml:9: flavor `modelarts.vm.cpu.3u` of a pool does not exist",
+            "/a.toml:10: flavor `atelier.cpu.small` is something else already",
+            "/a.toml:11: an item of `flavors` must be a table",
+            "/a.toml:17: flavor `modelarts.vm.cpu.2u` is larger than pool `team-b`",
+            "/a.toml:18: unknown key `flavor` in `pools`\n    hint: did you mean `flavors`?",
+            "/a.toml:23: `flavors` of a pool must be a list",
+            "/a.toml:25: `id` of a pool must be 4 to 64 of the letters a to z",
+        ]
+    );
+    let told = pools(text).unwrap_err();
+    assert!(told.iter().any(|one| one.starts_with("/a.toml:25: `id` of a flavor must be")), "{told:#?}");
 }

@@ -321,6 +321,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         grants: config.lease,
         notebooks_per_user: config.notebooks_per_user,
         flavors: config.flavors.clone(),
+        pools: config.pools.clone(),
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,

@@ -1,0 +1,216 @@
+//! Shares of the machine: what notebooks in a pool may hold and be, and what all others may.
+//!
+//! They are fixed when the engine is opened. A notebook whose pool is not among them any more keeps what it holds, for as
+//! long as it holds it, of the public share; it cannot be started, because nothing is set aside for it.
+
+use std::sync::Arc;
+
+use atelier_core::flavor::{CUSTOM, Capacity, CustomSpec, Flavor, Held};
+use atelier_core::notebook::Notebook;
+use atelier_core::pool::{self, InPool, Part, Pool, TooLarge};
+use atelier_core::refusal::{Code, Refusal};
+use atelier_store::{Condition, StoreError};
+
+use crate::Engine;
+use crate::write::hidden;
+
+/// How large a notebook is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// As a flavor on offer, by its id.
+    Flavor(String),
+    /// As it says itself; only in pools.
+    Custom(CustomSpec),
+}
+
+impl Size {
+    /// Whether a notebook of this flavor has this size.
+    pub(crate) fn is(&self, flavor: &Flavor) -> bool {
+        match self {
+            Self::Flavor(id) => *id == flavor.id,
+            Self::Custom(spec) => Some(*spec) == flavor.custom_spec(),
+        }
+    }
+
+    /// The field of a request that says it.
+    pub(crate) const fn field(&self) -> &'static str {
+        match self {
+            Self::Flavor(_) => "flavor",
+            Self::Custom(_) => "custom_spec",
+        }
+    }
+}
+
+/// One share.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// `None`: the public one.
+    pub(crate) pool: Option<Pool>,
+    pub(crate) capacity: Capacity,
+    pub(crate) flavors: Vec<Flavor>,
+    part: Part,
+}
+
+impl Share {
+    /// There is room in it for the flavor of the notebook that is written.
+    pub(crate) fn fits(&self) -> Condition {
+        Condition::Fits(self.capacity, self.part.clone())
+    }
+
+    /// What a notebook in it keeps of it.
+    pub(crate) fn in_pool(&self) -> Option<InPool> {
+        self.pool.as_ref().map(Pool::in_pool)
+    }
+
+    /// The flavor of a new notebook of this size.
+    pub(crate) fn flavor(&self, size: &Size) -> Result<Flavor, Refusal> {
+        match size {
+            Size::Flavor(id) => self.flavors.iter().find(|flavor| flavor.id == *id).cloned().ok_or_else(|| {
+                let whose = self.pool.as_ref().map(|pool| format!(" in pool `{}`", pool.id)).unwrap_or_default();
+                let message = format!("flavor `{id}` does not exist{whose}; there are {}", names(&self.flavors));
+                Refusal::new(Code::UnknownFlavor, message)
+            }),
+            Size::Custom(spec) => self.custom(*spec),
+        }
+    }
+
+    /// A size of its own, within the pool.
+    pub(crate) fn custom(&self, spec: CustomSpec) -> Result<Flavor, Refusal> {
+        let Some(pool) = &self.pool else {
+            let message = "`custom_spec` is for notebooks in a pool: give its `pool_id`, or a `flavor` instead";
+            return Err(Refusal::new(Code::BadValue, message));
+        };
+        if u64::from(spec.cpu_millis) > pool.cpu_millis {
+            let all = format!("at most {}, all CPUs of pool `{}`", cpus(pool.cpu_millis), pool.id);
+            return Err(Refusal::bad_value("custom_spec.cpu", &all));
+        }
+        if spec.memory_mib > pool.memory_mib {
+            let all = format!("at most {} MiB, all memory of pool `{}`", pool.memory_mib, pool.id);
+            return Err(Refusal::bad_value("custom_spec.memory", &all));
+        }
+        Ok(spec.flavor())
+    }
+}
+
+fn cpus(millis: u64) -> String {
+    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The ids of flavors, for people.
+pub(crate) fn names<'f>(flavors: impl IntoIterator<Item = &'f Flavor>) -> String {
+    let ids: Vec<_> = flavors.into_iter().map(|flavor| format!("`{}`", flavor.id)).collect();
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+}
+
+/// All shares, the public one first.
+pub(crate) struct Shares(Vec<Arc<Share>>);
+
+impl Shares {
+    /// Shares out a machine.
+    pub(crate) fn of(machine: Capacity, flavors: Vec<Flavor>, pools: Vec<Pool>) -> Result<Self, TooLarge> {
+        let ids: Vec<_> = pools.iter().map(|pool| pool.id.clone()).collect();
+        let capacity = pool::public(machine, &pools)?;
+        let public = Share { pool: None, capacity, flavors, part: Part::Besides(ids.into()) };
+        let dedicated = pools.into_iter().map(|pool| Share {
+            capacity: pool.capacity(machine),
+            flavors: pool.flavors.clone(),
+            part: Part::Pool(pool.id.as_str().into()),
+            pool: Some(pool),
+        });
+        Ok(Self(std::iter::once(public).chain(dedicated).map(Arc::new).collect()))
+    }
+
+    fn find(&self, pool_id: Option<&str>) -> Option<&Arc<Share>> {
+        self.0.iter().find(|share| share.pool.as_ref().map(|pool| pool.id.as_str()) == pool_id)
+    }
+
+    /// The share that a new notebook asks for.
+    pub(crate) fn asked(&self, pool_id: Option<&str>) -> Result<&Arc<Share>, Refusal> {
+        self.find(pool_id).ok_or_else(|| {
+            let shown: String = pool_id.unwrap_or_default().chars().take(64).collect();
+            let message = format!("`pool_id`: pool `{shown}` does not exist; see ListAuthoringClusters");
+            Refusal::new(Code::BadValue, message)
+        })
+    }
+
+    /// The share of a notebook, unless its pool is not there any more.
+    pub(crate) fn of_notebook(&self, notebook: &Notebook) -> Option<&Arc<Share>> {
+        self.find(notebook.pool.as_ref().map(|pool| pool.id.as_str()))
+    }
+}
+
+/// The refusal to start a notebook whose pool is not there any more.
+pub(crate) fn pool_is_gone(notebook: &Notebook) -> Refusal {
+    let pool = notebook.pool.as_ref().map(|pool| pool.id.as_str()).unwrap_or_default();
+    let message = format!("pool `{pool}` of the notebook is not there any more, and with it what was set aside for it");
+    Refusal::new(Code::NoCapacity, message)
+}
+
+/// A flavor on offer.
+#[derive(Clone, Debug)]
+pub struct OfferedFlavor {
+    /// The flavor.
+    pub flavor: Flavor,
+    /// No notebook of it can be made now.
+    pub sold_out: bool,
+}
+
+/// What a share offers at a moment.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The pool; `None` is the public share.
+    pub pool: Option<InPool>,
+    /// The share.
+    pub capacity: Capacity,
+    /// What is held of it.
+    pub held: Held,
+    /// Its flavors, also those that are sold out.
+    pub flavors: Vec<OfferedFlavor>,
+    short: bool,
+}
+
+impl Offer {
+    /// Whether the notebook holds of this share, or would if it ran.
+    pub fn is_of(&self, notebook: &Notebook) -> bool {
+        self.pool.as_ref().map(|pool| &pool.id) == notebook.pool.as_ref().map(|pool| &pool.id)
+    }
+
+    /// Whether a notebook of this flavor, which somebody has already, could be started in it if it held nothing now.
+    pub fn sells(&self, flavor: &Flavor) -> bool {
+        let known = flavor.id == CUSTOM || self.flavors.iter().any(|offered| offered.flavor.id == flavor.id);
+        known && !self.short && self.capacity.fits(self.held, flavor)
+    }
+}
+
+impl Engine {
+    /// What every share offers, the public one first.
+    pub async fn offers(&self) -> Result<Vec<Offer>, Refusal> {
+        let short = self.memory_is_short().await;
+        let mut offers = Vec::new();
+        for share in &self.inner.shares.0 {
+            offers.push(self.offer(share, short).await.map_err(|e| hidden(&e))?);
+        }
+        Ok(offers)
+    }
+
+    /// The flavors for notebooks in no pool, and which of them are sold out.
+    pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
+        let share = self.inner.shares.asked(None)?;
+        Ok(self.offer(share, self.memory_is_short().await).await.map_err(|e| hidden(&e))?.flavors)
+    }
+
+    /// The flavors of a notebook's share; none where its pool is not there any more.
+    pub(crate) async fn flavors_for(&self, notebook: &Notebook) -> Result<Vec<OfferedFlavor>, Refusal> {
+        let Some(share) = self.inner.shares.of_notebook(notebook) else { return Ok(Vec::new()) };
+        Ok(self.offer(share, self.memory_is_short().await).await.map_err(|e| hidden(&e))?.flavors)
+    }
+
+    async fn offer(&self, share: &Share, short: bool) -> Result<Offer, StoreError> {
+        let (held, capacity) = (self.inner.store.held(&share.part).await?, share.capacity);
+        let offered =
+            |flavor: &Flavor| OfferedFlavor { sold_out: short || !capacity.fits(held, flavor), flavor: flavor.clone() };
+        let flavors = share.flavors.iter().map(offered).collect();
+        Ok(Offer { pool: share.in_pool(), capacity, held, flavors, short })
+    }
+}
