@@ -419,6 +419,12 @@ pub(crate) struct Create {
     /// The pool that it is in, by its id [default: none]
     #[arg(long, value_name = "POOL")]
     pub pool: Option<String>,
+    /// CPUs in place of a flavor, such as 0.75; in a pool, with --memory
+    #[arg(long, value_name = "CPUS", requires_all = ["memory", "pool"], conflicts_with = "flavor")]
+    pub cpus: Option<serde_json::Number>,
+    /// MiB of memory in place of a flavor; in a pool, with --cpus
+    #[arg(long, value_name = "MIB", requires = "cpus")]
+    pub memory: Option<u64>,
     /// Its image, by id or name [default: the built-in one]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
@@ -475,6 +481,12 @@ pub(crate) struct Update {
     /// Its size from the next start on; see `atelier flavor list`
     #[arg(long, group = "change", value_name = "FLAVOR")]
     pub flavor: Option<String>,
+    /// CPUs in place of a flavor, such as 0.75, from the next start on; in a pool, with --memory
+    #[arg(long, group = "change", value_name = "CPUS", requires = "memory", conflicts_with = "flavor")]
+    pub cpus: Option<serde_json::Number>,
+    /// MiB of memory in place of a flavor, from the next start on; in a pool, with --cpus
+    #[arg(long, group = "change", value_name = "MIB", requires = "cpus")]
+    pub memory: Option<u64>,
     /// Its image from the next start on, by id or name
     #[arg(long, group = "change", value_name = "IMAGE")]
     pub image: Option<String>,

@@ -561,6 +561,14 @@ fn a_pool_of_the_configuration_takes_notebooks_and_one_too_large_is_told() {
     assert!(stdout_of(&server.cli(&["capacity"])).contains("pool team-a"));
     assert!(!server.cli(&["notebook", "create", "two", "--pool", "team-a"]).status.success());
     stdout_of(&server.cli(&["notebook", "create", "two"]));
+    assert_eq!(of(&["notebook", "stop", "one"])["status"], "STOPPED");
+    let sized = of(&["notebook", "update", "one", "--cpus", "0.45", "--memory", "700"]);
+    assert_eq!((&sized["custom_spec"]["cpu"], &sized["custom_spec"]["memory"]), (&0.45.into(), &700.into()));
+    let new = ["notebook", "create", "three", "--pool", "team-a", "--cpus", "0.5", "--memory", "600"];
+    assert_eq!(of(&new)["custom_spec"]["cpu"], 0.5);
+    assert!(stdout_of(&server.cli(&["notebook", "show", "three"])).contains("0.5 CPUs, 600 MiB"));
+    let without = server.cli(&["notebook", "create", "four", "--cpus", "0.5", "--memory", "600"]);
+    assert!(stderr_of(&without).contains("--pool"), "{}", stderr_of(&without));
 
     assert_eq!(server.stop(), Some(0));
     let twin = pool(1_000_000).replace("team-a", "team-b");

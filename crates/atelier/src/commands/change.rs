@@ -3,7 +3,7 @@
 use atelier_wire::{Notebook, NotebookUpdateRequest, Tag, TagsRequest};
 use reqwest::Method;
 
-use super::notebook::report;
+use super::notebook::{custom_spec, report};
 use super::{Context, lookup, record};
 use crate::args::{TagArgs, Update};
 use crate::client::Client;
@@ -21,6 +21,7 @@ pub(crate) async fn update(context: &Context, args: Update) -> Result<(), Failur
         name: args.name,
         description: args.description,
         flavor: args.flavor,
+        custom_spec: custom_spec(args.cpus, args.memory),
         image_id,
         ..NotebookUpdateRequest::default()
     };

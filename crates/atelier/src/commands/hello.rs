@@ -153,6 +153,7 @@ async fn create(context: &Context, client: &Client) -> Result<Value, Failure> {
         name: NAME.into(),
         description: Some("made by atelier up".into()),
         flavor: None,
+        custom_spec: None,
         pool: None,
         image: None,
         volume_gib: VOLUME_GIB,

@@ -3,9 +3,11 @@
 use atelier_core::feature::Feature;
 use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
-use atelier_wire::{Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookFlavor, RunCodeLabRequest, VolumeReq};
+use atelier_wire::{
+    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookCustomSpec, NotebookFlavor, RunCodeLabRequest, VolumeReq,
+};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::{Context, catalogue, change, delete, encoded, logs, lookup, open, record, user, wait, why};
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
@@ -40,6 +42,7 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         name: args.name,
         description: args.description,
         flavor: args.flavor,
+        custom_spec: custom_spec(args.cpus, args.memory),
         pool: args.pool,
         image: args.image,
         volume_gib: args.volume,
@@ -51,6 +54,11 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         notebook = wait::until_running(&client, context.printer, notebook).await?;
     }
     report(context, &notebook)
+}
+
+/// A size that a notebook says itself.
+pub(crate) fn custom_spec(cpus: Option<Number>, memory: Option<u64>) -> Option<NotebookCustomSpec> {
+    Some(NotebookCustomSpec { cpu: cpus?, memory: memory?.into(), arch: None, category: None })
 }
 
 /// The feature of free instances.
@@ -67,6 +75,8 @@ pub(crate) struct Wish {
     pub description: Option<String>,
     /// Its flavor; one that fits when it is not named.
     pub flavor: Option<String>,
+    /// Its size in place of a flavor.
+    pub custom_spec: Option<NotebookCustomSpec>,
     /// The pool that it is in, by its id.
     pub pool: Option<String>,
     /// Its image, by id or name; the built-in one when it is not named.
@@ -82,8 +92,8 @@ pub(crate) struct Wish {
 /// Asks the server for a new notebook; its record, on its way.
 pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> {
     let flavor = match wish.flavor {
-        Some(flavor) => flavor,
-        None => fitting_flavor(client, wish.pool.as_deref()).await?,
+        None if wish.custom_spec.is_none() => Some(fitting_flavor(client, wish.pool.as_deref()).await?),
+        flavor => flavor,
     };
     let image_id = match &wish.image {
         Some(image) => lookup::image(client, image).await?,
@@ -93,7 +103,8 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
     let request = NotebookCreateRequest {
         name: wish.name,
         description: wish.description,
-        flavor: Some(flavor),
+        flavor,
+        custom_spec: wish.custom_spec,
         pool_id: wish.pool,
         image_id,
         volume,
