@@ -70,7 +70,22 @@ async fn format(image: &Path) -> Result<(), RuntimeError> {
 
 /// Whether a loop device has this image.
 pub(crate) fn is_attached(image: &Path) -> io::Result<bool> {
-    Ok(device_of(image)?.is_some())
+    Ok(!nobody_has_it_open(image) && device_of(image)?.is_some())
+}
+
+/// The same number on every architecture of Linux's.
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether surely nobody has this file open, and so no loop device either: the kernel gives a lease for writing to the
+/// only one who has. That is one question, where there may be hundreds of devices.
+fn nobody_has_it_open(image: &Path) -> bool {
+    let Ok(file) = File::open(image) else { return false };
+    // Whoever opens the file while the lease lasts has a signal sent here, by default one that would end this process.
+    // SAFETY: no pointers. A lease that was given ends with the descriptor, which is at once.
+    unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+            && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+    }
 }
 
 /// The loop device that has this image.
@@ -227,3 +242,21 @@ const _: () = {
     assert!(size_of::<XfsGeometry>() == 112);
     assert!(size_of::<XfsGrowth>() == 16);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_an_image_open_is_noticed() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let image = folder.path().join("image");
+        assert!(!nobody_has_it_open(&image), "there is none");
+        fs::write(&image, "x").unwrap();
+        assert!(nobody_has_it_open(&image));
+        let held = File::open(&image).unwrap();
+        assert!(!nobody_has_it_open(&image));
+        drop(held);
+        assert!(nobody_has_it_open(&image));
+    }
+}
