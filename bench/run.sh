@@ -23,5 +23,6 @@ export PYTHONDONTWRITEBYTECODE=1
 python="$(scripts/venv.sh tests tests/requirements.txt)/bin/python"
 status=0
 "$python" bench/bench.py "$@" || status=1
+"$python" bench/starts.py || status=1
 "$python" bench/scale.py || status=1
 exit "$status"

@@ -115,8 +115,6 @@ pub enum StartPath {
     CommandLine,
     /// Forked from a process that has it loaded.
     Zygote,
-    /// Taken from those that wait ready in their own sandbox.
-    WarmPool,
 }
 
 impl StartPath {
@@ -125,7 +123,6 @@ impl StartPath {
         match self {
             Self::CommandLine => "command-line",
             Self::Zygote => "zygote",
-            Self::WarmPool => "warm-pool",
         }
     }
 }

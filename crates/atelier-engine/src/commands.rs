@@ -369,7 +369,7 @@ impl Engine {
                 })
                 .await?;
             for operation in &given_up {
-                engine.tell_end(operation);
+                engine.tell_end(operation, None);
             }
             engine.interrupt(id);
             engine.drive(id);

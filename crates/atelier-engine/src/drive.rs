@@ -16,6 +16,7 @@ use atelier_core::observe::{OperationSeen, StartPath, StepResult, StepSeen};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
+use atelier_runtime::Way;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -125,6 +126,7 @@ impl Engine {
                 Ok(None)
             })
             .await?;
+        let mut way = None;
         while let Some(at) = operation.next_step() {
             let step = operation.steps[at].name;
             let first = operation.steps[at].attempts == 1;
@@ -136,7 +138,7 @@ impl Engine {
                 applied = self.apply(&notebook, operation.kind, step, first) => Ok(applied),
             };
             let result = match &applied {
-                Ok(Ok(())) => StepResult::Done,
+                Ok(Ok(_)) => StepResult::Done,
                 Ok(Err(_)) => StepResult::Failed,
                 Err(_) => StepResult::Interrupted,
             };
@@ -146,7 +148,14 @@ impl Engine {
                 Err(driven) => return Ok(driven),
             };
             self.set_note(notebook.id, None);
-            if let Err(reason) = applied {
+            let reason = match applied {
+                Ok(ran) => {
+                    way = ran.or(way);
+                    None
+                }
+                Err(reason) => Some(reason),
+            };
+            if let Some(reason) = reason {
                 tracing::warn!(notebook = %notebook.id, operation = %operation.id, step = %step,
                     "step {step} of the {kind} of notebook {} failed: {reason}", notebook.id);
                 self.record(&mut operation, |engine, notebook, operation| {
@@ -162,10 +171,10 @@ impl Engine {
                 return self.drive_back(operation).await;
             }
             failpoint::reach("op", kind, step.as_str(), "effect");
-            notebook = self.record(&mut operation, move |e, n, o| e.done(n, o, at)).await?;
+            notebook = self.record(&mut operation, |e, n, o| e.done(n, o, at, way.as_ref())).await?;
             failpoint::reach("op", kind, step.as_str(), "record");
         }
-        self.tell_end(&operation);
+        self.tell_end(&operation, way.as_ref());
         Ok(Driven::Ended)
     }
 
@@ -181,17 +190,22 @@ impl Engine {
         mirror(notebook, operation);
     }
 
-    /// Records that step `at` is done, and that the next one begins or the operation ends.
+    /// Records that step `at` is done, and that the next one begins or the operation ends. `way`: how the notebook server
+    /// came to run.
     fn done(
         &self,
         notebook: &mut Notebook,
         operation: &mut Operation,
         at: usize,
+        way: Option<&Way>,
     ) -> Result<Option<NotebookEvent>, Refusal> {
         let now = self.now();
         let step = &mut operation.steps[at];
         step.state = StepState::Done;
         step.ended_at = Some(now);
+        if step.name == StepName::InitializeInstance {
+            step.note = way.map(Way::to_string);
+        }
         if operation.next_step().is_some() {
             self.begin_next(notebook, operation);
             return Ok(None);
@@ -209,7 +223,11 @@ impl Engine {
             }
             OperationKind::Stop | OperationKind::Delete => notebook.apply(Event::Gone, now)?,
         }
-        let why = format!("after {} ms", now.millis_since(operation.began_at));
+        let millis = now.millis_since(operation.began_at);
+        let why = match way {
+            Some(way) => format!("after {millis} ms; the notebook server was {way}"),
+            None => format!("after {millis} ms"),
+        };
         Ok(Some(self.event(notebook, &operation.origin, &format!("{}.done", operation.kind), why)))
     }
 
@@ -249,7 +267,7 @@ impl Engine {
             failpoint::reach("undo", kind, step.as_str(), "record");
         }
         self.record(&mut operation, |e, n, o| e.failed(n, o, failed)).await?;
-        self.tell_end(&operation);
+        self.tell_end(&operation, None);
         Ok(Driven::Ended)
     }
 
@@ -265,8 +283,8 @@ impl Engine {
         });
     }
 
-    /// Tells of an operation that has ended, and was recorded to have.
-    pub(crate) fn tell_end(&self, operation: &Operation) {
+    /// Tells of an operation that has ended, and was recorded to have. `way`: how the notebook server came to run.
+    pub(crate) fn tell_end(&self, operation: &Operation, way: Option<&Way>) {
         let millis = operation.ended_at.map_or(0, |end| end.millis_since(operation.began_at));
         self.watcher().operation(&OperationSeen {
             notebook: operation.notebook_id,
@@ -276,9 +294,14 @@ impl Engine {
             state: operation.state,
             millis,
         });
-        let starts = matches!(operation.kind, OperationKind::Create | OperationKind::Start);
-        if starts && operation.state == OperationState::Done {
-            self.watcher().started(StartPath::CommandLine, millis);
+        let path = match way {
+            Some(Way::Forked) => Some(StartPath::Zygote),
+            Some(Way::CommandLine { .. }) => Some(StartPath::CommandLine),
+            // Begun by another process; how long it took says nothing of any way.
+            Some(Way::Already) | None => None,
+        };
+        if let Some(path) = path.filter(|_| operation.state == OperationState::Done) {
+            self.watcher().started(path, millis);
         }
     }
 

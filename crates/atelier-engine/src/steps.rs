@@ -18,7 +18,7 @@ use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
 use atelier_core::volume::Volume;
-use atelier_runtime::{InstanceSpec, Reporter, RuntimeError};
+use atelier_runtime::{InstanceSpec, Reporter, RuntimeError, Way};
 
 use crate::broken::{Broken, is_left_out};
 use crate::hands::Errand;
@@ -70,14 +70,15 @@ pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
 }
 
 impl Engine {
-    /// Applies a step; the error is its reason, for people. `first`: it was never begun before.
+    /// Applies a step; the error is its reason, for people. `first`: it was never begun before. Tells how the notebook
+    /// server came to run, when it does afterwards.
     pub(crate) async fn apply(
         &self,
         notebook: &Notebook,
         kind: OperationKind,
         step: StepName,
         first: bool,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Way>, String> {
         if step == StepName::PrepareCompute {
             let tries = self.tried(notebook.id, step, |_| self.image(notebook));
             let budget = i64::try_from(IMAGE_LIMIT.as_millis()).unwrap_or(i64::MAX);
@@ -91,19 +92,19 @@ impl Engine {
     }
 
     /// Tries until it is done, cannot be done, or was tried often enough.
-    pub(crate) async fn tried<F>(
+    pub(crate) async fn tried<T, F>(
         &self,
         id: NotebookId,
         step: StepName,
         attempt: impl Fn(u32) -> F,
-    ) -> Result<(), String>
+    ) -> Result<T, String>
     where
-        F: Future<Output = Result<(), RuntimeError>>,
+        F: Future<Output = Result<T, RuntimeError>>,
     {
         let mut tried = 1;
         loop {
             let reason = match attempt(tried).await {
-                Ok(()) => return Ok(()),
+                Ok(done) => return Ok(done),
                 Err(error) if !error.is_transient() => return Err(format!("{}: {error}", step.description())),
                 Err(error) => error,
             };
@@ -129,7 +130,7 @@ impl Engine {
         kind: OperationKind,
         step: StepName,
         first: bool,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Option<Way>, RuntimeError> {
         if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
             return Err(RuntimeError::Permanent(reason));
         }
@@ -141,13 +142,13 @@ impl Engine {
                 if kind == OperationKind::Start && first {
                     runtime.stop(spec.notebook).await?;
                 }
-                runtime.prepare_storage(&spec).await
+                runtime.prepare_storage(&spec).await.map(|()| None)
             }
-            StepName::PrepareCompute => runtime.prepare_compute(&spec).await,
-            StepName::ConfigureNetwork => runtime.configure_network(&spec).await,
-            StepName::InitializeInstance => runtime.initialize(&spec).await,
-            StepName::StopInstance => runtime.stop(spec.notebook).await,
-            StepName::RemoveStorage => runtime.remove(spec.notebook).await,
+            StepName::PrepareCompute => runtime.prepare_compute(&spec).await.map(|()| None),
+            StepName::ConfigureNetwork => runtime.configure_network(&spec).await.map(|()| None),
+            StepName::InitializeInstance => runtime.initialize(&spec).await.map(Some),
+            StepName::StopInstance => runtime.stop(spec.notebook).await.map(|()| None),
+            StepName::RemoveStorage => runtime.remove(spec.notebook).await.map(|()| None),
         })
         .await
     }

@@ -2,16 +2,20 @@
 //!
 //! Connections are few and come from root outside; still none of them may hold up the loop: every read and write is
 //! non-blocking, and a peer that does not take its answers is dropped.
+//!
+//! A descriptor that comes with a request is kept until the request is read, the newest one only.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use atelier_init::protocol::{Answer, CONTROL_SOCKET, MAX_LINE, Request};
+
+use crate::system;
 
 /// Connections at once; the oldest gives way to a new one.
 const MAX_PEERS: usize = 32;
@@ -30,6 +34,7 @@ pub(crate) struct Control {
 struct Peer {
     stream: UnixStream,
     unread: Vec<u8>,
+    passed: Option<OwnedFd>,
     watches: bool,
     awaits_end: bool,
 }
@@ -77,9 +82,16 @@ impl Control {
                 self.peers.pop_first();
             }
             self.next += 1;
-            self.peers
-                .insert(Connection(self.next), Peer { stream, unread: Vec::new(), watches: false, awaits_end: false });
+            self.peers.insert(Connection(self.next), Peer::new(stream));
         }
+    }
+
+    /// The process that opened this connection, and the descriptor that it sent.
+    pub(crate) fn take_sender(&mut self, connection: Connection) -> Result<(i32, OwnedFd), String> {
+        let peer = self.peers.get_mut(&connection).ok_or("the connection is closed")?;
+        let passed = peer.passed.take().ok_or("no descriptor came with the request")?;
+        let sender = rustix::net::sockopt::socket_peercred(&peer.stream).map_err(|e| format!("the sender: {e}"))?;
+        Ok((sender.pid.as_raw_nonzero().get(), passed))
     }
 
     pub(crate) fn answer(&mut self, to: Connection, answer: &Answer) {
@@ -116,13 +128,20 @@ impl Control {
 }
 
 impl Peer {
+    const fn new(stream: UnixStream) -> Self {
+        Self { stream, unread: Vec::new(), passed: None, watches: false, awaits_end: false }
+    }
+
     /// Reads what there is; whether the peer is still there.
     fn read(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         while self.unread.len() <= MAX_LINE {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return false,
-                Ok(n) => self.unread.extend_from_slice(&buffer[..n]),
+            match system::receive(&self.stream, &mut buffer) {
+                Ok((0, _)) => return false,
+                Ok((n, passed)) => {
+                    self.unread.extend_from_slice(&buffer[..n]);
+                    self.passed = passed.or(self.passed.take());
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return e.kind() == ErrorKind::WouldBlock,
             }

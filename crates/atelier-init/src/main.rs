@@ -14,11 +14,11 @@ mod signals;
 mod system;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use atelier_init::protocol::{Answer, Command, Ended, FOLDER, Request, State, VERSION};
+use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, VERSION};
 
 use crate::control::{Connection, Control};
 use crate::log::Log;
@@ -124,6 +124,7 @@ impl Init {
                 None
             }
             Ok(Command::StartServer(server)) => self.start(&server).err(),
+            Ok(Command::AdoptServer { log }) => self.adopt(connection, log).err(),
             Ok(Command::Stop { grace_ms }) if self.running().is_some() => {
                 self.begin_stop(grace_ms);
                 return self.control.await_end(connection);
@@ -142,11 +143,29 @@ impl Init {
             return Err("a notebook server runs already".into());
         }
         let started = child::start(server)?;
-        self.log.follow(started.output, server.log);
-        self.state = State::Running { pid: started.pid };
+        self.runs(started.pid, started.output, server.log);
+        Ok(())
+    }
+
+    /// Only what is a child of this process can be waited for; a number that has been given to somebody else is not.
+    fn adopt(&mut self, connection: Connection, log: LogLimits) -> Result<(), String> {
+        if self.running().is_some() {
+            return Err("a notebook server runs already".into());
+        }
+        let (pid, output) = self.control.take_sender(connection)?;
+        if system::parent_of(pid) != Some(1) {
+            return Err(format!("process {pid} is no child of the init"));
+        }
+        system::set_nonblocking(&output).map_err(|e| format!("output: {e}"))?;
+        self.runs(pid, output, log);
+        Ok(())
+    }
+
+    fn runs(&mut self, pid: i32, output: OwnedFd, log: LogLimits) {
+        self.log.follow(output, log);
+        self.state = State::Running { pid };
         let answer = self.answer(None);
         self.control.tell_watchers(&answer);
-        Ok(())
     }
 
     /// Asks the server to end and sets the moment when it is killed. A second call can only bring that moment nearer.

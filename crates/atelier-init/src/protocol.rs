@@ -6,8 +6,8 @@
 //!
 //! The socket is reachable for root only, on both sides: whoever may connect may start a process in the container.
 //!
-//! The init has room for one notebook server. Today it starts it itself ([`Command::StartServer`]). The state that it
-//! reports does not say where the server came from, so that a later command may hand it one that was made elsewhere.
+//! The init has room for one notebook server. It starts it itself ([`Command::StartServer`]), or it is handed one that was
+//! made elsewhere and is its child already ([`Command::AdoptServer`]). The state that it reports does not say which.
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,12 @@ impl Request {
 pub enum Command {
     /// Starts the notebook server. Refused while one runs.
     StartServer(Box<StartServer>),
+    /// The sender, known by its connection, is the notebook server from here on, and what it writes can be read from
+    /// the descriptor that comes with this. Refused while one runs, and to whoever is no child of the init.
+    AdoptServer {
+        /// How much of its output is kept.
+        log: LogLimits,
+    },
     /// Ends the notebook server and everything else in the container; answered when it has ended.
     Stop {
         /// How long it may take to end by itself.

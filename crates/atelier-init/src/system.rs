@@ -1,8 +1,13 @@
 //! The system calls that the standard library does not offer.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+/// Descriptors that one message may carry.
+const MOST_PASSED: usize = 4;
 /// Descriptors up to here have a fixed meaning in a server; no pipe of ours may be among them.
 const FIRST_FREE_FD: RawFd = 16;
 
@@ -87,6 +92,24 @@ fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let lifted = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) })?;
     // SAFETY: just made, owned by nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(lifted) })
+}
+
+/// Reads what has arrived, and the last descriptor that came with it; others are closed.
+pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_PASSED))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let read = recvmsg(from, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let passed = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.last(),
+        _ => None,
+    });
+    Ok((read, passed.last()))
+}
+
+/// The parent of a process, as its own namespace numbers it.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Reads that find nothing return at once.

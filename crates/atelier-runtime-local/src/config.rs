@@ -27,6 +27,9 @@ pub struct LocalConfig {
     pub ca_bundle: Option<PathBuf>,
     /// What notebooks may reach.
     pub network: NetworkConfig,
+    /// Whether notebook servers are forked from a process that has imported them; else each is started by its command
+    /// line.
+    pub zygote: bool,
     /// How much of a notebook server's log is kept.
     pub log: LogLimits,
 }
@@ -44,6 +47,7 @@ impl LocalConfig {
             environment: Vec::new(),
             ca_bundle: None,
             network: NetworkConfig::default(),
+            zygote: true,
             log: LogLimits { file_bytes: 8 << 20, files: 2 },
         }
     }

@@ -12,7 +12,7 @@
 //! | storage | `volume` |
 //! | compute | `launch`, within `cgroup` limits, in a `slot` |
 //! | network | `network` |
-//! | initialise | `control`, `server`, `seccomp` |
+//! | initialise | `zygote`, or `control`; `server`, `seccomp` |
 //! | stop, remove, set aside | `sweep`, `lost` |
 //! | what it uses and does | `cgroup`, `foreground` |
 
@@ -39,9 +39,10 @@ mod slot;
 mod source;
 mod sweep;
 mod volume;
+mod zygote;
 
 pub use atelier_init::protocol::LogLimits;
 pub use config::{Launcher, LocalConfig, NetworkConfig};
 pub use launch::launcher_main;
 pub use runtime::LocalRuntime;
-pub use source::{ImageSource, ReadyImage};
+pub use source::{ImageSource, Pythons, ReadyImage};

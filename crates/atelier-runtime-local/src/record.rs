@@ -5,12 +5,13 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::file;
 use crate::process::Process;
+use crate::source::ReadyImage;
 
 /// The version of the record's shape.
 const VERSION: u32 = 1;
@@ -25,6 +26,9 @@ pub(crate) struct Record {
     /// The beginning of the notebook server's command line, and the image's part of its environment.
     pub(crate) server: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// The image's layers.
+    #[serde(default)]
+    pub(crate) layers: Vec<PathBuf>,
     /// The container's first process, once there is one.
     pub(crate) first: Option<Process>,
     /// The container has its network.
@@ -32,14 +36,18 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) const fn new(
-        slot: u32,
-        uid_base: u32,
-        address: Ipv4Addr,
-        server: Vec<String>,
-        environment: Vec<(String, String)>,
-    ) -> Self {
-        Self { version: VERSION, slot, uid_base, address, server, environment, first: None, networked: false }
+    pub(crate) fn new(slot: u32, uid_base: u32, address: Ipv4Addr, image: ReadyImage) -> Self {
+        Self {
+            version: VERSION,
+            slot,
+            uid_base,
+            address,
+            server: image.server,
+            environment: image.environment,
+            layers: image.layers,
+            first: None,
+            networked: false,
+        }
     }
 
     /// The record, when there is one that this release understands.
@@ -69,7 +77,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         assert!(Record::load(&path).unwrap().is_none());
-        let record = Record::new(3, 1_196_608, Ipv4Addr::new(10, 201, 0, 5), vec!["/python".into()], Vec::new());
+        let image = ReadyImage {
+            layers: vec!["/layer".into()],
+            size_bytes: 0,
+            server: vec!["/python".into()],
+            environment: Vec::new(),
+            zygotes: None,
+        };
+        let record = Record::new(3, 1_196_608, Ipv4Addr::new(10, 201, 0, 5), image);
         record.save(&path).unwrap();
         let read = Record::load(&path).unwrap().unwrap();
         assert_eq!((read.slot, read.uid_base, read.networked), (3, 1_196_608, false));

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
-use atelier_init::protocol::{Answer, Command, State};
+use atelier_core::image::BUILT_IN;
+use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
+    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
 };
 use tokio::time::sleep;
 
@@ -31,6 +32,7 @@ use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
+use crate::zygote::{Destination, Zygotes};
 use crate::{control, file, foreground, host, lost, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
@@ -49,6 +51,7 @@ pub struct LocalRuntime {
     network: Network,
     images: Arc<dyn ImageSource>,
     init: PathBuf,
+    zygotes: Zygotes,
     live: LiveOnes,
     locks: Locks,
 }
@@ -70,6 +73,7 @@ impl LocalRuntime {
             tree: cgroup::detect().map_err(transient("control groups"))?.into(),
             network: Network::new(config.network.clone()),
             init: host::install_init(places.run()).map_err(transient("the init"))?,
+            zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
             live: LiveOnes::default(),
             locks: Locks::default(),
             images,
@@ -80,6 +84,12 @@ impl LocalRuntime {
             runtime.adopt(id)?;
         }
         Ok(Arc::new(runtime))
+    }
+
+    /// Returns when notebooks of the last image that was asked for start without their command line; the error says why
+    /// they do not.
+    pub async fn zygote(&self) -> Result<(), String> {
+        self.zygotes.settled().await
     }
 
     /// Everything of which there is a folder or a cgroup.
@@ -119,6 +129,7 @@ impl LocalRuntime {
     /// Makes the container; nothing of the notebook runs when this is called.
     async fn create(&self, spec: &InstanceSpec, place: &Place) -> Result<(), RuntimeError> {
         let image = self.images.ensure(spec.image, &Silent).await?;
+        self.zygotes.want(&image);
         if !place.volume().exists() {
             return Err(RuntimeError::Permanent("the volume is not there".into()));
         }
@@ -140,7 +151,7 @@ impl LocalRuntime {
         let slot = self.slots.claim(&place.kept)?;
         let base = self.slots.uid_base(slot);
         let address = slot::address(slot);
-        let record = Record::new(slot, base, address, image.server.clone(), image.environment.clone());
+        let record = Record::new(slot, base, address, image.clone());
         record.save(&place.state())?;
         // The log and the exit file are written by the container's root, whose id on disk is 0.
         file::folder(&place.log_folder(), 0o755)?;
@@ -199,13 +210,44 @@ impl LocalRuntime {
         talk.await.map_err(transient("the init does not answer"))
     }
 
-    async fn start_server(&self, spec: &InstanceSpec, place: &Place) -> Result<(), RuntimeError> {
-        let plan = server::plan(&self.config, &Self::record(place)?, &spec.upstream_secret)?;
+    async fn start_server(&self, spec: &InstanceSpec, place: &Place, live: &Live) -> Result<Way, RuntimeError> {
+        let record = Self::record(place)?;
+        let plan = server::plan(&self.config, &record, &spec.upstream_secret)?;
+        let why = match self.fork_server(&plan, &record, place, live).await {
+            Ok(()) => return Ok(Way::Forked),
+            Err(why) => why,
+        };
         let command = Command::StartServer(Box::new(plan));
-        match Self::tell(place, command, Duration::from_secs(10)).await?.error {
-            None => Ok(()),
+        let answer = Self::tell(place, command, Duration::from_secs(10)).await?;
+        match answer.error {
+            None => Ok(Way::CommandLine { why: Some(why) }),
+            // A child that was given up has arrived all the same.
+            Some(_) if matches!(answer.state, State::Running { .. }) => Ok(Way::Forked),
             Some(why) => Err(RuntimeError::Permanent(format!("the notebook server could not be started: {why}"))),
         }
+    }
+
+    /// The error says why the server has to be started by its command line.
+    async fn fork_server(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<(), String> {
+        let to = self.way_into(place, live)?;
+        let (layers, socket) = (&record.layers, server::socket());
+        self.zygotes.fork_server(layers, plan, record.server.len(), &socket, &to).await
+    }
+
+    /// Makes kernels start faster, where that is possible; the notebook server finds out when it starts one.
+    async fn fork_kernels(&self, spec: &InstanceSpec, place: &Place, live: &Live) -> Result<(), String> {
+        let record = Self::record(place).map_err(|e| e.to_string())?;
+        let plan = server::plan(&self.config, &record, &spec.upstream_secret).map_err(|e| e.to_string())?;
+        let to = self.way_into(place, live)?;
+        self.zygotes.fork_kernels(&record.layers, &plan, &to).await
+    }
+
+    fn way_into(&self, place: &Place, live: &Live) -> Result<Destination, String> {
+        let unreachable = |e: io::Error| format!("the container cannot be entered: {e}");
+        Ok(Destination {
+            init: live.first.duplicate().map_err(unreachable)?,
+            groups: cgroup::doors(&*self.tree, &place.cgroup).map_err(unreachable)?,
+        })
     }
 
     /// Waits for the first answer; ends early when the server does.
@@ -266,6 +308,19 @@ impl Runtime for LocalRuntime {
         RuntimeKind::Local
     }
 
+    async fn begin(&self) {
+        if self.config.zygote && self.images.size(BUILT_IN).await.is_some() {
+            match self.images.ensure(BUILT_IN, &Silent).await {
+                Ok(image) => self.zygotes.want(&image),
+                Err(e) => tracing::warn!("no zygote is made before the first notebook: {e}"),
+            }
+        }
+    }
+
+    async fn close(&self) {
+        self.zygotes.close().await;
+    }
+
     async fn boot_id(&self) -> Result<String, RuntimeError> {
         boot_id().map_err(transient("the machine's boot"))
     }
@@ -283,7 +338,8 @@ impl Runtime for LocalRuntime {
     }
 
     async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError> {
-        self.images.ensure(image, reporter).await.map(drop)
+        self.zygotes.want(&self.images.ensure(image, reporter).await?);
+        Ok(())
     }
 
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
@@ -331,26 +387,39 @@ impl Runtime for LocalRuntime {
         }
         let seat = Seat { slot: record.slot, address: record.address, pid: live.pid };
         let namespaces = live.first.duplicate().map_err(transient("the container"))?;
-        self.network.attach(seat, namespaces).await?;
+        let (tree, name, pid) = (Arc::clone(&self.tree), place.cgroup.clone(), live.pid);
+        let warming = tokio::task::spawn_blocking(move || cgroup::warm_up(&*tree, &name, pid));
+        let (attached, _) = tokio::join!(self.network.attach(seat, namespaces), warming);
+        attached?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))
     }
 
-    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         let live = self.present(spec.notebook)?;
-        if !matches!(self.state(&live, &place).await?, State::Running { .. }) {
-            self.start_server(spec, &place).await?;
-        }
-        if self.await_ready(spec, &place, &live).await? == Readiness::Ready {
-            return Ok(());
+        let way = match self.state(&live, &place).await? {
+            State::Running { .. } => Way::Already,
+            State::Empty | State::Ended(_) => self.start_server(spec, &place, &live).await?,
+        };
+        // The server is busy with itself meanwhile.
+        let kernels = async {
+            if way == Way::Forked
+                && let Err(why) = self.fork_kernels(spec, &place, &live).await
+            {
+                tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
+            }
+        };
+        let (ready, ()) = tokio::join!(self.await_ready(spec, &place, &live), kernels);
+        if ready? == Readiness::Ready {
+            return Ok(way);
         }
         // It runs from an earlier attempt, with another secret.
         Self::tell(&place, Command::Stop { grace_ms: 2000 }, GRACE).await?;
-        self.start_server(spec, &place).await?;
+        let way = self.start_server(spec, &place, &live).await?;
         match self.await_ready(spec, &place, &live).await? {
-            Readiness::Ready => Ok(()),
+            Readiness::Ready => Ok(way),
             _ => Err(RuntimeError::Permanent("the notebook server does not accept its own secret".into())),
         }
     }

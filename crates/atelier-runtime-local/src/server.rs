@@ -59,10 +59,15 @@ pub(crate) fn plan(config: &LocalConfig, record: &Record, secret: &SecretString)
     })
 }
 
+/// Where the server's socket is, in the container.
+pub(crate) fn socket() -> String {
+    format!("{SOCKET_FOLDER}/{SOCKET}")
+}
+
 fn options() -> impl Iterator<Item = String> {
     [
         "--no-browser".into(),
-        format!("--ServerApp.sock={SOCKET_FOLDER}/{SOCKET}"),
+        format!("--ServerApp.sock={}", socket()),
         "--ServerApp.sock_mode=0600".into(),
         "--ServerApp.base_url=/".into(),
         format!("--ServerApp.root_dir={WORK}"),
@@ -153,14 +158,21 @@ async fn status(pid: i32, first: &Handle, secret: &SecretString) -> io::Result<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::ReadyImage;
     use std::net::Ipv4Addr;
 
     #[test]
     fn the_secret_is_in_no_argument_and_no_variable() {
         let mut config = LocalConfig::new("/data".into());
         config.environment.push(("PIP_INDEX_URL".into(), "https://index".into()));
-        let image = vec![("LANG".to_owned(), "de_DE.UTF-8".to_owned())];
-        let record = Record::new(0, 1_000_000, Ipv4Addr::LOCALHOST, vec!["/python".into()], image);
+        let image = ReadyImage {
+            layers: Vec::new(),
+            size_bytes: 0,
+            server: vec!["/python".into()],
+            environment: vec![("LANG".to_owned(), "de_DE.UTF-8".to_owned())],
+            zygotes: None,
+        };
+        let record = Record::new(0, 1_000_000, Ipv4Addr::LOCALHOST, image);
         let plan = plan(&config, &record, &"s3cret-s3cret".to_owned().into()).unwrap();
         assert!(plan.argv.iter().chain(plan.env.iter().map(|(_, v)| v)).all(|t| !t.contains("s3cret")));
         assert_eq!(plan.secret.as_deref(), Some("s3cret-s3cret"));

@@ -20,6 +20,17 @@ pub struct ReadyImage {
     pub server: Vec<String>,
     /// What its programs want in their environment.
     pub environment: Vec<(String, String)>,
+    /// Its interpreters, when no tenant has ever changed what they import, so that root of this machine may import it.
+    pub zygotes: Option<Pythons>,
+}
+
+/// The interpreters of an image, by their paths in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pythons {
+    /// The notebook server's.
+    pub server: String,
+    /// The kernels'.
+    pub kernels: String,
 }
 
 /// A store of images.
@@ -53,6 +64,7 @@ impl From<RootImage> for ReadyImage {
             size_bytes: root.size_bytes,
             server: root.server_argv_prefix,
             environment: root.environment,
+            zygotes: Some(root.pythons),
         }
     }
 }

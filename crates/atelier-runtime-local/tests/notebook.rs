@@ -5,32 +5,13 @@ mod bed;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
 use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
 use bed::Machine;
 use bed::kernel::Kernel;
-
-/// The processes in a notebook's cgroup.
-fn processes(machine: &Machine, spec: &InstanceSpec) -> Vec<PathBuf> {
-    let name = format!("{}-{}", bed::mark(machine.data.path()), spec.notebook);
-    let in_it = |p: &PathBuf| fs::read_to_string(p.join("cgroup")).is_ok_and(|text| text.contains(&name));
-    fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).filter(in_it).collect()
-}
-
-/// Those of them whose command line contains `part`.
-fn running(machine: &Machine, spec: &InstanceSpec, part: &str) -> Vec<PathBuf> {
-    let says = |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap_or_default()).contains(part);
-    processes(machine, spec).into_iter().filter(says).collect()
-}
-
-fn kill(process: &Path) {
-    let pid = process.file_name().unwrap().to_str().unwrap().parse().unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
+use bed::processes::{has_limits_and_no_rights, kill, running};
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
@@ -73,37 +54,7 @@ async fn limits_are_set_and_nobody_has_rights() {
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
-    let mut kernel = Kernel::start(&*runtime, &spec).await;
-    kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
-
-    let name = format!("{}-{}", bed::mark(machine.data.path()), spec.notebook);
-    let read = |controller: &str, file: &str| {
-        let v1 = Path::new("/sys/fs/cgroup").join(controller).join("atelier").join(&name).join(file);
-        fs::read_to_string(v1).ok().map(|t| t.trim().to_owned())
-    };
-    if Path::new("/sys/fs/cgroup/memory").exists() {
-        assert_eq!(read("memory", "memory.limit_in_bytes").unwrap(), (512_u64 << 20).to_string());
-        assert_eq!(read("cpu", "cpu.cfs_quota_us").unwrap(), "50000");
-        assert_eq!(read("pids", "pids.max").unwrap(), "4096");
-    } else {
-        assert_eq!(read("", "memory.max").unwrap(), (512_u64 << 20).to_string());
-        assert_eq!(read("", "cpu.max").unwrap(), "50000 100000");
-        assert_eq!(read("", "pids.max").unwrap(), "4096");
-    }
-
-    for part in ["jupyterlab", "ipykernel_launcher", "sleep"] {
-        let found = running(&machine, &spec, part);
-        assert_eq!(found.len(), 1, "{part}: {found:?}");
-        let status = fs::read_to_string(found[0].join("status")).unwrap();
-        for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert!(status.contains(&format!("{capabilities}:\t0000000000000000\n")), "{part}: {status}");
-        }
-        assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{part}: {status}");
-        let environment = fs::read(found[0].join("environ")).unwrap();
-        assert!(!String::from_utf8_lossy(&environment).contains("contract-test-secret"), "{part}");
-        let arguments = fs::read(found[0].join("cmdline")).unwrap();
-        assert!(!String::from_utf8_lossy(&arguments).contains("contract-test-secret"), "{part}");
-    }
+    has_limits_and_no_rights(&machine, &*runtime, &spec).await;
     runtime.remove(spec.notebook).await.unwrap();
     machine.is_clean();
 }

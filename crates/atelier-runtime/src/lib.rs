@@ -86,6 +86,31 @@ pub enum Observed {
     Serving,
 }
 
+/// How a notebook server came to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It was forked from a process that had imported it.
+    Forked,
+    /// It was started by its command line.
+    CommandLine {
+        /// Why not in a faster way, when the runtime has one.
+        why: Option<String>,
+    },
+    /// It ran already: an earlier call had got so far.
+    Already,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forked => f.write_str("forked from the zygote"),
+            Self::CommandLine { why: None } => f.write_str("started by its command line"),
+            Self::CommandLine { why: Some(why) } => write!(f, "started by its command line, because {why}"),
+            Self::Already => f.write_str("running already"),
+        }
+    }
+}
+
 /// What an instance uses and does, as its machine sees it: whatever its own notebook server says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -155,6 +180,12 @@ pub trait Runtime: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> RuntimeKind;
 
+    /// The server accepts from now on: what makes later calls faster may be made. Nothing depends on it.
+    async fn begin(&self) {}
+
+    /// The server leaves: what serves the runtime itself ends. Instances go on.
+    async fn close(&self) {}
+
     /// Names the present boot of what the instances run on. When it is another one than before, every process, mount
     /// and interface of before is gone, and volumes are all that is left.
     async fn boot_id(&self) -> Result<String, RuntimeError>;
@@ -188,8 +219,8 @@ pub trait Runtime: Send + Sync {
     /// The container has its network afterwards.
     async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
-    /// The notebook server has answered a request afterwards.
-    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+    /// The notebook server has answered a request afterwards. Tells how it came to run.
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError>;
 
     /// Nothing of the instance runs afterwards. `Ok` also when nothing was there.
     async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError>;

@@ -20,7 +20,7 @@ use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
 
-use crate::{Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage};
+use crate::{Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage, Way};
 
 /// The calls that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -288,11 +288,13 @@ impl Runtime for SimulatedRuntime {
         self.faults.after(Call::ConfigureNetwork, Some(spec.notebook)).await
     }
 
-    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {
         self.faults.before(Call::Initialize, Some(spec.notebook)).await?;
         self.needs(spec.notebook, NETWORK)?;
+        let ran = self.needs(spec.notebook, SERVER).is_ok();
         self.put(spec.notebook, SERVER, "")?;
-        self.faults.after(Call::Initialize, Some(spec.notebook)).await
+        self.faults.after(Call::Initialize, Some(spec.notebook)).await?;
+        Ok(if ran { Way::Already } else { Way::CommandLine { why: None } })
     }
 
     async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError> {

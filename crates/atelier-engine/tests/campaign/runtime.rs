@@ -9,7 +9,7 @@ use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_runtime::simulated::SimulatedRuntime;
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
+    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
 };
 
 use crate::hand::hold_on;
@@ -122,7 +122,7 @@ impl Runtime for FaultyRuntime {
         self.through(Call::ConfigureNetwork, async move { inner.configure_network(&spec).await }).await
     }
 
-    async fn initialize(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+    async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {
         let (inner, spec) = (self.inner.clone(), spec.clone());
         self.through(Call::Initialize, async move { inner.initialize(&spec).await }).await
     }

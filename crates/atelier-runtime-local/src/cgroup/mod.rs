@@ -95,6 +95,20 @@ pub(crate) fn list(tree: &dyn CgroupTree, prefix: &str) -> io::Result<Vec<String
     Ok(all)
 }
 
+/// The files that take a process into the group, one for each hierarchy, open for whoever is handed them.
+pub(crate) fn doors(tree: &dyn CgroupTree, name: &str) -> io::Result<Vec<fs::File>> {
+    let open = |folder: PathBuf| fs::File::options().write(true).open(folder.join("cgroup.procs"));
+    folders(tree, name).into_iter().map(open).collect()
+}
+
+/// Has `pid`, which is in the group, join it once more. That changes nothing, but the first process that joins any
+/// group waits for the kernel, and those that follow soon after do not.
+pub(crate) fn warm_up(tree: &dyn CgroupTree, name: &str, pid: i32) {
+    if let Some(folder) = folders(tree, name).first() {
+        let _ = fs::write(folder.join("cgroup.procs"), pid.to_string());
+    }
+}
+
 /// Every process of the group at this moment.
 pub(crate) fn processes(tree: &dyn CgroupTree, name: &str) -> io::Result<Vec<i32>> {
     // The first hierarchy is one that every process of an instance joins.

@@ -43,6 +43,7 @@ pub use self::recipe::Recipe;
 
 use self::cache::{BuildLock, Entry};
 use self::manifest::Manifest;
+use crate::source::Pythons;
 
 /// How often who waits for a build looks at it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -133,6 +134,8 @@ pub struct RootImage {
     pub server_argv_prefix: Vec<String>,
     /// What its programs find in their environment, the host's settings for notebooks included.
     pub environment: Vec<(String, String)>,
+    /// The interpreters of its notebook server and of its kernels.
+    pub pythons: Pythons,
     /// The key of its recipe.
     pub recipe_hash: String,
 }
@@ -218,6 +221,7 @@ impl ImageStore {
             size_bytes: manifest.size_bytes(),
             server_argv_prefix: manifest.entrypoint(),
             environment: [manifest.environment(), settings.notebook_environment()].concat(),
+            pythons: recipe::pythons(),
             recipe_hash,
         }))
     }

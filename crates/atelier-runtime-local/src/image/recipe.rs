@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::distribution::Distribution;
 use super::{ImageConfig, ImageError, sources};
+use crate::source::Pythons;
 
 /// Raised when the code beside the recipe changes what an image contains.
 const FORMAT: &str = "1";
@@ -44,6 +45,11 @@ pub struct Recipe {
     pub programs: Vec<(&'static str, &'static str)>,
     /// Whether only root can follow it.
     pub needs_root: bool,
+}
+
+/// The built-in image's interpreters.
+pub(super) fn pythons() -> Pythons {
+    Pythons { server: "/opt/atelier/server/bin/python".into(), kernels: "/opt/atelier/user/bin/python".into() }
 }
 
 macro_rules! recipe_files {
@@ -88,7 +94,7 @@ impl Recipe {
                 ("release".into(), of.codename.clone()),
                 ("architecture".into(), of.architecture.into()),
             ],
-            entrypoint: ["/opt/atelier/server/bin/python", "-I", "-m", "jupyterlab"].map(String::from).to_vec(),
+            entrypoint: [&pythons().server, "-I", "-m", "jupyterlab"].map(str::to_owned).to_vec(),
             image_environment: image_environment(),
             environment: config.settings.recipe_environment(CERTIFICATES_INSIDE),
             host_files,

@@ -7,13 +7,16 @@
 //! ends; there is nothing to unmount and nothing that can be forgotten.
 //!
 //! `launch` is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
-//! are called: `namespaces`, `layers` (with `mounts`), `volume`, `container`.
+//! are called: `namespaces`, `layers` (with `mounts`), `volume`, `container`. With one more argument it becomes a zygote
+//! instead, in a `jail`.
 
 mod container;
+mod jail;
 mod layers;
 mod mounts;
 mod namespaces;
 
+pub(crate) use jail::{PROGRAM, ZygoteSpec};
 pub(crate) use layers::{WORK, as_files_of};
 pub(crate) use mounts::{Attributes, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
@@ -32,6 +35,8 @@ use tokio::process::{Child, Command};
 use crate::cgroup::Entry;
 use crate::config::Launcher;
 
+/// The argument of a launcher that is to become a zygote.
+pub(crate) const ZYGOTE: &str = "zygote";
 /// A launcher that takes longer is ended.
 const LIMIT: Duration = Duration::from_secs(45);
 
@@ -143,6 +148,11 @@ impl Drop for Running {
 ///
 /// To be called by the program that [`LocalConfig::launcher`](crate::LocalConfig) names, before it starts any thread.
 pub fn launcher_main() -> ExitCode {
+    if std::env::args_os().next_back().is_some_and(|last| last == ZYGOTE) {
+        let Err(e) = jail::become_zygote();
+        eprintln!("{e:#}");
+        return ExitCode::FAILURE;
+    }
     let outcome = match read_spec().and_then(|spec| make(&spec)) {
         Ok(pid) => Outcome::Launched { pid },
         Err(e) => Outcome::Failed {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "shared by several test programs")]
 
 pub mod kernel;
+pub mod processes;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,8 +34,17 @@ impl Machine {
         // The argument means nothing to the launcher; the tests find it by that.
         config.launcher =
             Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: vec![mark(data.path())] };
+        // Each would import a notebook server of its own.
+        config.zygote = false;
         let before = everything(data.path());
         Self { data, config, before }
+    }
+
+    /// The same, where servers are forked once the zygote is warm.
+    pub fn with_zygote() -> Self {
+        let mut machine = Self::new();
+        machine.config.zygote = true;
+        machine
     }
 
     pub fn runtime(&self) -> Arc<LocalRuntime> {

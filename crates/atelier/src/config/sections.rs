@@ -81,6 +81,8 @@ pub(crate) struct Local {
     pub cache_dir: PathBuf,
     /// Whether notebooks reach the internet.
     pub egress: bool,
+    /// Whether notebook servers are forked from a process that has imported them.
+    pub zygote: bool,
     /// Further networks that they must not reach.
     pub closed_networks: Vec<String>,
     /// Their name servers; empty for those of the machine.
@@ -99,6 +101,7 @@ impl std::fmt::Debug for Local {
         f.debug_struct("Local")
             .field("cache_dir", &self.cache_dir)
             .field("egress", &self.egress)
+            .field("zygote", &self.zygote)
             .field("environment", &self.environment.keys())
             .finish_non_exhaustive()
     }
@@ -253,6 +256,7 @@ pub(super) fn local(reader: &mut Reader, default_cache_dir: &Path) -> Local {
         memory_overcommit: reader.read("local.memory_overcommit", 8, factor_wanted, factor()),
         cache_dir: reader.read("local.cache_dir", default_cache_dir.to_owned(), "an absolute path", kinds::path),
         egress: reader.read("local.egress", true, "true or false", kinds::boolean),
+        zygote: reader.read("local.zygote", true, "true or false", kinds::boolean),
         closed_networks: reader.read(
             "local.closed_networks",
             Vec::new(),

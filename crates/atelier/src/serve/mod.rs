@@ -211,6 +211,11 @@ impl Server {
         if let Some((listener, scrape)) = self.scraper {
             tokio::spawn(self.stop.clone().run_until_cancelled_owned(scraper_door::serve(listener, scrape)));
         }
+        let runtime = self.engine.runtime().clone();
+        tokio::spawn({
+            let runtime = runtime.clone();
+            async move { runtime.begin().await }
+        });
         let acceptor = self.tls.as_ref().map(Tls::acceptor).transpose();
         match acceptor {
             Ok(acceptor) => {
@@ -222,6 +227,7 @@ impl Server {
             Err(e) => tracing::error!("TLS cannot be spoken: {e}"),
         }
         self.engine.shut_down().await;
+        runtime.close().await;
         if let Some(tracer) = self.tracer {
             tracer.flush().await;
         }

@@ -67,6 +67,7 @@ fn local_config(config: &Config, folder: &Path) -> LocalConfig {
             closed: local.closed_networks.clone(),
             name_servers: local.dns.clone(),
         },
+        zygote: local.zygote,
         ..LocalConfig::new(folder.to_owned())
     }
 }

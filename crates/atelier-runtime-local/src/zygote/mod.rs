@@ -1,0 +1,210 @@
+//! Notebook servers and kernels that start without starting: forked from processes that have imported them already.
+//!
+//! Most of a notebook server's start is Python importing a thousand modules, the same ones each time. A *zygote* has
+//! done that once, on the root of the built-in image, in a jail (`launch::jail`), and holds nothing else: no
+//! credential, no thread, no event loop, nothing of any user. It is asked by descriptors and forks; the child finds its
+//! own way into the container (`descent.py`). The children share the zygote's memory, so a notebook also weighs less.
+//!
+//! There are two for an image, because it has two Python environments. The server's (`server.py`) has one child for
+//! each start of a notebook server. The kernels' (`kernels.py`) has one child for each notebook, which stays in the
+//! container, as ma-user, and forks the notebook's kernels there, when the notebook server asks (`provisioner.py`).
+//!
+//! Nothing depends on them. While there is no zygote (it is being made, or it cannot be), the init starts the server by
+//! its command line, and the server its kernels; the notebook's events say so and why.
+//!
+//! - Only an image that no tenant can change is imported by root of this machine: [`ReadyImage::zygotes`].
+//! - A zygote's children share its address layout and its hash seed, so it is renewed after [`MOST_CHILDREN`] of them.
+//!   When it ends, another one is made, with growing pauses.
+
+mod nursery;
+mod process;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use atelier_init::protocol::{LogLimits, StartServer};
+use serde::Serialize;
+
+use self::nursery::Nursery;
+pub(crate) use self::process::Destination;
+use crate::config::Launcher;
+use crate::launch::{PROGRAM, ZygoteSpec};
+use crate::source::{Pythons, ReadyImage};
+
+/// Children of one zygote.
+const MOST_CHILDREN: u32 = 1000;
+/// Room for the title of a child: an argument that says nothing.
+const ROOM: usize = 2048;
+/// Where a container's own zygote of kernels listens; `provisioner.py` knows it too.
+const KERNELS_SOCKET: &str = "/run/atelier/nb/kernels.sock";
+
+const DESCENT: (&str, &str) = ("descent.py", include_str!("../../zygote/descent.py"));
+const SERVER: (&str, &str) = ("server", include_str!("../../zygote/server.py"));
+const PROVISIONER: (&str, &str) = ("provisioner.py", include_str!("../../zygote/provisioner.py"));
+const KERNELS: (&str, &str) = ("kernels", include_str!("../../zygote/kernels.py"));
+
+/// What a child is asked to become.
+#[derive(Serialize)]
+struct Errand<'a> {
+    command_line: &'a [String],
+    /// What follows the words of the command line that name the program.
+    arguments: &'a [String],
+    env: BTreeMap<&'a str, &'a str>,
+    cwd: &'a str,
+    uid: u32,
+    gid: u32,
+    secret: Option<&'a str>,
+    filters: &'a [String],
+    oom_score_adj: u16,
+    log: LogLimits,
+    /// Where it listens.
+    socket: &'a str,
+    /// The command by which the init is told that this is the notebook server, when it is.
+    takeover: Option<&'static str>,
+}
+
+impl<'a> Errand<'a> {
+    /// What a notebook's own process is, whatever it runs.
+    fn new(server: &'a StartServer, socket: &'a str) -> Self {
+        Self {
+            command_line: &server.argv,
+            arguments: &[],
+            env: server.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            cwd: &server.cwd,
+            uid: server.uid,
+            gid: server.gid,
+            secret: None,
+            filters: &server.filters,
+            oom_score_adj: server.oom_score_adj,
+            log: server.log,
+            socket,
+            takeover: None,
+        }
+    }
+}
+
+/// The zygotes of one image.
+#[derive(Debug)]
+struct Pair {
+    layers: Vec<PathBuf>,
+    server: Nursery,
+    kernels: Nursery,
+}
+
+/// The zygotes of the image that was asked for last.
+#[derive(Debug)]
+pub(crate) struct Zygotes {
+    allowed: bool,
+    launcher: Launcher,
+    run: PathBuf,
+    present: Mutex<Option<Pair>>,
+}
+
+impl Zygotes {
+    /// `run` is a folder in which mount points can be made.
+    pub(crate) fn new(allowed: bool, launcher: Launcher, run: &Path) -> Self {
+        Self { allowed, launcher, run: run.to_owned(), present: Mutex::new(None) }
+    }
+
+    fn present(&self) -> std::sync::MutexGuard<'_, Option<Pair>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the zygotes of this image made, unless they are there or are being made.
+    pub(crate) fn want(&self, image: &ReadyImage) {
+        let Some(pythons) = image.zygotes.as_ref().filter(|_| self.allowed) else { return };
+        let mut present = self.present();
+        if present.as_ref().is_none_or(|pair| pair.layers != image.layers) {
+            let nursery = |name, spec| Nursery::open(name, self.launcher.clone(), spec);
+            *present = Some(Pair {
+                layers: image.layers.clone(),
+                server: nursery("the notebook servers", self.server(image, pythons)),
+                kernels: nursery("the kernels", self.kernels(image, pythons)),
+            });
+        }
+    }
+
+    fn spec(&self, image: &ReadyImage, python: &[&str], files: &[(&str, &str)]) -> ZygoteSpec {
+        let program = files.first().map(|(name, _)| format!("/{PROGRAM}/{name}"));
+        let words = python.iter().map(|word| (*word).to_owned());
+        ZygoteSpec {
+            lowers: image.layers.clone(),
+            run: self.run.clone(),
+            argv: words.chain(program).chain([" ".repeat(ROOM)]).collect(),
+            files: files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+        }
+    }
+
+    fn server(&self, image: &ReadyImage, pythons: &Pythons) -> ZygoteSpec {
+        self.spec(image, &[&pythons.server, "-I"], &[SERVER, DESCENT, PROVISIONER])
+    }
+
+    /// As a kernel is started by its specification.
+    fn kernels(&self, image: &ReadyImage, pythons: &Pythons) -> ZygoteSpec {
+        self.spec(image, &[&pythons.kernels, "-Xfrozen_modules=off"], &[KERNELS, DESCENT])
+    }
+
+    /// No zygote runs afterwards; what was forked goes on.
+    pub(crate) async fn close(&self) {
+        let pair = self.present().take();
+        if let Some(pair) = pair {
+            tokio::join!(pair.server.close(), pair.kernels.close());
+        }
+    }
+
+    /// Returns when servers and kernels are forked, or with the reason why they are not.
+    pub(crate) async fn settled(&self) -> Result<(), String> {
+        let (server, kernels) = match &*self.present() {
+            Some(pair) => (pair.server.watch(), pair.kernels.watch()),
+            None => return Err("no image has been asked for".into()),
+        };
+        nursery::settled(server).await?;
+        nursery::settled(kernels).await
+    }
+
+    /// The server runs in the container of an image with these layers afterwards and listens at `socket`, or the error
+    /// says why it does not. `program` is the number of words that begin the command line and name the program.
+    pub(crate) async fn fork_server(
+        &self,
+        layers: &[PathBuf],
+        server: &StartServer,
+        program: usize,
+        socket: &str,
+        to: &Destination,
+    ) -> Result<(), String> {
+        let zygote = self.of(layers, |pair| &pair.server)?;
+        let errand = Errand {
+            arguments: server.argv.get(program..).unwrap_or_default(),
+            secret: server.secret.as_deref(),
+            takeover: Some("adopt-server"),
+            ..Errand::new(server, socket)
+        };
+        zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
+    }
+
+    /// The container forks its kernels itself afterwards.
+    pub(crate) async fn fork_kernels(
+        &self,
+        layers: &[PathBuf],
+        server: &StartServer,
+        to: &Destination,
+    ) -> Result<(), String> {
+        let zygote = self.of(layers, |pair| &pair.kernels)?;
+        zygote.fork(&Errand::new(server, KERNELS_SOCKET), to).await.map_err(|e| format!("the fork failed: {e}"))
+    }
+
+    fn of(
+        &self,
+        layers: &[PathBuf],
+        which: impl FnOnce(&Pair) -> &Nursery,
+    ) -> Result<std::sync::Arc<process::Zygote>, String> {
+        if !self.allowed {
+            return Err("zygotes are turned off".into());
+        }
+        match &*self.present() {
+            Some(pair) if pair.layers == layers => which(pair).take(),
+            _ => Err("its image has no zygote".into()),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Servers that are forked: they come to be in another way, and are the same.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod bed;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use atelier_runtime::contract::{Upto, ask, bring, new_spec};
+use atelier_runtime::{InstanceSpec, Observed, Runtime, Way};
+use bed::Machine;
+use bed::kernel::Kernel;
+use bed::processes::{has_limits_and_no_rights, kill, running};
+
+/// A zygote is known by its parent, which is the process of all these tests.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The processes that wait to be forked.
+fn zygotes() -> Vec<PathBuf> {
+    let mine = std::process::id().to_string();
+    let of = |p: &Path| {
+        let status = fs::read_to_string(p.join("status")).unwrap_or_default();
+        let cmdline = String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap_or_default()).into_owned();
+        status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|id| id.trim() == mine))
+            && cmdline.contains("atelier/zygote")
+    };
+    fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).filter(|p| of(p)).collect()
+}
+
+async fn started(runtime: &dyn Runtime) -> (InstanceSpec, Way) {
+    let spec = new_spec();
+    bring(runtime, &spec, Upto::Network).await;
+    let way = runtime.initialize(&spec).await.unwrap();
+    (spec, way)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_forked_server_is_like_one_from_the_command_line() {
+    let _alone = ALONE.lock().await;
+    let machine = Machine::with_zygote();
+    let runtime = machine.runtime();
+    // The first one cannot wait for the zygote.
+    let (cold, way) = started(&*runtime).await;
+    assert_eq!(way.to_string(), "started by its command line, because the zygote is still being made");
+    runtime.zygote().await.unwrap();
+
+    let mut at = Instant::now();
+    let mut took = |what: &str| {
+        println!("{what}: {:?}", at.elapsed());
+        at = Instant::now();
+    };
+    let spec = new_spec();
+    runtime.prepare_storage(&spec).await.unwrap();
+    took("storage");
+    runtime.prepare_compute(&spec).await.unwrap();
+    took("compute");
+    runtime.configure_network(&spec).await.unwrap();
+    took("network");
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    took("initialize");
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    has_limits_and_no_rights(&machine, &*runtime, &spec).await;
+    is_as_if_started(&machine, &spec, &cold);
+    let parents = running(&machine, &spec, "kernels are forked from this");
+    assert_eq!(parents.len(), 1);
+    for kernel in running(&machine, &spec, "ipykernel_launcher") {
+        assert_eq!(parent(&kernel), parents[0].file_name().unwrap().to_str().unwrap());
+    }
+
+    // A second call finds it, and its end is noticed.
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Already);
+    kill(&running(&machine, &spec, "jupyterlab")[0]);
+    loop {
+        runtime.changed().await;
+        match runtime.observe(spec.notebook).await.unwrap() {
+            Observed::Serving => {}
+            Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
+            Observed::Absent => panic!("the container is gone"),
+        }
+    }
+    // In the same container, over the socket that the dead one has left.
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    let log = machine.data.path().join("notebooks").join(spec.notebook.to_string()).join("log/server.log");
+    assert!(fs::read_to_string(log).unwrap().contains("Serving notebooks from local directory"));
+    for id in [spec.notebook, cold.notebook] {
+        runtime.stop(id).await.unwrap();
+        runtime.remove(id).await.unwrap();
+    }
+    drop(runtime);
+    machine.is_clean();
+}
+
+fn parent(process: &Path) -> String {
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim().to_owned()
+}
+
+/// What the kernel of the machine says of both servers is the same.
+fn is_as_if_started(machine: &Machine, forked: &InstanceSpec, started: &InstanceSpec) {
+    let of = |spec: &InstanceSpec| running(machine, spec, "jupyterlab").remove(0);
+    let (forked, started) = (of(forked), of(started));
+    let told = |p: &Path, name: &str| {
+        let text = fs::read_to_string(p.join("status")).unwrap();
+        text.lines().find(|l| l.starts_with(name)).unwrap().to_owned()
+    };
+    for name in ["SigBlk", "SigIgn", "NoNewPrivs", "Seccomp", "Umask", "Groups"] {
+        assert_eq!(told(&forked, name), told(&started, name));
+    }
+    assert_eq!(fs::read(forked.join("oom_score_adj")).unwrap(), fs::read(started.join("oom_score_adj")).unwrap());
+    let limits = |p: &Path| fs::read_to_string(p.join("limits")).unwrap();
+    assert_eq!(limits(&forked), limits(&started));
+    // In every hierarchy the own group, and the own namespaces in place of the machine's.
+    let groups = |p: &Path| fs::read_to_string(p.join("cgroup")).unwrap();
+    assert_eq!(groups(&forked).matches("/atelier/").count(), groups(&started).matches("/atelier/").count());
+    for name in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+        let namespace = |p: &Path| fs::read_link(p.join("ns").join(name)).unwrap();
+        assert_ne!(namespace(&forked), namespace(Path::new("/proc/self")), "{name}");
+        assert_ne!(namespace(&forked), namespace(&started), "{name}");
+    }
+    assert_eq!(fs::read_link(forked.join("cwd")).unwrap(), fs::read_link(started.join("cwd")).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn without_a_zygote_the_command_line_serves() {
+    let _alone = ALONE.lock().await;
+    let machine = Machine::with_zygote();
+    let runtime = machine.runtime();
+    runtime.begin().await;
+    runtime.zygote().await.unwrap();
+    let waiting = zygotes();
+    assert_eq!(waiting.len(), 2, "servers and kernels: {waiting:?}");
+    for zygote in &waiting {
+        kill(zygote);
+    }
+    let (spec, way) = started(&*runtime).await;
+    assert!(matches!(way, Way::CommandLine { why: Some(_) }), "{way}");
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    assert_eq!(kernel.run("print(6 * 7)").await, "42\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    assert_eq!(zygotes(), Vec::<PathBuf>::new());
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_zygote_holds_nothing_and_sees_nothing() {
+    let _alone = ALONE.lock().await;
+    let machine = Machine::with_zygote();
+    let runtime = machine.runtime();
+    runtime.begin().await;
+    runtime.zygote().await.unwrap();
+    let (spec, way) = started(&*runtime).await;
+    assert_eq!(way, Way::Forked);
+    for zygote in zygotes() {
+        is_jailed(&zygote, &machine);
+        // What one notebook was told is nowhere in the memory that the next one inherits.
+        assert!(!holds(&zygote, b"contract-test-secret"));
+    }
+    assert!(holds(&running(&machine, &spec, "jupyterlab")[0], b"contract-test-secret"), "the search finds nothing");
+    runtime.remove(spec.notebook).await.unwrap();
+    drop(runtime);
+    machine.is_clean();
+}
+
+fn is_jailed(zygote: &Path, machine: &Machine) {
+    // SYS_ADMIN, SYS_CHROOT, SETUID, SETGID, SETPCAP.
+    let rights = format!("{:016x}", (1_u64 << 21) | (1 << 18) | (1 << 7) | (1 << 6) | (1 << 8));
+    let status = fs::read_to_string(zygote.join("status")).unwrap();
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert!(status.contains(&format!("{set}:\t{rights}\n")), "{status}");
+    }
+    assert!(status.contains("Threads:\t1\n"));
+    let root = zygote.join("root");
+    assert!(!root.join(machine.data.path().strip_prefix("/").unwrap()).exists());
+    assert!(fs::write(root.join("etc/x"), "").is_err());
+    let open: Vec<_> = fs::read_dir(zygote.join("fd")).unwrap().map(|e| fs::read_link(e.unwrap().path())).collect();
+    assert_eq!(open.len(), 6, "the gate, two outputs, the reserved one and the pipe of its children: {open:?}");
+}
+
+/// Whether the bytes are anywhere in the memory of a process.
+fn holds(process: &Path, bytes: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let memory = fs::File::open(process.join("mem")).unwrap();
+    let maps = fs::read_to_string(process.join("maps")).unwrap();
+    maps.lines().filter(|l| l.contains(" rw")).any(|line| {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let at = |hex| u64::from_str_radix(hex, 16).unwrap();
+        let mut text = vec![0; usize::try_from(at(to) - at(from)).unwrap()];
+        memory.read_exact_at(&mut text, at(from)).is_ok() && text.windows(bytes.len()).any(|w| w == bytes)
+    })
+}

@@ -1,0 +1,325 @@
+"""The way of a forked child from the machine into a notebook's container.
+
+A *zygote* is a process that has imported everything which a program needs, and waits. It is asked to become that
+program inside a container: a child of it goes there. Three processes are needed:
+
+    A  was forked beforehand and waits for the request. It joins the container's control groups and its namespaces.
+       Joining a pid namespace takes effect for children only, so
+    B  is the first of them in it. An orphan is given to the first process of its *parent's* pid namespace, so B must
+       have a child in turn:
+    C  belongs to the container's init when B is gone. It gives up every right and becomes the program.
+
+What holds always:
+- The zygote takes no request; the first A that is free does. So nothing of one notebook is ever in the memory that
+  another one inherits.
+- The zygote has one thread, no event loop and no secret.
+- A failure before the init has taken the child over leaves nothing but its reason.
+
+The order of what C gives up follows that of the init's own start of a server: first what needs rights, then the user,
+then the rights, then the filters.
+"""
+
+import _signal
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import time
+
+# The first three descriptors of a request; the files that take a process into a control group follow.
+REQUEST, REPLY, INIT = range(3)
+MOST_DESCRIPTORS = 32
+# Children that wait for a request.
+SPARE = 2
+CONTROL_SOCKET = "/run/atelier/control/init.sock"
+SECRET_FD = 3
+# These two cannot be set, and the C library keeps two for itself.
+UNTOUCHED = {signal.SIGKILL, signal.SIGSTOP, 32, 33}
+# How long the init may take to answer.
+PATIENCE = 5.0
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+EVERYTHING = (
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
+)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+CAPABILITY_VERSION_3 = 0x20080522
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+
+
+# Without what Python does around it, and without giving up its lock.
+fork = ctypes.PyDLL(None).fork
+
+
+class Filter(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+class Failed(Exception):
+    """What the child was doing, and what the system said."""
+
+
+def check(result, doing):
+    if result < 0:
+        raise Failed(f"{doing}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def reserve():
+    """Nothing may take the place of the secret, which is put over whatever is there."""
+    if os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) != SECRET_FD:
+        raise Failed(f"descriptor {SECRET_FD} is in use")
+
+
+def serve(gate):
+    """Keeps children that wait for a request. Returns in the one that has become ma-user in a container, with what was
+    asked."""
+    # From here on the end of the gate is heard, and a request is no reason to end.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    # Nobody waits for A: the kernel forgets it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    zygote = os.getpid()
+    taken, taking = os.pipe()
+    events = select.poll()
+    events.register(gate, 0)
+    events.register(taken, select.POLLIN)
+    gate.send(b"warm")
+    free = SPARE
+    while True:
+        for _ in range(free):
+            if fork() == 0:
+                return wait_for_a_request(zygote, gate, taking)
+        free = 0
+        for descriptor, _ in events.poll():
+            if descriptor == gate.fileno():
+                # Whoever asks has gone. The children that wait see it too.
+                os._exit(0)
+            free = len(os.read(taken, 64))
+
+
+def wait_for_a_request(zygote, gate, taking):
+    """In A. It ends with the zygote, or whoever asks would not see that there is none."""
+    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "end with the zygote")
+    if os.getppid() != zygote:
+        os._exit(0)
+    _, descriptors, _, _ = socket.recv_fds(gate, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    if not descriptors:
+        os._exit(0)
+    check(libc.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0), "live on without the zygote")
+    os.write(taking, b"!")
+    return descend(descriptors)
+
+
+def descend(descriptors):
+    """In A, B and C; returns in C."""
+    reply = descriptors[REPLY]
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with open(descriptors[REQUEST], "rb") as file:
+            request = json.load(file)
+        for group in descriptors[INIT + 1 :]:
+            os.write(group, b"0")
+        check(libc.setns(descriptors[INIT], EVERYTHING), "setns")
+        first = fork()
+        if first != 0:
+            os.waitpid(first, 0)
+            os._exit(0)
+        if fork() != 0:
+            os._exit(0)
+        # What Python does after a fork, once: among it new seeds.
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        request["listener"] = become(request)
+        os.write(reply, b"taken over")
+        if request["listener"] is None:
+            os._exit(0)
+        leave_nothing_open(keep=request["listener"].fileno())
+        # An ordinary process from here on: it may look at itself in /proc.
+        check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
+        return request
+    except BaseException as error:
+        try:
+            os.write(reply, f"{type(error).__name__}: {error}".encode()[:2000])
+        finally:
+            os._exit(127)
+
+
+def become(request):
+    """Gives everything up. Returns the socket that the program is to listen on; none when one like it does so."""
+    os.setsid()
+    # The machine's root is nobody here. Only from the container's own root do the rights go with the user.
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    control = None
+    if request["takeover"]:
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        control.settimeout(PATIENCE)
+        control.connect(CONTROL_SOCKET)
+    check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(request["oom_score_adj"]))
+    output = place_descriptors(read=control is not None)
+    become_user(request["uid"], request["gid"])
+    secret = request.pop("secret")
+    if secret is not None:
+        place_secret(secret)
+    else:
+        os.close(SECRET_FD)
+    reset_signals()
+    os.umask(0o022)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    for program in request["filters"]:
+        install(bytes.fromhex(program))
+    if control is None and answers(request["socket"]):
+        return None
+    listener = listen(request["socket"], socket.SOCK_STREAM if control else socket.SOCK_SEQPACKET)
+    if control:
+        wait_for_the_init()
+        hand_over(control, output, request)
+    return listener
+
+
+def place_descriptors(read):
+    """0 reads nothing, 1 and 2 go to the log; returns the end of it that the init reads. Nowhere, when nobody reads."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    output, end = os.pipe() if read else (None, os.dup(null))
+    os.close(null)
+    os.dup2(end, 1)
+    os.dup2(end, 2)
+    os.close(end)
+    return output
+
+
+def become_user(uid, gid):
+    for capability in range(64):
+        if libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) < 0:
+            break
+        check(libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "bounding set")
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    check(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def place_secret(secret):
+    """Made by the user itself: who opens a pipe by its name in /proc has to own it."""
+    read, write = os.pipe()
+    os.write(write, secret.encode())
+    os.close(write)
+    # Whatever had this number is not needed any more, and must not be the pipe itself when it is closed.
+    os.dup2(read, SECRET_FD)
+    if read != SECRET_FD:
+        os.close(read)
+
+
+def reset_signals():
+    """As Python sets them when it starts."""
+    for number in range(1, signal.NSIG):
+        if number not in UNTOUCHED:
+            # The module's own function looks every number up in an enumeration.
+            _signal.signal(number, _signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_IGN)
+    _signal.signal(signal.SIGINT, _signal.default_int_handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+
+def install(program):
+    chosen = Filter(len(program) // 8, program)
+    check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(chosen), 0, 0), "seccomp")
+
+
+def answers(path):
+    """Whether another process listens there, from before the notebook server was started again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        try:
+            asking.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def listen(path, kind):
+    """From here on nobody has to try again: who connects waits for the program."""
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener = socket.socket(socket.AF_UNIX, kind)
+    listener.setblocking(False)
+    before = os.umask(0o177)
+    listener.bind(path)
+    os.umask(before)
+    listener.listen(128)
+    return listener
+
+
+def wait_for_the_init():
+    """The init takes over its own children only, and this is one as soon as B has ended."""
+    until = time.monotonic() + PATIENCE
+    while os.getppid() != 1:
+        if time.monotonic() > until:
+            raise Failed("the init is not the parent")
+        time.sleep(0.0002)
+
+
+def hand_over(control, output, request):
+    """The init knows by the connection which process this is."""
+    line = json.dumps({"version": 1, "command": request["takeover"], "log": request["log"]}) + "\n"
+    socket.send_fds(control, [line.encode()], [output])
+    os.close(output)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        part = control.recv(65536)
+        if not part:
+            raise Failed("the init has closed the connection")
+        answer += part
+    error = json.loads(answer).get("error")
+    control.close()
+    if error:
+        raise Failed(error)
+
+
+def entitle(title):
+    """What process lists show. The zygote was started with an argument that leaves room for it."""
+    with open("/proc/self/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    # Fields 48 and 49 of the file; the third is the first one here.
+    start, end = int(fields[45]), int(fields[46])
+    room = end - start
+    text = title.encode()[: room - 2]
+    # A last byte that is not 0 says that this is one text, and no list of words.
+    ctypes.memmove(start, text + b"\0" * (room - len(text) - 1) + b".", room)
+
+
+def leave_nothing_open(keep):
+    first = SECRET_FD + 1
+    if keep > first:
+        libc.close_range(first, keep - 1, 0)
+    libc.close_range(max(keep + 1, first), 0x7FFFFFFF, 0)

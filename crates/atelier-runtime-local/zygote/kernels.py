@@ -1,0 +1,282 @@
+"""The kernels' zygote: it has imported ipykernel and IPython, and nothing that a user's settings could change.
+
+It goes into a notebook's container once, as ma-user, and stays: the notebook server asks it for kernels (`provisioner`).
+There it is a process of the notebook like any other, within its limits and without any right.
+
+What an import reads from the environment or from the user's files is not imported beforehand: numpy and matplotlib do
+that, so the first `import` of them in a kernel means what it always means. A kernel is forked only when a fresh one would
+be the same: the environment's packages are as they were when they were imported, and no `PYTHON…` variable is set.
+Otherwise the answer says why not, and the notebook server starts a plain kernel.
+
+One connection for each kernel. It carries, in this order: the request, with the two descriptors that the kernel writes
+to; `pid` or `refused`; `bound`, from the kernel itself, when its sockets can be connected to; `status`, when it has
+ended. When the notebook server closes it, or ends, the kernel is killed, as a plain kernel ends that has lost its parent.
+"""
+
+import atexit
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# What a script finds in place of it, and what a kernel's own start-up removes again.
+sys.path[0] = HERE
+import descent  # noqa: E402
+
+del sys.path[0]
+
+MODULES = [
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "ipykernel.embed",
+    "ipykernel.comm.manager",
+    "ipykernel.debugger",
+    "IPython.core.completer",
+    "IPython.core.display_functions",
+    "IPython.core.magics",
+    "IPython.core.pylabtools",
+    "IPython.lib.pretty",
+    "comm",
+    "jedi",
+    "multiprocessing",
+    "concurrent.futures",
+    "zmq.eventloop.zmqstream",
+]
+# Modules in these have read what a user may change.
+NEVER = ("numpy", "matplotlib", "pandas")
+LAUNCHER = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
+
+
+class Kernel:
+    """A kernel that has been asked for."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.pid = None
+
+
+class Warm:
+    """Serves kernels in a container, in one thread."""
+
+    def __init__(self, listener):
+        self.listener = listener
+        self.kernels = {}
+        self.poll = select.poll()
+        self.poll.register(listener, select.POLLIN)
+        self.born = packages()
+
+    def serve(self):
+        """Returns in a child that is to become a kernel: with its request and its connection."""
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self.poll.register(read, select.POLLIN)
+        while True:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == read:
+                    os.read(read, 4096)
+                    self.reap()
+                elif descriptor == self.listener.fileno():
+                    self.accept()
+                elif descriptor in self.kernels:
+                    request = self.hear(self.kernels[descriptor])
+                    if request:
+                        signal.set_wakeup_fd(-1)
+                        return request
+
+    def accept(self):
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        self.kernels[connection.fileno()] = Kernel(connection)
+        self.poll.register(connection, select.POLLIN)
+
+    def hear(self, kernel):
+        """A request, or the end of the connection."""
+        try:
+            text, descriptors, _, _ = socket.recv_fds(kernel.connection, 1 << 20, 2, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return None
+        except OSError:
+            text, descriptors = b"", []
+        if not text or kernel.pid is not None or len(descriptors) != 2:
+            self.forget(kernel)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return None
+        try:
+            request = json.loads(text)
+            why = self.why_not(request)
+            if why is None:
+                kernel.pid = os.fork()
+                if kernel.pid == 0:
+                    return request, descriptors, kernel.connection
+            self.say(kernel, {"refused": why} if why else {"pid": kernel.pid})
+        except (ValueError, KeyError, OSError) as error:
+            self.say(kernel, {"refused": str(error)})
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return None
+
+    def why_not(self, request):
+        """Why a forked kernel would not be the same as a fresh one."""
+        argv, env = request["argv"], request["env"]
+        if len(argv) != len(LAUNCHER) + 2 or argv[1:-1] != LAUNCHER or argv[0] != sys.executable:
+            return "the kernel has another command line"
+        named = sorted(name for name in env if name.startswith("PYTHON"))
+        if named:
+            return f"`{named[0]}` is set"
+        if packages() != self.born:
+            return "the environment's packages have changed"
+        return None
+
+    def reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for kernel in list(self.kernels.values()):
+                if kernel.pid == pid:
+                    kernel.pid = None
+                    self.say(kernel, {"status": os.waitstatus_to_exitcode(status)})
+                    self.forget(kernel)
+
+    def say(self, kernel, answer):
+        try:
+            kernel.connection.send(json.dumps(answer).encode())
+        except OSError:
+            pass
+
+    def forget(self, kernel):
+        if kernel.pid is not None:
+            # Not reaped yet, so the number is still its own; its session is.
+            for kill in (os.killpg, os.kill):
+                try:
+                    kill(kernel.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        self.poll.unregister(kernel.connection)
+        del self.kernels[kernel.connection.fileno()]
+        kernel.connection.close()
+
+
+def packages():
+    """When the files and folders that were imported, and the folders that Python looks into first, were changed."""
+    at = {path: when(path) for path in sys.path}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path:
+            at[path] = when(path)
+            at[os.path.dirname(path)] = when(os.path.dirname(path))
+    return at
+
+
+def when(path):
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def become_a_kernel(warm, request, descriptors, connection):
+    os.setsid()
+    descent.entitle(" ".join(request["argv"]))
+    # What would be closed with these objects later is something else's by then.
+    warm.listener.detach()
+    for kernel in warm.kernels.values():
+        if kernel.connection is not connection:
+            kernel.connection.detach()
+    for descriptor, at in zip(descriptors, (1, 2)):
+        os.dup2(descriptor, at)
+        os.close(descriptor)
+    held = connection.detach()
+    saying = os.dup2(held, 3) if held != 3 else 3
+    descent.libc.close_range(4, 0x7FFFFFFF, 0)
+    descent.reset_signals()
+    os.environ.clear()
+    os.environ.update(request["env"])
+    descent.time.tzset()
+    os.chdir(request["cwd"])
+    argv = [sys.argv[0], *request["argv"][-2:], f"--IPKernelApp.parent_handle={os.getppid()}"]
+    run(argv, lambda: tell(saying))
+
+
+def tell(saying):
+    with socket.socket(fileno=saying) as connection:
+        connection.send(b'{"bound": true}')
+
+
+def run(argv, bound):
+    from ipykernel.kernelapp import IPKernelApp
+
+    write = IPKernelApp.write_connection_file
+
+    def write_and_tell(self, **options):
+        # Every socket is bound when this is called.
+        write(self, **options)
+        if bound_once:
+            bound_once.pop()()
+
+    bound_once = [bound]
+    IPKernelApp.write_connection_file = write_and_tell
+    sys.argv = argv
+    code = 1
+    try:
+        IPKernelApp.launch_instance()
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def warm():
+    launcher = importlib.util.find_spec("ipykernel_launcher")
+    sys.argv = [launcher.origin]
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass
+    loaded = [name for name in NEVER if name in sys.modules]
+    if loaded:
+        raise descent.Failed(f"`{loaded[0]}` was imported")
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise descent.Failed("an import has started a thread")
+    gc.collect()
+    gc.freeze()
+
+
+def main():
+    descent.reserve()
+    gate = socket.socket(fileno=0)
+    warm()
+    request = descent.serve(gate)
+    # Descriptor 0 is another one now.
+    gate.detach()
+    descent.entitle("kernels are forked from this")
+    warmed = Warm(request["listener"])
+    become_a_kernel(warmed, *warmed.serve())
+
+
+main()

@@ -1,0 +1,188 @@
+"""The notebook server's zygote: it has imported JupyterLab, and what a JupyterLab imports while it serves.
+
+What that is, is learnt when the zygote starts: a child that is thrown away runs the server in an empty folder, asks it
+for the pages and lists that a browser asks for first, and tells which modules it has then. So the list follows the
+image, whatever versions it holds.
+"""
+
+import asyncio
+import atexit
+import gc
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import descent  # noqa: E402
+import provisioner  # noqa: E402
+
+sys.path.remove(HERE)
+
+# What a browser asks for, and what the gateway and an idle lease ask for.
+QUESTIONS = [
+    "/api/status",
+    "/lab",
+    "/api/contents?content=1",
+    "/api/kernelspecs",
+    "/api/kernels",
+    "/api/sessions",
+    "/api/terminals",
+    "/lab/api/settings",
+    "/lab/api/workspaces",
+    "/lab/api/translations",
+]
+# A server that does not answer in this time teaches nothing.
+LESSON_SECONDS = 30
+# When a server looks for language servers.
+LANGUAGE_SERVERS_SECONDS = 3
+
+
+def learn():
+    """The modules that a server has after its first answers, in the order of their import, and the regular expressions
+    that it has compiled."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(read)
+            take_the_lesson(write)
+        finally:
+            os._exit(1)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(text) if text else {"modules": [], "expressions": []}
+
+
+def take_the_lesson(write):
+    descent.libc.prctl(descent.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.alarm(LESSON_SECONDS)
+    folder = tempfile.mkdtemp()
+    os.environ.update(
+        HOME=folder,
+        JUPYTER_CONFIG_DIR=f"{folder}/config",
+        JUPYTER_DATA_DIR=f"{folder}/data",
+        JUPYTER_RUNTIME_DIR=f"{folder}/runtime",
+        JUPYTER_TOKEN="lesson",
+    )
+    path = f"{folder}/s"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
+    listener.bind(path)
+    listener.listen()
+    threading.Thread(target=ask_and_tell, args=(path, folder, write), daemon=True).start()
+    run(["jupyterlab", "--allow-root", "--no-browser", f"--ServerApp.sock={path}", f"--ServerApp.root_dir={folder}"], listener)
+
+
+def ask_and_tell(path, folder, write):
+    for question in QUESTIONS:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(path)
+            text = f"GET {question} HTTP/1.0\r\nHost: localhost\r\nAuthorization: token lesson\r\n\r\n"
+            connection.sendall(text.encode())
+            while connection.recv(65536):
+                pass
+    names = [name for name in list(sys.modules) if not name.startswith("__")]
+    expressions = [(key[1], int(key[2])) for key in list(re._cache) if isinstance(key[1], str)]
+    with open(write, "w") as pipe:
+        json.dump({"modules": names, "expressions": expressions}, pipe)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def put_off(seconds):
+    """Looking for language servers keeps a thread busy; a notebook that is just being opened comes first."""
+    try:
+        extension = importlib.import_module("jupyter_lsp.serverextension")
+    except ImportError:
+        return
+    look = extension.initialize
+
+    async def look_later(*given):
+        await asyncio.sleep(seconds)
+        await look(*given)
+
+    extension.initialize = look_later
+
+
+def run(arguments, listener):
+    """Runs the server on a socket that listens already."""
+    from jupyter_server import serverapp
+
+    serverapp.unix_socket_in_use = lambda _path: False
+
+    def bound(_path, mode=0):
+        # The first thing that is done in the loop: everything has been made, and nothing of it is to be thrown away.
+        gc.enable()
+        return listener
+
+    serverapp.bind_unix_socket = bound
+    gc.disable()
+    sys.argv = arguments
+    main = importlib.import_module("jupyterlab.labapp").main
+    return main()
+
+
+def warm():
+    importlib.import_module("jupyterlab.labapp")
+    learnt = learn()
+    for name in learnt["modules"]:
+        try:
+            importlib.import_module(name)
+        except Exception:  # It could be imported there for a reason that does not hold here.
+            pass
+    for expression, flags in learnt["expressions"]:
+        re.compile(expression, flags)
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise descent.Failed("an import has started a thread")
+    # What is there now is looked at by no collection any more, so that the children share it.
+    gc.collect()
+    gc.freeze()
+
+
+def end(code):
+    """As the interpreter ends, without taking apart what the zygote has made: that would make it the child's own."""
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def be_the_server(request):
+    code = 1
+    descent.entitle(" ".join(request["command_line"]))
+    try:
+        provisioner.register()
+        chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
+        put_off(LANGUAGE_SERVERS_SECONDS)
+        code = run(["jupyterlab", *request["arguments"], chosen], request["listener"]) or 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    end(code)
+
+
+def main():
+    descent.reserve()
+    gate = socket.socket(fileno=0)
+    warm()
+    request = descent.serve(gate)
+    # Descriptor 0 is another one now.
+    gate.detach()
+    be_the_server(request)
+
+
+main()
