@@ -66,7 +66,9 @@ import socket
 with socket.socket(socket.AF_UNIX) as to:
     to.settimeout(3)
     to.connect({address!r})
-    to.sendall({question!r})
+    # Whoever only speaks may have hung up already.
+    if {question!r}:
+        to.sendall({question!r})
     brought = to.recv(4096).decode(errors='replace')
 """
 
