@@ -152,18 +152,31 @@ def test_a_killed_kernel_comes_back_by_itself(notebook, kernel):
     """As after running out of memory."""
     kernel.run("kept = 1")
     kernel.begin(f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
-
-    def restarted():
-        kernel.socket.settimeout(30)
-        message = json.loads(kernel.socket.recv())
-        state = message.get("content", {}).get("execution_state")
-        return state in ("restarting", "autorestarting")
-
-    wait_until(restarted, "the notebook server says that it restarts the kernel", 30)
+    wait_until(lambda: restarted(kernel), "the notebook server says that it restarts the kernel", 30)
     again = notebook.kernel(kernel.id)
     with pytest.raises(CellError, match="NameError"):
         again.run("print(kept)")
     again.close()
+
+
+def test_memory_that_runs_out_is_taken_from_the_kernel(notebook, kernel, way):
+    """A cell that takes all of it ends its kernel; the notebook server is the one that it was."""
+    if way == "forked":
+        assert kernel.value("int(open('/proc/self/oom_score_adj').read())") == 900
+    before = notebook.request("GET", "/api/status").json()["started"]
+    kernel.begin("taken = [b'x' * (64 << 20) for _ in range(64)]")
+    wait_until(lambda: restarted(kernel), "the notebook server says that it restarts the kernel", 60)
+    assert notebook.request("GET", "/api/status").json()["started"] == before
+    again = notebook.kernel(kernel.id)
+    assert again.run("print(1)") == "1\n"
+    again.close()
+
+
+def restarted(kernel):
+    """Whether the next thing that the notebook server says is that the kernel has died and comes back."""
+    kernel.socket.settimeout(30)
+    message = json.loads(kernel.socket.recv())
+    return message.get("content", {}).get("execution_state") in ("restarting", "autorestarting")
 
 
 def test_a_package_that_was_installed_counts(notebook, way):

@@ -20,6 +20,7 @@ then the rights, then the filters.
 """
 
 import _signal
+import atexit
 import ctypes
 import json
 import os
@@ -27,6 +28,8 @@ import select
 import signal
 import socket
 import stat
+import sys
+import threading
 import time
 
 # The first three descriptors of a request; the files that take a process into a control group follow.
@@ -112,9 +115,18 @@ def serve(gate):
         free = 0
         for descriptor, _ in events.poll():
             if descriptor == gate.fileno():
-                # Whoever asks has gone. The children that wait see it too.
-                os._exit(0)
+                leave()
             free = len(os.read(taken, 64))
+
+
+def leave():
+    """Whoever asks has gone. The children that wait see it too, and nothing of this zygote is to outlive it."""
+    try:
+        # Their ends are ignored, so this returns when there is none left.
+        os.wait()
+    except ChildProcessError:
+        pass
+    os._exit(0)
 
 
 def wait_for_a_request(zygote, gate, taking):
@@ -304,6 +316,25 @@ def hand_over(control, output, request):
     control.close()
     if error:
         raise Failed(error)
+
+
+def run_to_the_end(program):
+    """Runs a program and ends as the interpreter does after it, without taking apart what the zygote has made: that
+    would make it this process's own."""
+    code = 1
+    try:
+        code = program() or 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 def entitle(title):

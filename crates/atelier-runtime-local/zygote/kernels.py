@@ -13,7 +13,6 @@ to; `pid` or `refused`; `bound`, from the kernel itself, when its sockets can be
 ended. When the notebook server closes it, or ends, the kernel is killed, as a plain kernel ends that has lost its parent.
 """
 
-import atexit
 import gc
 import importlib
 import importlib.util
@@ -23,7 +22,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What a script finds in place of it, and what a kernel's own start-up removes again.
@@ -52,6 +50,8 @@ MODULES = [
 ]
 # Modules in these have read what a user may change.
 NEVER = ("numpy", "matplotlib", "pandas")
+# More than the notebook server's.
+OOM_SCORE = "900"
 LAUNCHER = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
 
 
@@ -210,6 +210,9 @@ def become_a_kernel(warm, request, descriptors, connection):
     os.environ.update(request["env"])
     descent.time.tzset()
     os.chdir(request["cwd"])
+    # Memory that runs out is taken from a kernel and from what it has started, not from the notebook server.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(OOM_SCORE)
     argv = [sys.argv[0], *request["argv"][-2:], f"--IPKernelApp.parent_handle={os.getppid()}"]
     run(argv, lambda: tell(saying))
 
@@ -233,21 +236,7 @@ def run(argv, bound):
     bound_once = [bound]
     IPKernelApp.write_connection_file = write_and_tell
     sys.argv = argv
-    code = 1
-    try:
-        IPKernelApp.launch_instance()
-        code = 0
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    try:
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+    descent.run_to_the_end(IPKernelApp.launch_instance)
 
 
 def warm():

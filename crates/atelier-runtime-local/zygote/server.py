@@ -6,7 +6,6 @@ image, whatever versions it holds.
 """
 
 import asyncio
-import atexit
 import gc
 import importlib
 import json
@@ -149,30 +148,12 @@ def warm():
     gc.freeze()
 
 
-def end(code):
-    """As the interpreter ends, without taking apart what the zygote has made: that would make it the child's own."""
-    try:
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
-
-
 def be_the_server(request):
-    code = 1
     descent.entitle(" ".join(request["command_line"]))
-    try:
-        provisioner.register()
-        chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
-        put_off(LANGUAGE_SERVERS_SECONDS)
-        code = run(["jupyterlab", *request["arguments"], chosen], request["listener"]) or 0
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    end(code)
+    provisioner.register()
+    put_off(LANGUAGE_SERVERS_SECONDS)
+    chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
+    descent.run_to_the_end(lambda: run(["jupyterlab", *request["arguments"], chosen], request["listener"]))
 
 
 def main():

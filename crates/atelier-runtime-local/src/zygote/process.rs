@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv,
-    send, sendmsg, socketpair,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    recv, send, sendmsg, shutdown, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
@@ -28,6 +28,8 @@ use crate::launch::ZygoteSpec;
 
 /// How long imports may take.
 const WARM_LIMIT: Duration = Duration::from_mins(1);
+/// How long it may take to end by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a child may take into its container.
 const DESCENT_LIMIT: Duration = Duration::from_secs(10);
 /// What a child says that has arrived there.
@@ -109,9 +111,13 @@ impl Zygote {
         while self.hear().await.unwrap_or(false) {}
     }
 
-    /// Has it end.
+    /// It has ended afterwards, and so have its children that waited.
     pub(super) async fn end(&self) {
-        if let Err(e) = self.process.lock().await.kill().await {
+        let _ = shutdown(&self.gate, Shutdown::Both);
+        let mut process = self.process.lock().await;
+        if timeout(FAREWELL, process.wait()).await.is_err()
+            && let Err(e) = process.kill().await
+        {
             tracing::warn!("a zygote could not be ended: {e}");
         }
     }

@@ -144,6 +144,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LOCAL__MEMORY_OVERCOMMIT", "3"),
         ("ATELIER_LOCAL__CACHE_DIR", "/y"),
         ("ATELIER_LOCAL__EGRESS", "false"),
+        ("ATELIER_LOCAL__ZYGOTE", "false"),
         ("ATELIER_LOCAL__CLOSED_NETWORKS", "10.0.0.0/8,192.168.0.0/16"),
         ("ATELIER_LOCAL__DNS", "9.9.9.9"),
         ("ATELIER_LOCAL__UID_BASE", "131072"),
