@@ -58,8 +58,12 @@ class Leftovers:
         server = self.server.process.pid if self.server.process else 0
         return {process for process in children.descendants() if process.pid != server}
 
+    def outliving(self):
+        """Those of them that outlive the server: all but the zygotes, which are its own."""
+        return {process for process in self.running() if "/run/atelier/zygote/" not in process.command}
+
     def processes(self):
-        """The same, told by number and start time."""
+        """Everything that runs, told by number and start time."""
         return {f"{process.pid}@{process.started} {process.command}" for process in self.running()}
 
     def mark(self):

@@ -88,14 +88,14 @@ def test_notebooks_of_a_former_build_are_taken_over(former):
         kernel = world.notebook(running).start_kernel()
         kernel.run("import os\nremembered = ['kept', os.getpid()]")
         remembered = kernel.value("remembered")
-        before = world.leftovers.running()
+        before = world.leftovers.outliving()
         assert world.server.stop() == 0
         world.server.binary, world.server.environment = present, settings
         world.start()
 
         now = world.api.show(running["id"])
         assert (now["status"], now["token"]) == ("RUNNING", running["token"])
-        assert not (before - world.leftovers.running()), "something ended with the former server"
+        assert not (before - world.leftovers.outliving()), "something ended with the former server"
         again = world.notebook(running).kernel(kernel.id)
         assert again.value("[remembered[0], os.getpid()]") == remembered
         assert "Jupyter Server" in log_of(world, running["id"])

@@ -25,7 +25,7 @@ def test_a_hundred_notebooks_run_on(tmp_path):
     with World("local", environment={"ATELIER_LOCAL__CPU_OVERCOMMIT": "1000"}) as world:
         trial = Trial(world, MANY, KERNELS)
         for replace in (world.server.stop, world.server.kill):
-            before = world.leftovers.running()
+            before = world.leftovers.outliving()
             moments = {}
 
             def change(replace=replace, moments=moments):
@@ -39,7 +39,7 @@ def test_a_hundred_notebooks_run_on(tmp_path):
             listeners = trial.replace(change)
             gone, ready = moments["gone"] - moments["asked"], moments["ready"] - moments["gone"]
             print(f"{replace.__name__}: gone after {gone:.2f} s, ready with {MANY} notebooks after {ready:.2f} s more")
-            assert not (ended := before - world.leftovers.running()), f"processes that ended: {ended}"
+            assert not (ended := before - world.leftovers.outliving()), f"processes that ended: {ended}"
             if replace == world.server.stop:
                 assert [listener.missing() for listener in listeners] == [[]] * len(listeners)
             trial.check()
