@@ -279,6 +279,7 @@ async fn every_documented_field_is_there_or_listed() {
     let mut story = Story { house, token, reading: Reading::new() };
     let (id, made) = story.create().await;
     check_values(&made);
+    story.house.gate.is_before_a_door(&id).await;
     assert_eq!(story.look(&id, json!({"name": "everything"}), false).await["status"], "CREATING");
 
     story.house.gate.open_for(&id);

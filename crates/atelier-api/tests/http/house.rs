@@ -59,6 +59,8 @@ struct Doors {
     failing: HashSet<NotebookId>,
     /// These are not stopped, nor is anything of them removed, and their volumes do not grow.
     held: HashSet<NotebookId>,
+    /// What stands before a closed door.
+    waiting: HashSet<NotebookId>,
     /// No server comes up.
     broken: bool,
 }
@@ -104,13 +106,32 @@ impl Gate {
         self.doors.send_modify(|doors| doors.broken = true);
     }
 
+    /// Waits until this one stands before a closed door: nothing of it changes any more until it is opened.
+    pub(crate) async fn is_before_a_door(&self, id: &str) {
+        let id: NotebookId = id.parse().unwrap();
+        self.opens(|doors| doors.waiting.contains(&id)).await;
+    }
+
+    /// Is seen to wait until `open` is there.
+    async fn pass(&self, id: NotebookId, open: impl Future<Output = ()>) {
+        self.doors.send_modify(|doors| _ = doors.waiting.insert(id));
+        open.await;
+        self.doors.send_modify(|doors| _ = doors.waiting.remove(&id));
+    }
+
+    async fn opens(&self, open: impl Fn(&Doors) -> bool) {
+        drop(self.doors.subscribe().wait_for(|doors| open(doors)).await.unwrap());
+    }
+
     async fn may_start(&self, id: NotebookId) -> Result<(), RuntimeError> {
-        let mut doors = self.doors.subscribe();
         let fails = |doors: &Doors| doors.broken || doors.failing.contains(&id);
-        tokio::select! {
-            permit = self.starts.acquire() => permit.unwrap().forget(),
-            open = doors.wait_for(|doors| fails(doors) || doors.open.contains(&id)) => drop(open.unwrap()),
-        }
+        self.pass(id, async {
+            tokio::select! {
+                permit = self.starts.acquire() => permit.unwrap().forget(),
+                () = self.opens(|doors| fails(doors) || doors.open.contains(&id)) => {}
+            }
+        })
+        .await;
         let broken = fails(&self.doors.borrow());
         if broken { Err(RuntimeError::Permanent("the server did not come up".into())) } else { Ok(()) }
     }
@@ -122,7 +143,7 @@ impl Faults for Gate {
         match (call, id) {
             (Call::Initialize, Some(id)) => self.may_start(id).await?,
             (Call::Stop | Call::Remove | Call::DiscardStorage | Call::GrowStorage, Some(id)) => {
-                drop(self.doors.subscribe().wait_for(|doors| !doors.held.contains(&id)).await.unwrap());
+                self.pass(id, self.opens(|doors| !doors.held.contains(&id))).await;
             }
             _ => {}
         }
