@@ -138,10 +138,12 @@ impl Init {
         self.control.answer(connection, &answer);
     }
 
+    fn is_vacant(&self) -> Result<(), String> {
+        if self.running().is_some() { Err("a notebook server runs already".into()) } else { Ok(()) }
+    }
+
     fn start(&mut self, server: &atelier_init::protocol::StartServer) -> Result<(), String> {
-        if self.running().is_some() {
-            return Err("a notebook server runs already".into());
-        }
+        self.is_vacant()?;
         let started = child::start(server)?;
         self.runs(started.pid, started.output, server.log);
         Ok(())
@@ -149,9 +151,7 @@ impl Init {
 
     /// Only what is a child of this process can be waited for; a number that has been given to somebody else is not.
     fn adopt(&mut self, connection: Connection, log: LogLimits) -> Result<(), String> {
-        if self.running().is_some() {
-            return Err("a notebook server runs already".into());
-        }
+        self.is_vacant()?;
         let (pid, output) = self.control.take_sender(connection)?;
         if system::parent_of(pid) != Some(1) {
             return Err(format!("process {pid} is no child of the init"));

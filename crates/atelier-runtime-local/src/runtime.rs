@@ -210,13 +210,34 @@ impl LocalRuntime {
         talk.await.map_err(transient("the init does not answer"))
     }
 
-    async fn start_server(&self, spec: &InstanceSpec, place: &Place, live: &Live) -> Result<Way, RuntimeError> {
+    /// Starts the notebook server, and waits for its first answer.
+    async fn bring_up(
+        &self,
+        spec: &InstanceSpec,
+        place: &Place,
+        live: &Live,
+    ) -> Result<(Way, Readiness), RuntimeError> {
         let record = Self::record(place)?;
         let plan = server::plan(&self.config, &record, &spec.upstream_secret)?;
-        let why = match self.fork_server(&plan, &record, place, live).await {
-            Ok(()) => return Ok(Way::Forked),
-            Err(why) => why,
+        let to = match self.fork_server(&plan, &record, place, live).await {
+            Ok(to) => to,
+            Err(why) => {
+                let way = Self::start_server(plan, place, why).await?;
+                return Ok((way, self.await_ready(spec, place, live).await?));
+            }
         };
+        // The server is busy with itself meanwhile, and finds out when it starts a kernel.
+        let kernels = async {
+            if let Err(why) = self.zygotes.fork_kernels(&record.layers, &plan, &to).await {
+                tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
+            }
+        };
+        let (ready, ()) = tokio::join!(self.await_ready(spec, place, live), kernels);
+        Ok((Way::Forked, ready?))
+    }
+
+    /// By its command line, because of `why`.
+    async fn start_server(plan: StartServer, place: &Place, why: String) -> Result<Way, RuntimeError> {
         let command = Command::StartServer(Box::new(plan));
         let answer = Self::tell(place, command, Duration::from_secs(10)).await?;
         match answer.error {
@@ -227,27 +248,21 @@ impl LocalRuntime {
         }
     }
 
-    /// The error says why the server has to be started by its command line.
-    async fn fork_server(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<(), String> {
-        let to = self.way_into(place, live)?;
-        let (layers, socket) = (&record.layers, server::socket());
-        self.zygotes.fork_server(layers, plan, record.server.len(), &socket, &to).await
-    }
-
-    /// Makes kernels start faster, where that is possible; the notebook server finds out when it starts one.
-    async fn fork_kernels(&self, spec: &InstanceSpec, place: &Place, live: &Live) -> Result<(), String> {
-        let record = Self::record(place).map_err(|e| e.to_string())?;
-        let plan = server::plan(&self.config, &record, &spec.upstream_secret).map_err(|e| e.to_string())?;
-        let to = self.way_into(place, live)?;
-        self.zygotes.fork_kernels(&record.layers, &plan, &to).await
-    }
-
-    fn way_into(&self, place: &Place, live: &Live) -> Result<Destination, String> {
+    /// Tells the way into the container; the error says why the server has to be started by its command line.
+    async fn fork_server(
+        &self,
+        plan: &StartServer,
+        record: &Record,
+        place: &Place,
+        live: &Live,
+    ) -> Result<Destination, String> {
         let unreachable = |e: io::Error| format!("the container cannot be entered: {e}");
-        Ok(Destination {
+        let to = Destination {
             init: live.first.duplicate().map_err(unreachable)?,
             groups: cgroup::doors(&*self.tree, &place.cgroup).map_err(unreachable)?,
-        })
+        };
+        self.zygotes.fork_server(&record.layers, plan, record.server.len(), &server::socket(), &to).await?;
+        Ok(to)
     }
 
     /// Waits for the first answer; ends early when the server does.
@@ -399,27 +414,17 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         let live = self.present(spec.notebook)?;
-        let way = match self.state(&live, &place).await? {
-            State::Running { .. } => Way::Already,
-            State::Empty | State::Ended(_) => self.start_server(spec, &place, &live).await?,
+        let (way, ready) = match self.state(&live, &place).await? {
+            State::Running { .. } => (Way::Already, self.await_ready(spec, &place, &live).await?),
+            State::Empty | State::Ended(_) => self.bring_up(spec, &place, &live).await?,
         };
-        // The server is busy with itself meanwhile.
-        let kernels = async {
-            if way == Way::Forked
-                && let Err(why) = self.fork_kernels(spec, &place, &live).await
-            {
-                tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
-            }
-        };
-        let (ready, ()) = tokio::join!(self.await_ready(spec, &place, &live), kernels);
-        if ready? == Readiness::Ready {
+        if ready == Readiness::Ready {
             return Ok(way);
         }
         // It runs from an earlier attempt, with another secret.
         Self::tell(&place, Command::Stop { grace_ms: 2000 }, GRACE).await?;
-        let way = self.start_server(spec, &place, &live).await?;
-        match self.await_ready(spec, &place, &live).await? {
-            Readiness::Ready => Ok(way),
+        match self.bring_up(spec, &place, &live).await? {
+            (way, Readiness::Ready) => Ok(way),
             _ => Err(RuntimeError::Permanent("the notebook server does not accept its own secret".into())),
         }
     }

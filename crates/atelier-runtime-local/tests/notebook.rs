@@ -11,7 +11,7 @@ use atelier_runtime::contract::{Upto, ask, bring, new_spec};
 use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, running};
+use bed::processes::{has_limits_and_no_rights, kill, kill_server, running};
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
@@ -259,15 +259,7 @@ async fn the_end_of_a_server_or_of_its_container_is_noticed() {
     let runtime = machine.runtime();
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
-    kill(&running(&machine, &spec, "jupyterlab")[0]);
-    loop {
-        runtime.changed().await;
-        match runtime.observe(spec.notebook).await.unwrap() {
-            Observed::Serving => {}
-            Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
-            Observed::Absent => panic!("the container is gone"),
-        }
-    }
+    kill_server(&machine, &*runtime, &spec).await;
     runtime.initialize(&spec).await.unwrap();
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
     kill(&running(&machine, &spec, "atelier/bin/init")[0]);

@@ -5,13 +5,15 @@ mod bed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
-use atelier_runtime::{InstanceSpec, Observed, Runtime, Way};
+use atelier_runtime::{InstanceSpec, Runtime, Way};
+use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, running};
+use bed::processes::{has_limits_and_no_rights, kill, kill_server, running};
 
 /// A zygote is known by its parent, which is the process of all these tests.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -26,6 +28,16 @@ fn zygotes() -> Vec<PathBuf> {
             && cmdline.contains("atelier/zygote")
     };
     fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).filter(|p| of(p)).collect()
+}
+
+/// A runtime whose zygotes are warm.
+async fn warm() -> (tokio::sync::MutexGuard<'static, ()>, Machine, Arc<LocalRuntime>) {
+    let alone = ALONE.lock().await;
+    let machine = Machine::with_zygote();
+    let runtime = machine.runtime();
+    runtime.begin().await;
+    runtime.zygote().await.unwrap();
+    (alone, machine, runtime)
 }
 
 async fn started(runtime: &dyn Runtime) -> (InstanceSpec, Way) {
@@ -71,15 +83,7 @@ async fn a_forked_server_is_like_one_from_the_command_line() {
 
     // A second call finds it, and its end is noticed.
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Already);
-    kill(&running(&machine, &spec, "jupyterlab")[0]);
-    loop {
-        runtime.changed().await;
-        match runtime.observe(spec.notebook).await.unwrap() {
-            Observed::Serving => {}
-            Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
-            Observed::Absent => panic!("the container is gone"),
-        }
-    }
+    kill_server(&machine, &*runtime, &spec).await;
     // In the same container, over the socket that the dead one has left.
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
@@ -125,12 +129,33 @@ fn is_as_if_started(machine: &Machine, forked: &InstanceSpec, started: &Instance
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
+async fn packages_that_were_changed_before_count_after_a_second_start() {
+    let (_alone, machine, runtime) = warm().await;
+    let (mut spec, _) = started(&*runtime).await;
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    kernel
+        .run(
+            "
+import sysconfig
+open(sysconfig.get_path('purelib') + '/changed.pth', 'w').write('import builtins; builtins.changed = True')
+",
+        )
+        .await;
+    // Another secret ends everything in the container and starts the server again; the packages stay.
+    spec.upstream_secret = "another-secret".to_owned().into();
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    assert_eq!(running(&machine, &spec, "kernels are forked from this").len(), 1);
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    assert_eq!(kernel.run("print(changed)").await, "True\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
 async fn without_a_zygote_the_command_line_serves() {
-    let _alone = ALONE.lock().await;
-    let machine = Machine::with_zygote();
-    let runtime = machine.runtime();
-    runtime.begin().await;
-    runtime.zygote().await.unwrap();
+    let (_alone, machine, runtime) = warm().await;
     let waiting = zygotes();
     assert_eq!(waiting.len(), 2, "servers and kernels: {waiting:?}");
     for zygote in &waiting {
@@ -149,11 +174,7 @@ async fn without_a_zygote_the_command_line_serves() {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_zygote_holds_nothing_and_sees_nothing() {
-    let _alone = ALONE.lock().await;
-    let machine = Machine::with_zygote();
-    let runtime = machine.runtime();
-    runtime.begin().await;
-    runtime.zygote().await.unwrap();
+    let (_alone, machine, runtime) = warm().await;
     let (spec, way) = started(&*runtime).await;
     assert_eq!(way, Way::Forked);
     for zygote in zygotes() {

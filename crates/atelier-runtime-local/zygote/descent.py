@@ -22,6 +22,7 @@ then the rights, then the filters.
 import _signal
 import atexit
 import ctypes
+import gc
 import json
 import os
 import select
@@ -86,6 +87,22 @@ def check(result, doing):
     if result < 0:
         raise Failed(f"{doing}: {os.strerror(ctypes.get_errno())}")
     return result
+
+
+def wait(warm):
+    """Has `warm` import everything, and waits. Returns in a child as `serve` does."""
+    reserve()
+    gate = socket.socket(fileno=0)
+    warm()
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise Failed("an import has started a thread")
+    # What is there now is looked at by no collection any more, so that the children share it.
+    gc.collect()
+    gc.freeze()
+    request = serve(gate)
+    # Descriptor 0 is another one now.
+    gate.detach()
+    return request
 
 
 def reserve():

@@ -13,7 +13,6 @@ to; `pid` or `refused`; `bound`, from the kernel itself, when its sockets can be
 ended. When the notebook server closes it, or ends, the kernel is killed, as a plain kernel ends that has lost its parent.
 """
 
-import gc
 import importlib
 import importlib.util
 import json
@@ -66,12 +65,12 @@ class Kernel:
 class Warm:
     """Serves kernels in a container, in one thread."""
 
-    def __init__(self, listener):
+    def __init__(self, listener, born):
         self.listener = listener
+        self.born = born
         self.kernels = {}
         self.poll = select.poll()
         self.poll.register(listener, select.POLLIN)
-        self.born = packages()
 
     def serve(self):
         """Returns in a child that is to become a kernel: with its request and its connection."""
@@ -174,11 +173,12 @@ class Warm:
 
 
 def packages():
-    """When the files and folders that were imported, and the folders that Python looks into first, were changed."""
+    """When the files and folders that were imported, and the folders that Python looks into first, were changed. They
+    are the image's, here and in every container; the zygote's own are here only."""
     at = {path: when(path) for path in sys.path}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if path:
+        if path and not path.startswith(HERE):
             at[path] = when(path)
             at[os.path.dirname(path)] = when(os.path.dirname(path))
     return at
@@ -240,6 +240,7 @@ def run(argv, bound):
 
 
 def warm():
+    """Imports; returns what the imports came from."""
     launcher = importlib.util.find_spec("ipykernel_launcher")
     sys.argv = [launcher.origin]
     for name in MODULES:
@@ -250,21 +251,14 @@ def warm():
     loaded = [name for name in NEVER if name in sys.modules]
     if loaded:
         raise descent.Failed(f"`{loaded[0]}` was imported")
-    if len(os.listdir("/proc/self/task")) != 1:
-        raise descent.Failed("an import has started a thread")
-    gc.collect()
-    gc.freeze()
+    return packages()
 
 
 def main():
-    descent.reserve()
-    gate = socket.socket(fileno=0)
-    warm()
-    request = descent.serve(gate)
-    # Descriptor 0 is another one now.
-    gate.detach()
+    born = {}
+    request = descent.wait(lambda: born.update(warm()))
     descent.entitle("kernels are forked from this")
-    warmed = Warm(request["listener"])
+    warmed = Warm(request["listener"], born)
     become_a_kernel(warmed, *warmed.serve())
 
 

@@ -48,8 +48,8 @@ const KERNELS: (&str, &str) = ("kernels", include_str!("../../zygote/kernels.py"
 #[derive(Serialize)]
 struct Errand<'a> {
     command_line: &'a [String],
-    /// What follows the words of the command line that name the program.
-    arguments: &'a [String],
+    /// How many of its words name the program.
+    program: usize,
     env: BTreeMap<&'a str, &'a str>,
     cwd: &'a str,
     uid: u32,
@@ -69,7 +69,7 @@ impl<'a> Errand<'a> {
     fn new(server: &'a StartServer, socket: &'a str) -> Self {
         Self {
             command_line: &server.argv,
-            arguments: &[],
+            program: 0,
             env: server.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             cwd: &server.cwd,
             uid: server.uid,
@@ -175,7 +175,7 @@ impl Zygotes {
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.server)?;
         let errand = Errand {
-            arguments: server.argv.get(program..).unwrap_or_default(),
+            program,
             secret: server.secret.as_deref(),
             takeover: Some("adopt-server"),
             ..Errand::new(server, socket)

@@ -52,6 +52,10 @@ impl Nursery {
     pub(super) async fn close(mut self) {
         self.given_up.cancel();
         let _ = (&mut self.keeper).await;
+        let state = self.state.borrow().clone();
+        if let State::Warm(zygote) = state {
+            zygote.end().await;
+        }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<State> {
@@ -109,7 +113,7 @@ impl Keeper {
                         () = zygote.ended() => {}
                         // It serves until the next one does.
                         () = self.worn.notified() => continue,
-                        () = self.given_up.cancelled() => return zygote.end().await,
+                        () = self.given_up.cancelled() => return,
                     }
                     tracing::warn!("the zygote of {of} has ended; another one is made");
                     self.state.send_replace(State::Warming(Some("it has ended".into())));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atelier_runtime::{InstanceSpec, Runtime};
+use atelier_runtime::{InstanceSpec, Observed, Runtime};
 
 use super::Machine;
 use super::kernel::Kernel;
@@ -19,6 +19,19 @@ pub fn processes(machine: &Machine, spec: &InstanceSpec) -> Vec<PathBuf> {
 pub fn running(machine: &Machine, spec: &InstanceSpec, part: &str) -> Vec<PathBuf> {
     let says = |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap_or_default()).contains(part);
     processes(machine, spec).into_iter().filter(says).collect()
+}
+
+/// Kills the notebook server and waits until that is noticed.
+pub async fn kill_server(machine: &Machine, runtime: &dyn Runtime, spec: &InstanceSpec) {
+    kill(&running(machine, spec, "jupyterlab")[0]);
+    loop {
+        runtime.changed().await;
+        match runtime.observe(spec.notebook).await.unwrap() {
+            Observed::Serving => {}
+            Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
+            Observed::Absent => panic!("the container is gone"),
+        }
+    }
 }
 
 pub fn kill(process: &Path) {
