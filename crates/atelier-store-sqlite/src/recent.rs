@@ -172,9 +172,13 @@ impl Change {
         operations: impl IntoIterator<Item = &'o Operation>,
     ) {
         let mut shard = self.recent.shard(self.id);
-        if let Some(notebook) = notebook {
-            shard.make_room();
-            shard.kept.insert(self.id, notebook);
+        match notebook {
+            Some(notebook) => {
+                shard.make_room();
+                shard.kept.insert(self.id, notebook);
+            }
+            // The write before this one may have been told only now, after this one began and had it forgotten.
+            None => drop(shard.kept.remove(&self.id)),
         }
         for operation in operations.into_iter().filter(|operation| operation.notebook_id == self.id) {
             shard.follow(operation);
@@ -370,6 +374,17 @@ mod tests {
         drop(refused);
         assert_eq!(kept(&recent, notebook.id), None);
         assert_eq!(recent.unfinished_of(notebook.id), Some(Vec::new()));
+    }
+
+    /// A removal may begin after the write before it is on disk, and before that is told.
+    #[test]
+    fn what_was_removed_is_not_kept_when_the_write_before_it_is_told_late() {
+        let (recent, notebook) = (Recent::of(Vec::new()), notebook(7));
+        let (update, removal) = (recent.change(notebook.id), recent.change(notebook.id));
+        update.written(Some(Arc::new(notebook.clone())), []);
+        removal.written(None, []);
+        drop((update, removal));
+        assert_eq!(kept(&recent, notebook.id), None);
     }
 
     #[test]
