@@ -1,6 +1,6 @@
 //! The notebook itself.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::Timestamp;
 use crate::feature::Feature;
@@ -143,6 +143,56 @@ impl Notebook {
         if self.update_at > now {
             self.update_at = self.update_at.plus_millis(ms).min(now);
         }
+    }
+
+    /// Whether `now`, a later state of this notebook that was read in the same generation, differs at most in its course:
+    /// what moves by itself while a notebook goes its way. Stores write that alone where they can.
+    ///
+    /// Every field is named, so that a new one has to take a side.
+    pub fn differs_only_in_course(&self, now: &Self) -> bool {
+        let Self {
+            id,
+            project_id,
+            owner,
+            name,
+            description,
+            feature,
+            tags,
+            flavor,
+            pool,
+            image,
+            volume,
+            workspace_id,
+            create_at,
+            legacy,
+            token,
+            upstream_secret,
+            generation,
+            status: _,
+            fail_reason: _,
+            update_at: _,
+            lease: _,
+            next_terms: _,
+            ever_ran: _,
+            progress: _,
+        } = self;
+        *id == now.id
+            && *generation == now.generation
+            && *create_at == now.create_at
+            && token.expose_secret() == now.token.expose_secret()
+            && upstream_secret.expose_secret() == now.upstream_secret.expose_secret()
+            && *project_id == now.project_id
+            && *owner == now.owner
+            && *name == now.name
+            && *description == now.description
+            && *feature == now.feature
+            && *tags == now.tags
+            && *flavor == now.flavor
+            && *pool == now.pool
+            && *image == now.image
+            && *volume == now.volume
+            && *workspace_id == now.workspace_id
+            && *legacy == now.legacy
     }
 
     fn conflict(&self, event: Event) -> Refusal {

@@ -10,7 +10,6 @@ use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::volume::Volume;
 use atelier_store::StoreError;
-use secrecy::ExposeSecret as _;
 
 use crate::Sealer;
 use crate::columns::{
@@ -96,7 +95,7 @@ pub(crate) struct Course {
 impl Course {
     /// Of `after`, where that is all it differs in from `before`, which is kept.
     pub(crate) fn between(before: &Notebook, after: &Notebook) -> Result<Option<Self>, StoreError> {
-        if !same_but_for_the_course(before, after) {
+        if !before.differs_only_in_course(after) {
             return Ok(None);
         }
         let lease = after.lease;
@@ -141,27 +140,6 @@ impl Course {
         script.unless_one_row_changed();
         Ok(())
     }
-}
-
-/// Whether two notebooks of one generation differ at most in what [`Course`] holds.
-fn same_but_for_the_course(before: &Notebook, after: &Notebook) -> bool {
-    before.id == after.id
-        && before.generation == after.generation
-        && before.create_at == after.create_at
-        && before.token.expose_secret() == after.token.expose_secret()
-        && before.upstream_secret.expose_secret() == after.upstream_secret.expose_secret()
-        && before.project_id == after.project_id
-        && before.owner == after.owner
-        && before.name == after.name
-        && before.description == after.description
-        && before.feature == after.feature
-        && before.tags == after.tags
-        && before.flavor == after.flavor
-        && before.pool == after.pool
-        && before.image == after.image
-        && before.volume == after.volume
-        && before.workspace_id == after.workspace_id
-        && before.legacy == after.legacy
 }
 
 impl NotebookRow {
