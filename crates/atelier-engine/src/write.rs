@@ -166,7 +166,7 @@ impl Engine {
     /// Commits, and tells how long it took. A commit whose answer is an error may have been written all the same: what
     /// the store holds of the notebook is then read again.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let written = commit.notebook.as_ref().map(written_id);
+        let written = commit.notebook.as_ref().map(NotebookWrite::id);
         let of_event = commit.events.first().and_then(|event| event.origin.request_id.as_deref());
         let asked_by = of_event.or_else(|| commit.operations.first().and_then(|o| o.origin.request_id.as_deref()));
         let (asked_by, began) = (asked_by.map(str::to_owned), Instant::now());
@@ -278,13 +278,6 @@ impl Engine {
 
 pub(crate) fn name_taken(name: &str) -> Refusal {
     Refusal::new(Code::NameTaken, format!("you have a notebook `{name}` already; take another name"))
-}
-
-fn written_id(write: &NotebookWrite) -> NotebookId {
-    match write {
-        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.id,
-        NotebookWrite::Remove(id, _) => *id,
-    }
 }
 
 /// One lock per notebook, nearly: notebooks share a fixed number of locks, chosen by id.

@@ -6,14 +6,12 @@
 //!
 //! Every statement that is sent alone is a trip to the one thread that all writes share, so there are few: one that asks
 //! all conditions, where there are any; the notebook; and all the rest in one [`Script`]. The steps of operations, most of
-//! all writes, ask nothing and change little of the notebook: for those all of it is one script ([`Course`]), which fails
-//! when the generation is another one, and so is undone.
+//! all writes, ask nothing and change only the course of the notebook: for those all of it is one script, whose first
+//! statement ends it when the generation is another one, before anything is written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use atelier_core::audit::AuditRecord;
-use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Flavor;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
@@ -23,27 +21,24 @@ use sqlx::SqliteConnection;
 
 use crate::Sealer;
 use crate::columns::{integer, number};
-use crate::notebook_row::{Course, NotebookRow};
+use crate::notebook_row::{self, NotebookRow};
 use crate::script::{Script, ended_there};
 use crate::{audit, events, notebooks, operations, pages};
 
-/// A commit whose secrets are sealed already: sealing is done by the many callers, not by the one writer.
+/// A commit as the writer needs it. Sealing its secrets and binding its values is done by the many callers, not by the one
+/// writer.
 pub(crate) struct Prepared {
     write: Write,
-    /// The operations as they are kept, as far as that is known.
-    under_way: Vec<Operation>,
-    operations: Vec<Operation>,
-    events: Vec<NotebookEvent>,
+    /// What is written after the notebook's row; of a course, the row too.
+    script: Script,
     audit: Vec<AuditRecord>,
     conditions: Vec<Condition>,
-    /// Set when the row was not as the caller read it, and the job therefore failed.
-    lost: Arc<AtomicBool>,
 }
 
 enum Write {
     Nothing,
-    /// Nothing but the course of a notebook whose row is known.
-    Course(Course),
+    /// Nothing but the course of the notebook with this id and generation.
+    Course(Vec<u8>, i64),
     Insert(Box<Draft>),
     Update(Box<Draft>),
     Remove(Vec<u8>, i64),
@@ -55,37 +50,53 @@ struct Draft {
     flavor: Flavor,
 }
 
+impl Draft {
+    fn of(notebook: &Notebook, sealer: &Sealer) -> Result<Box<Self>, StoreError> {
+        let row = NotebookRow::seal(notebook.clone(), sealer)?;
+        Ok(Box::new(Self { row, flavor: notebook.flavor.clone() }))
+    }
+}
+
 impl Prepared {
     /// `before` is the notebook as it is kept, with what is under way, where that is known. A course is only written
     /// over just that generation, and whoever writes an operation that is under way writes its notebook with it: so of the
     /// operations, too, only what differs is written then.
+    ///
+    /// The records and the conditions are taken out of the commit: only the writer asks for them.
     pub(crate) fn new(
-        commit: Commit,
+        commit: &mut Commit,
         before: Option<(Arc<Notebook>, Vec<Operation>)>,
         sealer: &Sealer,
     ) -> Result<Self, StoreError> {
-        let course = match (&commit.notebook, &before) {
-            (Some(NotebookWrite::Update(after)), Some((before, _))) if commit.conditions.is_empty() => {
-                Course::between(before, after)?
-            }
-            _ => None,
-        };
-        let under_way = before.filter(|_| course.is_some()).map(|(_, under_way)| under_way).unwrap_or_default();
-        let draft = |notebook: Box<Notebook>| {
-            let flavor = notebook.flavor.clone();
-            NotebookRow::seal(*notebook, sealer).map(|row| Box::new(Draft { row, flavor }))
-        };
-        let write = match (commit.notebook, course) {
+        let (audit, conditions) = (std::mem::take(&mut commit.audit), std::mem::take(&mut commit.conditions));
+        let mut script = Script::default();
+        let mut under_way = Vec::new();
+        let write = match (&commit.notebook, before) {
             (None, _) => Write::Nothing,
-            (Some(_), Some(course)) => Write::Course(course),
-            (Some(NotebookWrite::Insert(notebook)), _) => Write::Insert(draft(notebook)?),
-            (Some(NotebookWrite::Update(notebook)), _) => Write::Update(draft(notebook)?),
+            (Some(NotebookWrite::Update(after)), Some((before, known)))
+                if conditions.is_empty() && before.differs_only_in_course(after) =>
+            {
+                under_way = known;
+                let (id, generation) = (bytes(after), integer("generation", after.generation)?);
+                notebook_row::write_course(&mut script, after, &id, generation)?;
+                Write::Course(id, generation)
+            }
+            (Some(NotebookWrite::Insert(notebook)), _) => Write::Insert(Draft::of(notebook, sealer)?),
+            (Some(NotebookWrite::Update(notebook)), _) => Write::Update(Draft::of(notebook, sealer)?),
             (Some(NotebookWrite::Remove(id, generation)), _) => {
-                Write::Remove(id.as_uuid().as_bytes().to_vec(), integer("generation", generation)?)
+                Write::Remove(id.as_uuid().as_bytes().to_vec(), integer("generation", *generation)?)
             }
         };
-        let Commit { operations, events, audit, conditions, .. } = commit;
-        let prepared = Self { write, under_way, operations, events, audit, conditions, lost: Arc::default() };
+        for operation in &commit.operations {
+            match under_way.iter().find(|kept| kept.id == operation.id) {
+                Some(kept) => operations::update(&mut script, kept, operation)?,
+                None => operations::upsert(&mut script, operation)?,
+            }
+        }
+        for event in &commit.events {
+            events::insert(&mut script, event)?;
+        }
+        let prepared = Self { write, script, audit, conditions };
         if !prepared.conditions.is_empty() && prepared.draft().is_none() {
             return Err(StoreError::Engine("a condition needs a notebook that is inserted or updated".into()));
         }
@@ -95,34 +106,25 @@ impl Prepared {
     fn draft(&self) -> Option<&Draft> {
         match &self.write {
             Write::Insert(draft) | Write::Update(draft) => Some(draft),
-            Write::Nothing | Write::Course(_) | Write::Remove(..) => None,
+            Write::Nothing | Write::Course(..) | Write::Remove(..) => None,
         }
-    }
-
-    /// True once the job has failed because the row was not as the caller read it.
-    pub(crate) fn lost(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.lost)
     }
 
     /// Asks, then writes.
-    pub(crate) async fn run(&self, connection: &mut SqliteConnection) -> Result<Committed, StoreError> {
+    pub(crate) async fn run(mut self, connection: &mut SqliteConnection) -> Result<Committed, StoreError> {
         if let Some(refused) = self.refused(connection).await? {
             return Ok(refused);
         }
-        let mut script = Script::default();
-        let Some(generation) = self.write_notebook(connection, &mut script).await? else {
+        let Some(generation) = self.write_notebook(connection).await? else {
             return self.out_of_turn(connection).await;
         };
-        for operation in &self.operations {
-            match self.under_way.iter().find(|kept| kept.id == operation.id) {
-                Some(kept) => operations::update(&mut script, kept, operation)?,
-                None => operations::upsert(&mut script, operation)?,
+        match std::mem::take(&mut self.script).run(connection).await {
+            // The course found no row, so nothing was written, and this error leaves the transaction as it is.
+            Err(error) if matches!(self.write, Write::Course(..)) && ended_there(&error) => {
+                return self.out_of_turn(connection).await;
             }
+            done => done?,
         }
-        for event in &self.events {
-            events::insert(&mut script, event)?;
-        }
-        script.run(connection).await.inspect_err(|error| self.lost.store(ended_there(error), Ordering::Relaxed))?;
         for record in &self.audit {
             audit::append(connection, record).await?;
         }
@@ -168,8 +170,7 @@ impl Prepared {
         match &self.write {
             Write::Nothing | Write::Insert(_) => None,
             Write::Update(draft) => Some(draft.row.generation),
-            Write::Course(course) => Some(course.generation),
-            Write::Remove(_, generation) => Some(*generation),
+            Write::Course(_, generation) | Write::Remove(_, generation) => Some(*generation),
         }
     }
 
@@ -177,24 +178,19 @@ impl Prepared {
     async fn out_of_turn(&self, connection: &mut SqliteConnection) -> Result<Committed, StoreError> {
         let id = match &self.write {
             Write::Nothing => return Ok(Committed::Lost),
-            Write::Course(course) => &course.id,
+            Write::Course(id, _) | Write::Remove(id, _) => id,
             Write::Insert(draft) | Write::Update(draft) => &draft.row.id,
-            Write::Remove(id, _) => id,
         };
         let kept = notebooks::generation(connection, id).await?;
         Ok(out_of_step(self.expected(), kept).unwrap_or(Committed::Lost))
     }
 
-    /// The notebook's generation from now on; `None` when the conditional write changed nothing. A course goes into the
-    /// script, which fails instead.
-    async fn write_notebook(
-        &self,
-        connection: &mut SqliteConnection,
-        script: &mut Script,
-    ) -> Result<Option<i64>, StoreError> {
+    /// The notebook's generation from now on; `None` when the conditional write changed nothing. A course is in the
+    /// script.
+    async fn write_notebook(&self, connection: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
         match &self.write {
             Write::Nothing => Ok(Some(0)),
-            Write::Course(course) => course.write(script).map(|()| Some(course.generation + 1)),
+            Write::Course(_, generation) => Ok(Some(generation + 1)),
             Write::Insert(draft) => {
                 Ok(notebooks::insert(connection, &draft.row).await?.then_some(draft.row.generation))
             }
@@ -206,11 +202,74 @@ impl Prepared {
     }
 }
 
+fn bytes(notebook: &Notebook) -> Vec<u8> {
+    notebook.id.as_uuid().as_bytes().to_vec()
+}
+
 /// Whether the row is not as the caller read it.
-pub(crate) fn out_of_step(expected: Option<i64>, kept: Option<i64>) -> Option<Committed> {
+fn out_of_step(expected: Option<i64>, kept: Option<i64>) -> Option<Committed> {
     match (expected, kept) {
         (Some(_), None) => Some(Committed::Missing),
         (expected, kept) if expected != kept => Some(Committed::Lost),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use atelier_core::observe::{Observer, StoreCall, Watcher};
+    use atelier_core::status::Event;
+    use atelier_store::NotebookStore as _;
+
+    use super::*;
+    use crate::SqliteStore;
+    use crate::recent::tests::{Random, notebook};
+
+    /// How commits were answered.
+    #[derive(Default)]
+    struct Answers(Mutex<Vec<bool>>);
+
+    impl Observer for Answers {
+        fn store(&self, call: StoreCall, _began: Instant, answered: bool) {
+            if call == StoreCall::Commit {
+                self.0.lock().unwrap().push(answered);
+            }
+        }
+    }
+
+    fn writing(write: NotebookWrite) -> Commit {
+        Commit { notebook: Some(write), ..Commit::default() }
+    }
+
+    /// A course that was prepared for a generation that is kept no more, as happens when two threads prepare at once.
+    #[tokio::test]
+    async fn a_course_that_comes_too_late_is_answered_and_is_no_failure_of_the_store() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let answers = Arc::new(Answers::default());
+        let (path, sealer) = (folder.path().join("atelier.db"), Sealer::new(&[1; 32], Arc::new(Random)));
+        let store = SqliteStore::open(&path, sealer).await.unwrap().by_rows().watched_by(Watcher::new(answers.clone()));
+        let before = notebook(0);
+        let mut after = before.clone();
+        after.apply(Event::Begin, before.create_at).unwrap();
+        let course = || {
+            let mut update = writing(NotebookWrite::Update(Box::new(after.clone())));
+            Prepared::new(&mut update, Some((Arc::new(before.clone()), Vec::new())), store.sealer()).unwrap()
+        };
+        let run =
+            |prepared: Prepared| store.write(move |connection| Box::pin(async move { prepared.run(connection).await }));
+        let insertion = writing(NotebookWrite::Insert(Box::new(before.clone())));
+        assert_eq!(store.commit(insertion).await.unwrap(), Committed::Written(0));
+        // Two in one group: the second meets what the first wrote, and leaves it alone.
+        let (first, second) = tokio::join!(run(course()), run(course()));
+        assert_eq!((first.unwrap(), second.unwrap()), (Committed::Written(1), Committed::Lost));
+        assert_eq!(run(course()).await.unwrap(), Committed::Lost);
+        let kept = store.notebook(before.id).await.unwrap().unwrap();
+        assert_eq!((kept.generation, kept.status()), (1, after.status()));
+        assert_eq!(store.commit(writing(NotebookWrite::Remove(before.id, 1))).await.unwrap(), Committed::Written(0));
+        assert_eq!(run(course()).await.unwrap(), Committed::Missing);
+        assert_eq!(*answers.0.lock().unwrap(), [true; 6]);
     }
 }

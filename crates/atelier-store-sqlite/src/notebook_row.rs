@@ -74,72 +74,37 @@ pub(crate) struct NotebookRow {
     pub(crate) pool_name: Option<String>,
 }
 
-/// The columns that move while a notebook goes its way, with the row and the generation that they are for. All writes
-/// but a few write no more: what is not named need not be sealed and leaves the indexes alone.
-pub(crate) struct Course {
-    pub(crate) id: Vec<u8>,
-    pub(crate) generation: i64,
-    status: &'static str,
-    fail_reason: Option<String>,
-    update_at: i64,
-    lease_kind: &'static str,
-    lease_update_at: i64,
-    lease_grant_ms: Option<i64>,
-    lease_end_at: Option<i64>,
-    next_lease_kind: Option<&'static str>,
-    next_lease_grant_ms: Option<i64>,
-    ever_ran: i64,
-    progress: String,
-}
-
-impl Course {
-    /// Of `after`, where that is all it differs in from `before`, which is kept.
-    pub(crate) fn between(before: &Notebook, after: &Notebook) -> Result<Option<Self>, StoreError> {
-        if !before.differs_only_in_course(after) {
-            return Ok(None);
-        }
-        let lease = after.lease;
-        Ok(Some(Self {
-            id: after.id.as_uuid().as_bytes().to_vec(),
-            generation: integer("generation", after.generation)?,
-            status: after.status().as_str(),
-            fail_reason: after.fail_reason.clone(),
-            update_at: after.update_at.as_millis(),
-            lease_kind: lease.kind().as_str(),
-            lease_update_at: lease.update_at().as_millis(),
-            lease_grant_ms: in_column(lease.grant()),
-            lease_end_at: lease.expiry().map(Timestamp::as_millis),
-            next_lease_kind: after.next_terms.map(|terms| terms.kind.as_str()),
-            next_lease_grant_ms: after.next_terms.and_then(|terms| in_column(terms.grant)),
-            ever_ran: after.ever_ran.into(),
-            progress: steps_to_json(&after.progress)?,
-        }))
-    }
-
-    /// Writes it where the row has the generation of this, and raises that; else the script ends here.
-    pub(crate) fn write(&self, script: &mut Script) -> Result<(), StoreError> {
-        script.statement(
-            "update notebooks set status = ?, fail_reason = ?, update_at = ?, lease_kind = ?, lease_update_at = ?,
-                lease_grant_ms = ?, lease_end_at = ?, next_lease_kind = ?, next_lease_grant_ms = ?, ever_ran = ?,
-                progress = ?, generation = generation + 1
-            where id = ? and generation = ?",
-        );
-        script.bind(self.status)?;
-        script.bind(self.fail_reason.clone())?;
-        script.bind(self.update_at)?;
-        script.bind(self.lease_kind)?;
-        script.bind(self.lease_update_at)?;
-        script.bind(self.lease_grant_ms)?;
-        script.bind(self.lease_end_at)?;
-        script.bind(self.next_lease_kind)?;
-        script.bind(self.next_lease_grant_ms)?;
-        script.bind(self.ever_ran)?;
-        script.bind(self.progress.clone())?;
-        script.bind(self.id.clone())?;
-        script.bind(self.generation)?;
-        script.unless_one_row_changed();
-        Ok(())
-    }
+/// Writes the columns of the course of `notebook`, and no others, where its row has this generation, and raises that; else
+/// the script ends here. All writes but a few write no more: what is not named need not be sealed and leaves the indexes
+/// alone.
+pub(crate) fn write_course(
+    script: &mut Script,
+    notebook: &Notebook,
+    id: &[u8],
+    generation: i64,
+) -> Result<(), StoreError> {
+    let lease = notebook.lease;
+    script.statement(
+        "update notebooks set status = ?, fail_reason = ?, update_at = ?, lease_kind = ?, lease_update_at = ?,
+            lease_grant_ms = ?, lease_end_at = ?, next_lease_kind = ?, next_lease_grant_ms = ?, ever_ran = ?,
+            progress = ?, generation = generation + 1
+        where id = ? and generation = ?",
+    );
+    script.bind(notebook.status().as_str())?;
+    script.bind(notebook.fail_reason.clone())?;
+    script.bind(notebook.update_at.as_millis())?;
+    script.bind(lease.kind().as_str())?;
+    script.bind(lease.update_at().as_millis())?;
+    script.bind(in_column(lease.grant()))?;
+    script.bind(lease.expiry().map(Timestamp::as_millis))?;
+    script.bind(notebook.next_terms.map(|terms| terms.kind.as_str()))?;
+    script.bind(notebook.next_terms.and_then(|terms| in_column(terms.grant)))?;
+    script.bind(i64::from(notebook.ever_ran))?;
+    script.bind(steps_to_json(&notebook.progress)?)?;
+    script.bind(id.to_vec())?;
+    script.bind(generation)?;
+    script.unless_one_row_changed();
+    Ok(())
 }
 
 impl NotebookRow {

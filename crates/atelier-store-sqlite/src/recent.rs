@@ -165,17 +165,18 @@ impl Shard {
 }
 
 impl Change {
-    /// It is on disk: the notebook as it is from now on, where it was written and is there, and the operations that were.
+    /// It is on disk: the notebook as it is from now on, where one was written and is there, and the operations that were.
+    /// What is said of others is for their changes.
     pub(crate) fn written<'o>(
         &self,
-        notebook: Option<Arc<Notebook>>,
+        notebook: Option<&Arc<Notebook>>,
         operations: impl IntoIterator<Item = &'o Operation>,
     ) {
         let mut shard = self.recent.shard(self.id);
-        match notebook {
+        match notebook.filter(|notebook| notebook.id == self.id) {
             Some(notebook) => {
                 shard.make_room();
-                shard.kept.insert(self.id, notebook);
+                shard.kept.insert(self.id, Arc::clone(notebook));
             }
             // The write before this one may have been told only now, after this one began and had it forgotten.
             None => drop(shard.kept.remove(&self.id)),
@@ -216,7 +217,7 @@ impl std::fmt::Debug for Recent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use atelier_core::clock::{Entropy, Timestamp};
     use atelier_core::feature::Feature;
     use atelier_core::flavor::Flavor;
@@ -231,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    struct Random;
+    pub(crate) struct Random;
 
     impl Entropy for Random {
         fn fill(&self, out: &mut [u8]) {
@@ -239,7 +240,7 @@ mod tests {
         }
     }
 
-    fn notebook(generation: u64) -> Notebook {
+    pub(crate) fn notebook(generation: u64) -> Notebook {
         let (now, hex) = (Timestamp::from_millis(0), "0".repeat(32));
         let owner = Owner {
             user_id: hex.parse().unwrap(),
@@ -362,11 +363,11 @@ mod tests {
     fn what_was_written_is_kept_from_then_on_also_beside_a_change_that_follows() {
         let (recent, mut notebook) = (Recent::of(Vec::new()), notebook(7));
         let (first, second) = (recent.change(notebook.id), recent.change(notebook.id));
-        first.written(Some(Arc::new(notebook.clone())), []);
+        first.written(Some(&Arc::new(notebook.clone())), []);
         drop(first);
         assert_eq!(kept(&recent, notebook.id), Some(7));
         notebook.generation = 8;
-        second.written(Some(Arc::new(notebook.clone())), []);
+        second.written(Some(&Arc::new(notebook.clone())), []);
         drop(second);
         assert_eq!(kept(&recent, notebook.id), Some(8));
         let refused = recent.change(notebook.id);
@@ -381,7 +382,7 @@ mod tests {
     fn what_was_removed_is_not_kept_when_the_write_before_it_is_told_late() {
         let (recent, notebook) = (Recent::of(Vec::new()), notebook(7));
         let (update, removal) = (recent.change(notebook.id), recent.change(notebook.id));
-        update.written(Some(Arc::new(notebook.clone())), []);
+        update.written(Some(&Arc::new(notebook.clone())), []);
         removal.written(None, []);
         drop((update, removal));
         assert_eq!(kept(&recent, notebook.id), None);

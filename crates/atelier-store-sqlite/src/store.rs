@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
@@ -19,7 +18,7 @@ use atelier_store::{
 };
 
 use crate::columns::{named, number, uuid};
-use crate::commit::{Prepared, out_of_step};
+use crate::commit::Prepared;
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
@@ -34,37 +33,25 @@ const STRIDE: u32 = 512;
 
 #[async_trait]
 impl NotebookStore for SqliteStore {
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let listed = commit.notebook.as_ref().map(line_of);
-        let kept = match &commit.notebook {
-            Some(NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook)) => Some(notebook.clone()),
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
+        let id = commit.notebook.as_ref().map(NotebookWrite::id);
+        let before = id.and_then(|id| self.recent.both(id));
+        let prepared = Prepared::new(&mut commit, before, self.sealer())?;
+        let Commit { notebook, operations, .. } = commit;
+        let ids: BTreeSet<_> = id.into_iter().chain(operations.iter().map(|operation| operation.notebook_id)).collect();
+        let changes: Vec<_> = ids.into_iter().map(|id| self.recent.change(id)).collect();
+        let listed = notebook.as_ref().map(line_of);
+        let kept = match notebook {
+            Some(NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook)) => Some(notebook),
             Some(NotebookWrite::Remove(..)) | None => None,
         };
-        let operations = commit.operations.clone();
-        let ids = commit.notebook.as_ref().map(written_id).into_iter();
-        let ids: BTreeSet<_> = ids.chain(operations.iter().map(|operation| operation.notebook_id)).collect();
-        let of = commit.notebook.as_ref().map(|write| (written_id(write), generation_of(write)));
-        let before = of.and_then(|(id, _)| self.recent.both(id));
-        let prepared = Prepared::new(commit, before, self.sealer())?;
-        let lost = prepared.lost();
-        let changes: Vec<_> = ids.into_iter().map(|id| (id, self.recent.change(id))).collect();
         let listing = self.listing.clone();
         let work = self.write_then(
-            move |connection| {
-                // The changes go along with the answer, and so end after the transaction, not here.
-                Box::pin(async move {
-                    let done = prepared.run(connection).await;
-                    if done.is_err() && prepared.lost().load(Ordering::Relaxed) {
-                        for (_, change) in &changes {
-                            change.nothing_more();
-                        }
-                    }
-                    Ok((done?, changes))
-                })
-            },
+            // The changes go along with the answer, and so end after the transaction, not here.
+            move |connection| Box::pin(async move { Ok((prepared.run(connection).await?, changes)) }),
             move |(committed, changes)| {
                 let Committed::Written(generation) = committed else {
-                    for (_, change) in changes {
+                    for change in changes {
                         change.nothing_more();
                     }
                     return;
@@ -80,19 +67,12 @@ impl NotebookStore for SqliteStore {
                     notebook.generation = *generation;
                     Arc::<Notebook>::from(notebook)
                 });
-                for (id, change) in changes {
-                    change.written(kept.clone().filter(|notebook| notebook.id == *id), &operations);
+                for change in changes {
+                    change.written(kept.as_ref(), &operations);
                 }
             },
         );
-        match (work.await, of) {
-            (Err(_), Some((id, generation))) if lost.load(Ordering::Relaxed) => {
-                let bytes = id.as_uuid().as_bytes();
-                let kept = notebooks::generation(&mut *self.reader().await, bytes).await?;
-                Ok(out_of_step(Some(generation), kept).unwrap_or(Committed::Lost))
-            }
-            (done, _) => done.map(|(committed, _changes)| committed),
-        }
+        work.await.map(|(committed, _changes)| committed)
     }
 
     async fn notebook(&self, id: NotebookId) -> Result<Option<Notebook>, StoreError> {
@@ -311,20 +291,4 @@ fn line_of(write: &NotebookWrite) -> Written {
 
 fn notebook_id(bytes: &[u8]) -> Result<NotebookId, StoreError> {
     uuid("id", bytes).map(NotebookId::from_uuid)
-}
-
-fn written_id(write: &NotebookWrite) -> NotebookId {
-    match write {
-        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.id,
-        NotebookWrite::Remove(id, _) => *id,
-    }
-}
-
-/// The generation that a write is for.
-fn generation_of(write: &NotebookWrite) -> i64 {
-    let generation = match write {
-        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => notebook.generation,
-        NotebookWrite::Remove(_, generation) => *generation,
-    };
-    i64::try_from(generation).unwrap_or(i64::MAX)
 }

@@ -19,7 +19,8 @@
 //! disk for itself ([`Reserve`]), so that what frees space can still be written when others have filled it.
 //!
 //! A job must pass on the errors of its statements: `SQLite` may have rolled back the whole transaction, and a statement
-//! after that would stand alone.
+//! after that would stand alone. The one exception is the error that a script ends itself with (`script`): it takes back
+//! nothing, and a job that knows that nothing was written before it may go on.
 
 use std::future::Future;
 use std::pin::Pin;

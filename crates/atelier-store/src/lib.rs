@@ -78,6 +78,16 @@ pub enum NotebookWrite {
     Remove(NotebookId, u64),
 }
 
+impl NotebookWrite {
+    /// The notebook whose row it is.
+    pub fn id(&self) -> NotebookId {
+        match self {
+            Self::Insert(notebook) | Self::Update(notebook) => notebook.id,
+            Self::Remove(id, _) => *id,
+        }
+    }
+}
+
 /// What must hold inside the transaction.
 #[derive(Clone, Debug)]
 pub enum Condition {
