@@ -97,10 +97,26 @@ impl Prepared {
             events::insert(&mut script, event)?;
         }
         let prepared = Self { write, script, audit, conditions };
-        if !prepared.conditions.is_empty() && prepared.draft().is_none() {
+        prepared.can_be_asked()?;
+        Ok(prepared)
+    }
+
+    /// Conditions are about one row, and about one part of the machine.
+    fn can_be_asked(&self) -> Result<(), StoreError> {
+        if !self.conditions.is_empty() && self.draft().is_none() {
             return Err(StoreError::Engine("a condition needs a notebook that is inserted or updated".into()));
         }
-        Ok(prepared)
+        if self.parts().count() > 1 {
+            return Err(StoreError::Engine("a notebook fits into one part of the machine, not into several".into()));
+        }
+        Ok(())
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.conditions.iter().filter_map(|condition| match condition {
+            Condition::Fits(_, part) => Some(part),
+            _ => None,
+        })
     }
 
     fn draft(&self) -> Option<&Draft> {
@@ -135,34 +151,34 @@ impl Prepared {
     async fn refused(&self, connection: &mut SqliteConnection) -> Result<Option<Committed>, StoreError> {
         let Some(draft) = self.draft().filter(|_| !self.conditions.is_empty()) else { return Ok(None) };
         let (row, flavor) = (&draft.row, &draft.flavor);
-        let part = self.conditions.iter().find_map(|condition| match condition {
-            Condition::Fits(_, part) => Some(part.clone()),
-            _ => None,
-        });
-        let part = part.unwrap_or_else(Part::everything);
+        let part = self.parts().next().cloned().unwrap_or_else(Part::everything);
         let standing = pages::standing(connection, &row.id, &row.project_id, &row.user_id, &part).await?;
-        let asks_for_others = self.conditions.iter().any(|c| matches!(c, Condition::OnlyOneOfItsFeature));
-        let others = if asks_for_others { pages::others_of_its_feature(connection, row).await? } else { 0 };
-        let asks_for_pool = self.conditions.iter().any(|c| matches!(c, Condition::FewerInPoolThan(_)));
-        let in_pool = if asks_for_pool { pages::others_in_its_pool(connection, row).await? } else { 0 };
-        let asks_for_name = self.conditions.iter().any(|condition| matches!(condition, Condition::NameIsFree));
-        let name_is_taken = asks_for_name && notebooks::others_of_name(connection, row).await? > 0;
-        let refused = out_of_step(self.expected(), standing.generation).or_else(|| {
-            self.conditions.iter().find_map(|condition| match condition {
+        if let Some(late) = out_of_step(self.expected(), standing.generation) {
+            return Ok(Some(late));
+        }
+        for condition in &self.conditions {
+            let (refused, answer) = match condition {
                 Condition::FewerNotebooksThan(quota) => {
-                    (standing.owned >= i64::from(*quota)).then_some(Committed::QuotaExhausted)
+                    (standing.owned >= i64::from(*quota), Committed::QuotaExhausted)
                 }
                 Condition::FewerInPoolThan(quota) => {
-                    (in_pool >= i64::from(*quota)).then_some(Committed::PoolQuotaExhausted)
+                    let others = pages::others_alike(connection, row, "pool_id", row.pool_id.as_deref()).await?;
+                    (others >= i64::from(*quota), Committed::PoolQuotaExhausted)
                 }
-                Condition::NameIsFree => name_is_taken.then_some(Committed::NameTaken),
-                Condition::Fits(capacity, _) => {
-                    (!capacity.fits(standing.held_besides, flavor)).then_some(Committed::NoCapacity)
+                Condition::NameIsFree => {
+                    (pages::others_alike(connection, row, "name", Some(&row.name)).await? > 0, Committed::NameTaken)
                 }
-                Condition::OnlyOneOfItsFeature => (others > 0).then_some(Committed::AlreadyOne),
-            })
-        });
-        Ok(refused)
+                Condition::Fits(capacity, _) => (!capacity.fits(standing.held_besides, flavor), Committed::NoCapacity),
+                Condition::OnlyOneOfItsFeature => {
+                    let others = pages::others_alike(connection, row, "feature", Some(&row.feature)).await?;
+                    (others > 0, Committed::AlreadyOne)
+                }
+            };
+            if refused {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
     }
 
     /// The generation that the row must have; `None` when it must not be there.

@@ -40,20 +40,6 @@ pub(crate) async fn generation(connection: &mut SqliteConnection, id: &[u8]) -> 
         .map_err(failed)
 }
 
-/// How many other notebooks of the same owner in the same project have the name of this row.
-pub(crate) async fn others_of_name(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<i64, StoreError> {
-    sqlx::query_scalar!(
-        "select count(*) from notebooks where project_id = $1 and user_id = $2 and name = $3 and id <> $4",
-        row.project_id,
-        row.user_id,
-        row.name,
-        row.id
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(failed)
-}
-
 /// Adds a row; `false` when there is one with this id.
 pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<bool, StoreError> {
     let done = sqlx::query!(

@@ -11,7 +11,7 @@ use atelier_core::id::NotebookId;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey, StoreError};
-use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::columns::number;
 use crate::failed;
@@ -197,24 +197,18 @@ pub(crate) async fn standing(
     Ok(Standing { generation: seen.generation, owned: seen.owned, held_besides })
 }
 
-/// How many other notebooks of its feature the owner of `row` has in its project. The index by owner leads to the few
-/// that they have.
-pub(crate) async fn others_of_its_feature(
+/// How many other notebooks with this value in a column the owner of `row` has in its project. The index by owner leads to
+/// the few that they have.
+pub(crate) async fn others_alike(
     connection: &mut SqliteConnection,
     row: &NotebookRow,
+    column: &'static str,
+    value: Option<&str>,
 ) -> Result<i64, StoreError> {
-    let count = "select count(*) from notebooks where project_id = $1 and user_id = $2 and feature = $3 and id <> $4";
-    let count = sqlx::query_scalar(count).bind(&row.project_id).bind(&row.user_id).bind(&row.feature).bind(&row.id);
-    count.fetch_one(connection).await.map_err(failed)
-}
-
-/// How many other notebooks the owner of `row` has in its pool, in its project.
-pub(crate) async fn others_in_its_pool(
-    connection: &mut SqliteConnection,
-    row: &NotebookRow,
-) -> Result<i64, StoreError> {
-    let count = "select count(*) from notebooks where project_id = $1 and user_id = $2 and pool_id = $3 and id <> $4";
-    let count = sqlx::query_scalar(count).bind(&row.project_id).bind(&row.user_id).bind(&row.pool_id).bind(&row.id);
+    let count =
+        format!("select count(*) from notebooks where project_id = $1 and user_id = $2 and {column} = $3 and id <> $4");
+    let count = sqlx::query_scalar(AssertSqlSafe(count));
+    let count = count.bind(&row.project_id).bind(&row.user_id).bind(value).bind(&row.id);
     count.fetch_one(connection).await.map_err(failed)
 }
 

@@ -97,7 +97,8 @@ pub enum Condition {
     NameIsFree,
     /// The owner of the notebook in the write has fewer notebooks than this in its pool, in its project.
     FewerInPoolThan(u32),
-    /// The flavor of the notebook in the write fits beside what all *other* notebooks of this part hold.
+    /// The flavor of the notebook in the write fits beside what all *other* notebooks of this part hold. Once at most in a
+    /// commit: more are an error.
     Fits(Capacity, Part),
     /// The owner of the notebook in the write has no other of its feature in its project.
     OnlyOneOfItsFeature,

@@ -236,6 +236,9 @@ pub async fn parts_hold_apart(store: &impl NotebookStore) {
     moving.generation = 1;
     store.commit(removal(&moving)).await.unwrap();
     assert_eq!(sums().await, (2, 1, 3, 6));
+    let into_both = [&a, &public].map(|part| Condition::Fits(room_for(9), part.clone()));
+    store.commit(Commit { conditions: into_both.into(), ..insertion(&running(None)) }).await.unwrap_err();
+    assert_eq!(sums().await, (2, 1, 3, 6));
 }
 
 /// Twenty at once in a pool that has room for two of each owner's: two are written. Those of others, elsewhere, in other
