@@ -16,15 +16,22 @@ pub(crate) enum Which {
     One(OperationId),
     Of(NotebookId),
     Unfinished,
+    UnfinishedOf(NotebookId),
 }
+
+/// Written as in the index, which otherwise is not used; that it means `!is_ended` is tested.
+const UNFINISHED: &str = "operations.state in ('running', 'undoing')";
 
 impl Which {
     fn filter(self, sql: &mut QueryBuilder<Sqlite>) {
         match self {
             Self::One(id) => sql.push("operations.id = ").push_bind(id.as_uuid().as_bytes().to_vec()),
             Self::Of(id) => sql.push("operations.notebook_id = ").push_bind(id.as_uuid().as_bytes().to_vec()),
-            // Written as in the index, which otherwise is not used; that it means `!is_ended` is tested.
-            Self::Unfinished => sql.push("operations.state in ('running', 'undoing')"),
+            Self::Unfinished => sql.push(UNFINISHED),
+            Self::UnfinishedOf(id) => {
+                Self::Of(id).filter(sql);
+                sql.push(" and ").push(UNFINISHED)
+            }
         };
     }
 }

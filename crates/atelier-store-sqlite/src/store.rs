@@ -164,8 +164,7 @@ impl NotebookStore for SqliteStore {
         if let Some(known) = self.recent.unfinished_of(id) {
             return Ok(known);
         }
-        let all = operations::select(&mut *self.reader().await, Which::Of(id)).await?;
-        Ok(all.into_iter().filter(|operation| !operation.state.is_ended()).collect())
+        operations::select(&mut *self.reader().await, Which::UnfinishedOf(id)).await
     }
 
     async fn unfinished_operations(&self) -> Result<Vec<Operation>, StoreError> {
