@@ -156,7 +156,6 @@ pub(crate) fn update(script: &mut Script, before: &Operation, operation: &Operat
         return upsert(script, operation);
     }
     let id = operation.id.as_uuid().as_bytes();
-    let end = |o: &Operation| (o.state, o.ended_at, o.error.clone());
     if end(before) != end(operation) {
         script.statement("update operations set state = ?, ended_at = ?, error = ? where id = ?");
         script.bind(operation.state.as_str())?;
@@ -181,16 +180,20 @@ pub(crate) fn update(script: &mut Script, before: &Operation, operation: &Operat
     Ok(())
 }
 
+/// How far an operation has come, beside its steps.
+fn end(operation: &Operation) -> (OperationState, Option<Timestamp>, Option<&str>) {
+    (operation.state, operation.ended_at, operation.error.as_deref())
+}
+
 /// Whether one operation differs from the other only in how far it has come.
 fn goes_on_from(before: &Operation, operation: &Operation) -> bool {
-    let names = |o: &Operation| o.steps.iter().map(|step| step.name).collect::<Vec<_>>();
     before.id == operation.id
         && before.notebook_id == operation.notebook_id
         && before.kind == operation.kind
         && before.origin == operation.origin
         && before.why == operation.why
         && before.began_at == operation.began_at
-        && names(before) == names(operation)
+        && before.steps.iter().map(|step| step.name).eq(operation.steps.iter().map(|step| step.name))
 }
 
 /// Makes `steps` the steps of the operation; what has not changed is not written.
