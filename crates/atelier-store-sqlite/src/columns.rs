@@ -9,6 +9,7 @@ use atelier_core::Timestamp;
 use atelier_core::caller::{Actor, Origin};
 use atelier_core::operation::{StepName, StepRecord, StepState};
 use atelier_core::refusal::Refusal;
+use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
 use atelier_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,12 @@ pub(crate) fn named<T: Copy>(
     text: &str,
 ) -> Result<T, StoreError> {
     all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| unreadable(column))
+}
+
+/// The statuses that are wanted, as JSON.
+pub(crate) fn statuses(wanted: impl Fn(Status) -> bool) -> String {
+    let wanted = Status::ALL.into_iter().filter(|status| wanted(*status));
+    wanted.map(Status::as_str).collect::<serde_json::Value>().to_string()
 }
 
 /// A number that the code knows to be smaller than the engine's.

@@ -13,7 +13,7 @@ use atelier_core::status::Status;
 use atelier_store::{NotebookFilter, NotebookQuery, Searched, SortKey, StoreError};
 use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
-use crate::columns::number;
+use crate::columns::{number, statuses};
 use crate::failed;
 use crate::notebook_row::NotebookRow;
 
@@ -222,10 +222,7 @@ fn in_columns(part: &Part) -> (String, bool) {
 }
 
 /// The statuses that hold compute, as JSON.
-static HOLDING: LazyLock<String> = LazyLock::new(|| {
-    let holding = Status::ALL.iter().filter(|status| status.holds_compute()).map(|status| status.as_str());
-    holding.collect::<serde_json::Value>().to_string()
-});
+static HOLDING: LazyLock<String> = LazyLock::new(|| statuses(Status::holds_compute));
 
 fn sum(cpu_millis: i64, memory_mib: i64) -> Result<Held, StoreError> {
     let memory_mib: u64 = number("flavor_memory_mib", memory_mib)?;

@@ -5,7 +5,6 @@
 //! into one value, as JSON, and the rest is ours: a tenth of that.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::pool::InPool;
@@ -16,7 +15,7 @@ use serde::Deserialize;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use uuid::Uuid;
 
-use crate::columns::{named, number, parsed, tags_from_json, unreadable};
+use crate::columns::{named, number, parsed, statuses, tags_from_json, unreadable};
 use crate::listing::{Line, Listing, Owner};
 use crate::notebook_row::{TOKEN, UPSTREAM_SECRET};
 use crate::{Sealer, failed};
@@ -24,29 +23,23 @@ use crate::{Sealer, failed};
 /// Notebooks in one pack.
 const STRIDE: u32 = 1024;
 
-/// The statuses of those that rest, as JSON.
-static AT_REST: LazyLock<String> = LazyLock::new(|| {
-    let at_rest = Status::ALL.into_iter().filter(|status| status.is_stable() && !status.holds_compute());
-    at_rest.map(Status::as_str).collect::<serde_json::Value>().to_string()
-});
-
 /// Some notebooks as one text, and the id of the last of them; none at the end.
 type Pack = (String, Option<Vec<u8>>);
 
 /// One value of `columns` of each notebook after the id `last`, by id.
-async fn pack(connection: &mut SqliteConnection, columns: &'static str, last: &[u8]) -> Result<Pack, StoreError> {
+async fn pack(connection: &mut SqliteConnection, columns: &str, last: &[u8]) -> Result<Pack, StoreError> {
     // The inner query has the order and the end; the group is made from its rows as they come.
     let sql = format!(
         "select json_group_array({columns}), max(id)
         from (select * from notebooks where id > $1 order by id limit {STRIDE})"
     );
-    sqlx::query_as(AssertSqlSafe(sql)).bind(last).bind(&*AT_REST).fetch_one(connection).await.map_err(failed)
+    sqlx::query_as(AssertSqlSafe(sql)).bind(last).fetch_one(connection).await.map_err(failed)
 }
 
 /// Shows `columns` of every notebook to `visit`, pack by pack. While one is taken in, the next is made.
 async fn every_pack(
     connection: &mut SqliteConnection,
-    columns: &'static str,
+    columns: &str,
     mut visit: impl FnMut(&str) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut at = pack(connection, columns, &[]).await?;
@@ -72,17 +65,14 @@ fn id(column: &str, hex: &str) -> Result<Uuid, StoreError> {
 
 /// Those that rest have all of it, the others their ids only.
 #[derive(Deserialize)]
-struct Row<'p>(#[serde(borrow)] Cow<'p, str>, #[serde(borrow, default)] Option<At<'p>>);
+struct Row<'p>(&'p str, #[serde(borrow, default)] Option<At<'p>>);
 
 #[derive(Deserialize)]
 struct At<'p> {
-    #[serde(borrow)]
-    project_id: Cow<'p, str>,
-    #[serde(borrow)]
-    user_id: Cow<'p, str>,
+    project_id: &'p str,
+    user_id: &'p str,
     name: String,
-    #[serde(borrow)]
-    status: Cow<'p, str>,
+    status: &'p str,
     fail_reason: Option<String>,
     token: Box<str>,
     upstream_secret: Box<str>,
@@ -94,14 +84,17 @@ pub(crate) async fn every(
     sealer: &Sealer,
     visit: &mut (dyn FnMut(Resting) + Send),
 ) -> Result<Vec<NotebookId>, StoreError> {
-    let columns = "json_array(hex(id), case
-        when status in (select value from json_each($2)) and volume_growing_to_gib is null and progress = '[]'
+    let at_rest = statuses(|status| status.is_stable() && !status.holds_compute());
+    let columns = format!(
+        "json_array(hex(id), case
+        when status in (select value from json_each('{at_rest}')) and volume_growing_to_gib is null and progress = '[]'
         then json_array(project_id, user_id, name, status, fail_reason, hex(token_sealed), hex(upstream_secret_sealed))
-    end)";
+    end)"
+    );
     let mut moving = Vec::new();
-    every_pack(connection, columns, |pack| {
+    every_pack(connection, &columns, |pack| {
         for Row(hex, at) in unpacked::<Row<'_>>(pack)? {
-            let id = NotebookId::from_uuid(id("id", &hex)?);
+            let id = NotebookId::from_uuid(id("id", hex)?);
             match at {
                 Some(at) => visit(at.standing(id, sealer)?),
                 None => moving.push(id),
@@ -117,10 +110,10 @@ impl At<'_> {
     fn standing(self, id: NotebookId, sealer: &Sealer) -> Result<Resting, StoreError> {
         Ok(Resting {
             id,
-            project_id: parsed("project_id", &self.project_id)?,
-            user_id: parsed("user_id", &self.user_id)?,
+            project_id: parsed("project_id", self.project_id)?,
+            user_id: parsed("user_id", self.user_id)?,
             name: self.name,
-            status: named("status", &Status::ALL, Status::as_str, &self.status)?,
+            status: named("status", &Status::ALL, Status::as_str, self.status)?,
             fail_reason: self.fail_reason,
             secrets: Box::new(Secrets {
                 id,
@@ -152,32 +145,26 @@ impl OpenSecrets for Secrets {
 /// The columns that lists are made from.
 #[derive(Deserialize)]
 struct LineRow<'p> {
-    #[serde(borrow)]
-    id: Cow<'p, str>,
-    #[serde(borrow)]
-    project_id: Cow<'p, str>,
-    #[serde(borrow)]
-    user_id: Cow<'p, str>,
+    id: &'p str,
+    project_id: &'p str,
+    user_id: &'p str,
     #[serde(borrow)]
     user_name: Cow<'p, str>,
     #[serde(borrow)]
     workspace_id: Cow<'p, str>,
     name: Box<str>,
     description: Box<str>,
-    #[serde(borrow)]
-    feature: Cow<'p, str>,
+    feature: &'p str,
     #[serde(borrow)]
     tags: Cow<'p, str>,
     #[serde(borrow)]
     flavor_id: Cow<'p, str>,
-    #[serde(borrow)]
-    image_id: Cow<'p, str>,
+    image_id: &'p str,
     #[serde(borrow)]
     image_swr_path: Cow<'p, str>,
     pool_id: Option<String>,
     pool_name: Option<String>,
-    #[serde(borrow)]
-    status: Cow<'p, str>,
+    status: &'p str,
     create_at: i64,
     update_at: i64,
     generation: i64,
@@ -185,9 +172,9 @@ struct LineRow<'p> {
 
 impl LineRow<'_> {
     fn into_line(self) -> Result<(Owner, Line), StoreError> {
-        let owner = Owner { project_id: (*self.project_id).into(), user_id: (*self.user_id).into() };
+        let owner = Owner { project_id: self.project_id.into(), user_id: self.user_id.into() };
         let line = Line {
-            id: NotebookId::from_uuid(id("id", &self.id)?),
+            id: NotebookId::from_uuid(id("id", self.id)?),
             generation: number("generation", self.generation)?,
             create_at: self.create_at,
             update_at: self.update_at,
@@ -197,11 +184,11 @@ impl LineRow<'_> {
             workspace_id: (*self.workspace_id).into(),
             user_name: (*self.user_name).into(),
             flavor_id: (*self.flavor_id).into(),
-            image_id: ImageId::from_uuid(id("image_id", &self.image_id)?),
+            image_id: ImageId::from_uuid(id("image_id", self.image_id)?),
             image_swr_path: (*self.image_swr_path).into(),
             pool: self.pool_id.zip(self.pool_name).map(|(id, name)| InPool { id, name }.into()),
-            feature: parsed("feature", &self.feature)?,
-            status: named("status", &Status::ALL, Status::as_str, &self.status)?,
+            feature: parsed("feature", self.feature)?,
+            status: named("status", &Status::ALL, Status::as_str, self.status)?,
         };
         Ok((owner, line))
     }
