@@ -65,14 +65,6 @@ impl Part {
     pub fn everything() -> Self {
         Self::Besides(Arc::default())
     }
-
-    /// Whether a notebook in this pool, or in none, is one of them.
-    pub fn has(&self, pool_id: Option<&str>) -> bool {
-        match self {
-            Self::Pool(id) => pool_id == Some(&**id),
-            Self::Besides(ids) => !pool_id.is_some_and(|pool_id| ids.iter().any(|id| id == pool_id)),
-        }
-    }
 }
 
 /// The pools together are larger than the machine.
@@ -142,16 +134,6 @@ mod tests {
         for larger in [pool(3001, 1), pool(1, 12 * 1024 + 1), pool(u64::MAX, u64::MAX)] {
             let refused = public(MACHINE, &[pools[0].clone(), larger]).unwrap_err().to_string();
             assert!(refused.contains("4000 and 16384"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn every_notebook_is_in_one_part() {
-        let a = Part::Pool("a".into());
-        let public = Part::Besides(["a".to_owned(), "b".to_owned()].into());
-        for (pool_id, of_a, of_public) in [(Some("a"), true, false), (Some("gone"), false, true), (None, false, true)] {
-            assert_eq!((a.has(pool_id), public.has(pool_id)), (of_a, of_public), "{pool_id:?}");
-            assert!(Part::everything().has(pool_id));
         }
     }
 }
