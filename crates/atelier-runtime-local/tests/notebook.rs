@@ -11,7 +11,7 @@ use atelier_runtime::contract::{Upto, ask, bring, new_spec};
 use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, kill_server, running};
+use bed::processes::{has_limits, has_limits_and_no_rights, kill, kill_server, running};
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
@@ -55,6 +55,35 @@ async fn limits_are_set_and_nobody_has_rights() {
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Serving).await;
     has_limits_and_no_rights(&machine, &*runtime, &spec).await;
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+/// What an update has changed while the notebook was stopped.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_start_takes_the_image_and_the_size_it_is_given() {
+    let machine = Machine::new();
+    let layer = tempfile::TempDir::new().unwrap();
+    fs::create_dir(layer.path().join("etc")).unwrap();
+    fs::write(layer.path().join("etc/image-marker"), "the other image").unwrap();
+    let runtime = machine.runtime_with(layer.path().to_owned());
+    let mut spec = new_spec();
+    let look = "
+import os
+marker = '/etc/image-marker'
+print(open(marker).read() if os.path.exists(marker) else 'no marker', open('kept').read() if os.path.exists('kept') else '')
+open('kept', 'w').write('the volume stays')
+";
+    bring(&*runtime, &spec, Upto::Serving).await;
+    assert_eq!(Kernel::start(&*runtime, &spec).await.run(look).await, "no marker \n");
+    runtime.stop(spec.notebook).await.unwrap();
+    spec.image = "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10".parse().unwrap();
+    spec.cpu_millis += 250;
+    spec.memory_bytes += 64 << 20;
+    bring(&*runtime, &spec, Upto::Serving).await;
+    assert_eq!(Kernel::start(&*runtime, &spec).await.run(look).await, "the other image the volume stays\n");
+    has_limits(&machine, &spec);
     runtime.remove(spec.notebook).await.unwrap();
     machine.is_clean();
 }

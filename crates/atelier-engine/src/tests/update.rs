@@ -159,7 +159,7 @@ async fn a_change_is_one_commit_with_its_event_and_its_record() {
     assert_eq!(stranger.code(), Code::NotFound);
 }
 
-/// The next start has the flavor and the image that were asked for, whatever the one before had.
+/// The next start has the flavor that was asked for, whatever the one before had.
 #[tokio::test]
 async fn the_next_start_takes_the_new_flavor() {
     let world = World::new().await;

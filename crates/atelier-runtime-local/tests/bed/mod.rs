@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atelier_runtime::Runtime;
+use atelier_core::id::ImageId;
+use atelier_core::image::BUILT_IN;
 use atelier_runtime::contract::Bed;
+use atelier_runtime::{Reporter, Runtime, RuntimeError};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
-use atelier_runtime_local::{Launcher, LocalConfig, LocalRuntime};
+use atelier_runtime_local::{ImageSource, Launcher, LocalConfig, LocalRuntime, ReadyImage};
 use tempfile::TempDir;
 
 /// This machine, with a data folder for one test.
@@ -49,6 +51,12 @@ impl Machine {
 
     pub fn runtime(&self) -> Arc<LocalRuntime> {
         open(self.config.clone())
+    }
+
+    /// The same, where each further image is the built-in one with `layer` on top.
+    pub fn runtime_with(&self, layer: PathBuf) -> Arc<LocalRuntime> {
+        let images = Layered { built_in: built_in(), layer };
+        LocalRuntime::open(self.config.clone(), Arc::new(images)).unwrap()
     }
 
     /// Fails when anything is there that was not there before.
@@ -87,9 +95,34 @@ impl Drop for Machine {
     }
 }
 
-/// The runtime, with the built-in image: built now if nobody did before on this machine.
 fn open(config: LocalConfig) -> Arc<LocalRuntime> {
-    LocalRuntime::open(config, Arc::new(ImageStore::open(ImageConfig::detect()))).unwrap()
+    LocalRuntime::open(config, Arc::new(built_in())).unwrap()
+}
+
+/// The built-in image: built now if nobody did before on this machine.
+fn built_in() -> ImageStore {
+    ImageStore::open(ImageConfig::detect())
+}
+
+struct Layered {
+    built_in: ImageStore,
+    layer: PathBuf,
+}
+
+#[async_trait]
+impl ImageSource for Layered {
+    async fn ensure(&self, image: ImageId, reporter: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
+        let mut ready = self.built_in.ensure(BUILT_IN, reporter).await?;
+        if image != BUILT_IN {
+            ready.layers.insert(0, self.layer.clone());
+            ready.zygotes = None;
+        }
+        Ok(ready)
+    }
+
+    async fn size(&self, _image: ImageId) -> Option<u64> {
+        ImageSource::size(&self.built_in, BUILT_IN).await
+    }
 }
 
 /// The launcher that works for this data folder, if there is one.

@@ -40,26 +40,29 @@ pub fn kill(process: &Path) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// The limits of its cgroup are the spec's, and no process of it has any right.
-pub async fn has_limits_and_no_rights(machine: &Machine, runtime: &dyn Runtime, spec: &InstanceSpec) {
-    let mut kernel = Kernel::start(runtime, spec).await;
-    kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
-
+/// The limits of its cgroup are the spec's.
+pub fn has_limits(machine: &Machine, spec: &InstanceSpec) {
     let name = format!("{}-{}", super::mark(machine.data.path()), spec.notebook);
     let read = |controller: &str, file: &str| {
         let v1 = Path::new("/sys/fs/cgroup").join(controller).join("atelier").join(&name).join(file);
         fs::read_to_string(v1).ok().map(|t| t.trim().to_owned())
     };
     if Path::new("/sys/fs/cgroup/memory").exists() {
-        assert_eq!(read("memory", "memory.limit_in_bytes").unwrap(), (512_u64 << 20).to_string());
-        assert_eq!(read("cpu", "cpu.cfs_quota_us").unwrap(), "50000");
+        assert_eq!(read("memory", "memory.limit_in_bytes").unwrap(), spec.memory_bytes.to_string());
+        assert_eq!(read("cpu", "cpu.cfs_quota_us").unwrap(), (spec.cpu_millis * 100).to_string());
         assert_eq!(read("pids", "pids.max").unwrap(), "4096");
     } else {
-        assert_eq!(read("", "memory.max").unwrap(), (512_u64 << 20).to_string());
-        assert_eq!(read("", "cpu.max").unwrap(), "50000 100000");
+        assert_eq!(read("", "memory.max").unwrap(), spec.memory_bytes.to_string());
+        assert_eq!(read("", "cpu.max").unwrap(), format!("{} 100000", spec.cpu_millis * 100));
         assert_eq!(read("", "pids.max").unwrap(), "4096");
     }
+}
 
+/// The same, and no process of it has any right.
+pub async fn has_limits_and_no_rights(machine: &Machine, runtime: &dyn Runtime, spec: &InstanceSpec) {
+    let mut kernel = Kernel::start(runtime, spec).await;
+    kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
+    has_limits(machine, spec);
     for part in ["jupyterlab", "ipykernel_launcher", "sleep"] {
         let found = running(machine, spec, part);
         assert_eq!(found.len(), 1, "{part}: {found:?}");
