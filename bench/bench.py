@@ -331,17 +331,6 @@ def median_rate(measured):
     return statistics.median(one["requests_per_second"] for one in measured)
 
 
-def start_atelier(world):
-    """Seconds from the request to the first answer of the notebook server, through the gateway."""
-    begun = time.monotonic()
-    made = world.api.create(flavor=FLAVOR)
-    url = f"{world.server.url}/notebook/{made['id']}/api/status"
-    first_answer(url, made["token"])
-    took = time.monotonic() - begun
-    world.api.remove(made["id"])
-    return took
-
-
 def start_bare():
     """Seconds from the command line to the first answer of the same server without anything around it."""
     port, token = free_port(), secrets.token_hex(16)
@@ -380,27 +369,15 @@ def first_answer(url, token):
     wait_until(lambda: get(url, headers) == 200, f"{url} answers 200", 120, POLL)
 
 
-def compare_starts(rounds):
-    """Starts of both in turns, after one of each that warms the machine's caches."""
-    atelier, bare = [], []
-    with World("local") as world:
-        world.api.remove(world.api.create_running()["id"])
-        start_bare()
-        for _ in range(rounds):
-            bare.append(start_bare())
-            atelier.append(start_atelier(world))
-    return {"atelier": atelier, "bare": bare}
-
-
 def verdict(met):
     """How a target is shown."""
     return "met" if met else "MISSED"
 
 
-def show(result):
+def show(rows):
     """The table."""
     print(f"\n{'what':<46} {'atelier':>12} {'peer':>12} {'ratio':>8}  target")
-    for row in result["rows"]:
+    for row in rows:
         print(
             f"{row['what']:<46} {row['atelier']:>12} {row['peer']:>12} {row['ratio']:>8.2f}  "
             f"{row['target']}{': ' + row['verdict'] if row['verdict'] else ''}"
@@ -413,7 +390,6 @@ def main():
     arguments.add_argument("--rounds", type=int, default=3, help="rounds of the comparison of requests")
     arguments.add_argument("--seconds", type=int, default=5, help="seconds of load in a round")
     arguments.add_argument("--connections", type=int, default=32)
-    arguments.add_argument("--starts", type=int, default=10, help="starts of each, 0 for none")
     chosen = arguments.parse_args()
     children.adopt_orphans()
 
@@ -432,19 +408,17 @@ def main():
     rows.extend(socket_rows(raw["sockets"]))
     raw["routes"] = compare_routes(10 * chosen.rounds)
     rows.extend(route_rows(raw["routes"]))
-    if chosen.starts and os.geteuid() == 0:
-        raw["starts"] = compare_starts(chosen.starts)
-        mine, bare = (statistics.median(raw["starts"][name]) for name in ("atelier", "bare"))
-        what = "create to first 200, s; peer: bare jupyter lab"
-        rows.append(row(what, f"{mine:.3f}", f"{bare:.3f}", mine / bare, "at most 1.3", mine / bare <= 1.3))
-    elif chosen.starts:
-        print("bench: starts of notebooks are left out: the local runtime needs root", file=sys.stderr)
 
-    result = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release()}, "rows": rows, "raw": raw}
-    show(result)
-    file = Path(os.environ["CARGO_TARGET_DIR"], "bench", "result.json")
+    return written("result.json", rows, raw)
+
+
+def written(name, rows, raw):
+    """Shows the table, keeps it with everything that was measured, and returns the exit status."""
+    show(rows)
+    file = Path(os.environ["CARGO_TARGET_DIR"], "bench", name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    machine = {"cpus": os.cpu_count(), "kernel": platform.release()}
+    file.write_text(json.dumps({"machine": machine, "rows": rows, "raw": raw}, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {file}")
     return 0 if all(line["verdict"] != "MISSED" for line in rows) else 1
 

@@ -1,7 +1,5 @@
 """A notebook as people use it: its address in a browser, over TLS, and a cell that is run by hand."""
 
-from urllib.parse import urlsplit
-
 import pytest
 from support.browser import Browser
 from support.deadline import wait_until
@@ -13,7 +11,7 @@ pytestmark = pytest.mark.local
 @pytest.fixture(scope="module")
 def world():
     """A server that has made its own CA, with the runtime that runs notebooks."""
-    with World("local", environment={"ATELIER_TLS__CERTIFICATE": "self-made"}, own_ca=True) as world:
+    with World("local", own_ca=True) as world:
         yield world
 
 
@@ -29,7 +27,7 @@ def page(world, shown):
     with Browser(trusted=world.server.trusted) as browser:
         assert browser.security(f"{shown['url']}?token={shown['token']}") == "secure"
         yield browser.page
-        assert {urlsplit(url).netloc for url in browser.requests if not url.startswith("data:")} == {
+        assert browser.hosts() == {
             f"{shown['id']}.localhost:{world.server.port}"
         }
 

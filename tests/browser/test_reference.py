@@ -1,7 +1,5 @@
 """`/docs` in a browser: all of the document is drawn, and nothing comes from anywhere else."""
 
-from urllib.parse import urlsplit
-
 import pytest
 from support.browser import Browser
 
@@ -31,11 +29,6 @@ def browser(simulated):
         yield browser
 
 
-def hosts(browser):
-    """Where requests went to, or wanted to."""
-    return {urlsplit(url).netloc for url in browser.requests if not url.startswith("data:")}
-
-
 def test_every_operation_is_drawn_and_nobody_else_is_asked(simulated, paths, browser):
     written = [
         (method.upper(), path, operation["summary"])
@@ -58,7 +51,7 @@ def test_every_operation_is_drawn_and_nobody_else_is_asked(simulated, paths, bro
     assert browser.page.locator(".errors-wrapper").count() == 0
     assert browser.errors == []
     assert f"{simulated.server.url}/openapi.json" in browser.requests
-    assert hosts(browser) == {simulated.server.authority}
+    assert browser.hosts() == {simulated.server.authority}
 
 
 def test_a_request_to_somebody_else_would_have_been_seen(simulated, browser):
@@ -67,7 +60,7 @@ def test_a_request_to_somebody_else_would_have_been_seen(simulated, browser):
     try:
         show = "new Promise(done => { const image = new Image(); image.onerror = done; image.src = 'https://image.example/'; })"
         browser.page.evaluate(show)
-        assert hosts(browser) == {simulated.server.authority, "image.example"}
+        assert browser.hosts() == {simulated.server.authority, "image.example"}
         browser.page.evaluate("fetch('https://fetch.example/').catch(() => null)")
         assert any("fetch.example" in error for error in browser.errors), browser.errors
     finally:

@@ -9,7 +9,7 @@ from support.world import World
 @pytest.fixture(scope="module")
 def world():
     """A server that has made its own CA. Which runtime is behind it does not matter to a browser."""
-    with World("simulated", environment={"ATELIER_TLS__CERTIFICATE": "self-made"}, own_ca=True) as world:
+    with World("simulated", own_ca=True) as world:
         yield world
 
 

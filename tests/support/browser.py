@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Error, sync_playwright
 
@@ -72,6 +73,10 @@ class Browser:
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def hosts(self):
+        """Where requests went to, or wanted to."""
+        return {urlsplit(url).netloc for url in self.requests if not url.startswith("data:")}
 
     def security(self, url):
         """Opens a page and returns what the address bar says of its connection."""

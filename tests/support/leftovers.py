@@ -58,9 +58,13 @@ class Leftovers:
         server = self.server.process.pid if self.server.process else 0
         return {process for process in children.descendants() if process.pid != server}
 
+    def zygotes(self):
+        """Those of them that wait to be forked, or are on their way into a container."""
+        return {process for process in self.running() if "/run/atelier/zygote/" in process.command}
+
     def outliving(self):
         """Those of them that outlive the server: all but the zygotes, which are its own."""
-        return {process for process in self.running() if "/run/atelier/zygote/" not in process.command}
+        return self.running() - self.zygotes()
 
     def processes(self):
         """Everything that runs, told by number and start time."""

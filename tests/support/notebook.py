@@ -1,5 +1,6 @@
 """A notebook as its user sees it, through the gateway: by the path form or by the host form, with its token."""
 
+import contextlib
 import itertools
 import json
 import uuid
@@ -66,6 +67,16 @@ class Notebook:
         assert answer.status_code == 201, f"POST /api/kernels: {answer.status_code} {answer.text[:300]}"
         return self.kernel(answer.json()["id"])
 
+    @contextlib.contextmanager
+    def new_kernel(self):
+        """A kernel that is gone afterwards."""
+        kernel = self.start_kernel()
+        try:
+            yield kernel
+        finally:
+            kernel.close()
+            self.request("DELETE", f"/api/kernels/{kernel.id}")
+
     def kernel(self, kernel_id):
         """Connects to a kernel that is there."""
         return Kernel(self, kernel_id)
@@ -97,22 +108,36 @@ class Kernel:
     def run(self, code, seconds=60):
         """Runs a cell and returns what it printed. An error in the cell is an `AssertionError` with its traceback."""
         self.socket.settimeout(seconds)
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
-        reply, printed = self._ask("execute_request", content, "execute_reply")
+        reply, printed = self._ask("execute_request", _cell(code), "execute_reply")
         if reply["status"] != "ok":
             raise CellError(reply, printed)
         return printed
 
-    def begin(self, code):
-        """Sends a cell to run and waits for nothing; the message's number."""
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
-        return self._send("execute_request", content)
+    def begin(self, code, may_ask=False):
+        """Sends a cell to run, which may ask the person for input, and waits for nothing; the message's number."""
+        return self._send("execute_request", _cell(code, may_ask))
+
+    def answer(self, asked, value):
+        """What the person says to an `input_request`."""
+        self._send("input_reply", {"value": value, "status": "ok"}, "stdin", asked["header"])
+
+    def receive(self, kind, number=None):
+        """The next message of this kind, to the message with this number where one is given."""
+        while True:
+            message = json.loads(self.socket.recv())
+            if message["header"]["msg_type"] == kind and number in (None, message["parent_header"].get("msg_id")):
+                return message
 
     def value(self, expression, seconds=60):
         """The value of an expression, as far as JSON can carry it."""
         return json.loads(self.run(f"import json as _json\nprint(_json.dumps({expression}))", seconds))
 
-    def _send(self, kind, content):
+    def was_forked(self):
+        """Whether its parent is the container's own zygote."""
+        parent = "__import__('pathlib').Path(f'/proc/{__import__(\"os\").getppid()}/cmdline').read_text()"
+        return "kernels are forked from this" in self.value(parent)
+
+    def _send(self, kind, content, channel="shell", parent=None):
         number = f"{self.session}-{next(self._numbers)}"
         header = {
             "msg_id": number,
@@ -122,7 +147,7 @@ class Kernel:
             "version": "5.3",
             "date": "2026-01-01T00:00:00Z",
         }
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        message = {"header": header, "parent_header": parent or {}, "metadata": {}, "content": content, "channel": channel}
         self.socket.send(json.dumps(message))
         return number
 
@@ -146,6 +171,11 @@ class Kernel:
     def close(self):
         """Leaves the kernel; it runs on."""
         self.socket.close()
+
+
+def _cell(code, may_ask=False):
+    """What a person's request to run a cell holds."""
+    return {"code": code, "silent": False, "store_history": True, "allow_stdin": may_ask, "stop_on_error": True}
 
 
 class CellError(AssertionError):

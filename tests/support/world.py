@@ -1,5 +1,6 @@
 """A server with everything around it that a test needs, and the promise that nothing of it outlives the test."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from . import children
 from .api import GONE, Api, RefusedError
+from .deadline import wait_until
 from .disk import SmallDisk
 from .leftovers import Leftovers
 from .notebook import PATH, Notebook
@@ -14,6 +16,7 @@ from .server import Server
 
 # Suites ask faster and for more than a person does; nothing here is about these two limits.
 ROOMY = {"ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000", "ATELIER_QUOTA__NOTEBOOKS_PER_USER": "100"}
+SELF_MADE = {True: {"ATELIER_TLS__CERTIFICATE": "self-made"}, False: {}}
 
 
 class World:
@@ -25,7 +28,8 @@ class World:
         self.runtime = runtime
         self.disk = SmallDisk(self.folder, disk_mib) if disk_mib else None
         self.server = Server(
-            self.folder / "data", runtime, failpoints, {**ROOMY, **(environment or {})}, _log_file(self.folder.name)
+            self.folder / "data", runtime, failpoints, {**ROOMY, **SELF_MADE[own_ca], **(environment or {})},
+            _log_file(self.folder.name),
         )
         if own_ca:  # that it makes at its first start, in its data folder
             self.server.trusted = self.server.data_dir / "tls" / "ca.pem"
@@ -56,6 +60,22 @@ class World:
     def notebook(self, shown, form=PATH):
         """The way into a running notebook."""
         return Notebook(self.server, shown, form)
+
+    def was_forked(self, notebook):
+        """Whether the notebook's events say that its server was forked."""
+        return "was forked from the zygote" in json.dumps(self.api.own(f"/notebooks/{notebook}/events"))
+
+    def create_forked(self):
+        """A running notebook whose server was forked; the first ones do not wait for the zygote."""
+
+        def made():
+            shown = self.api.create_running()
+            if self.was_forked(shown["id"]):
+                return shown
+            self.api.remove(shown["id"])
+            return None
+
+        return wait_until(made, "a notebook server is forked", 240, 0.2)
 
     def __exit__(self, kind, error, trace):
         try:
