@@ -83,10 +83,14 @@ impl FromRequest<Api> for Call {
         let Visit { identity, mut parts, body } = Visit::from_request(request, api).await?;
         let mut params = Params::of(&mut parts).await?;
         let notebook = params.take_first(&["id", "resource_id"]);
-        note_notebook(&parts, legacy::notebook_id(params.find("instance_id")).or_else(|| notebook.parse().ok()));
+        let docket = Docket::of(&parts.extensions).cloned();
+        let named = legacy::notebook_id(params.find("instance_id")).or_else(|| notebook.parse().ok());
+        // Also for a request that is then refused.
+        if let (Some(docket), Some(notebook)) = (&docket, named) {
+            docket.is_about(notebook);
+        }
         let mut caller = api.iam.caller(&identity, &params.take("project_id"))?;
         caller.source.address = peer(&parts);
-        let docket = Docket::of(&parts.extensions).cloned();
         if let Some(docket) = &docket {
             docket.acts_in(&caller.project_id);
         }
@@ -158,13 +162,6 @@ async fn authenticate(api: &Api, parts: &Parts, body: &Result<Bytes, Refusal>) -
         docket.sent_by(&identity, peer(parts));
     }
     Ok(identity)
-}
-
-/// Writes the notebook in the path on the docket, also for a request that is then refused.
-fn note_notebook(parts: &Parts, id: Option<NotebookId>) {
-    if let (Some(docket), Some(id)) = (Docket::of(&parts.extensions), id) {
-        docket.is_about(id);
-    }
 }
 
 fn is_signed(parts: &Parts) -> bool {

@@ -80,7 +80,7 @@ impl Docket {
         self.project.get()
     }
 
-    /// The notebook in its path.
+    /// The notebook that it is about: in its path, or known later.
     pub fn notebook(&self) -> Option<NotebookId> {
         self.notebook.get().copied()
     }

@@ -152,13 +152,9 @@ async fn create(context: &Context, client: &Client) -> Result<Value, Failure> {
     let wish = Wish {
         name: NAME.into(),
         description: Some("made by atelier up".into()),
-        flavor: None,
-        custom_spec: None,
-        pool: None,
-        image: None,
         volume_gib: VOLUME_GIB,
         duration: Some(NEVER),
-        idle: false,
+        ..Wish::default()
     };
     make(client, wish).await
 }

@@ -18,9 +18,9 @@ pub(crate) async fn notebook(client: &Client, text: &str) -> Result<Value, Failu
     if text.parse::<NotebookId>().is_ok() {
         return client.get(&format!("/notebooks/{text}")).await;
     }
-    let mut found = named(client, text).await?;
     // The API lists free instances apart.
-    let free = page(client, &format!("&feature={}", Feature::Free)).await?;
+    let free = format!("&feature={}", Feature::Free);
+    let (mut found, free) = tokio::try_join!(named(client, text), page(client, &free))?;
     let all_names = || async {
         let others = page(client, "").await?;
         Ok(free.iter().chain(&others).map(|notebook| notebook.name.clone()).collect())

@@ -61,13 +61,11 @@ pub(crate) fn custom_spec(cpus: Option<Number>, memory: Option<u64>) -> Option<N
     Some(NotebookCustomSpec { cpu: cpus?, memory: memory?.into(), arch: None, category: None })
 }
 
-/// The feature of free instances.
-const FREE: &str = Feature::Free.as_str();
 /// The type of a lease that ends with idleness.
 const IDLE: &str = LeaseKind::Idle.as_str();
 
 /// What a new notebook should be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Wish {
     /// Its name.
     pub name: String,
@@ -129,7 +127,9 @@ pub(crate) async fn ask_lab(client: &Client, image: Option<&str>) -> Result<Valu
 /// What to do when no notebook can be made.
 fn hinted(failure: Failure) -> Failure {
     match failure.code.as_deref() {
-        Some("ModelArts.6323" | "ModelArts.6716") => failure.hint("`atelier flavor list` shows what is available"),
+        Some("ModelArts.6323" | "ModelArts.6716") => {
+            failure.hint("`atelier flavor list` shows what is available, with --pool what is in a pool")
+        }
         Some("ModelArts.0113") => failure.hint("`atelier notebook delete NAME` makes room"),
         _ => failure,
     }
@@ -137,7 +137,10 @@ fn hinted(failure: Failure) -> Failure {
 
 async fn fitting_flavor(client: &Client, pool: Option<&str>) -> Result<String, Failure> {
     let flavors: Vec<NotebookFlavor> = record(&catalogue::flavors(client, pool).await?)?;
-    let none = || Failure::new("no flavor is available now").hint("stop a notebook to make room");
+    let none = || match pool.filter(|_| flavors.is_empty()) {
+        Some(pool) => Failure::new(format!("pool `{pool}` has no flavors")).hint("say the size: --cpus and --memory"),
+        None => Failure::new("no flavor is available now").hint("stop a notebook to make room"),
+    };
     choose_flavor(&flavors).ok_or_else(none)
 }
 
@@ -171,7 +174,7 @@ async fn question(client: &Client, args: &List) -> Result<String, Failure> {
         Some(name) => Some(user::id_of(client, name).await?),
         None => None,
     };
-    let feature = args.free.then(|| FREE.to_owned());
+    let feature = args.free.then(|| Feature::Free.to_string());
     let filters =
         [("name", args.name.clone()), ("status", args.status.clone()), ("owner", owner), ("feature", feature)];
     let filters = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded(&value?))));

@@ -5,6 +5,7 @@
 //! known, when the server starts.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use atelier_core::flavor::Flavor;
 use atelier_core::pool::{self, Pool};
@@ -29,29 +30,28 @@ pub(super) fn read(reader: &mut Reader, flavors: &[Flavor]) -> Vec<Pool> {
 
 fn pool(fields: &mut Fields<'_>, known: &RefCell<Vec<Flavor>>) -> Option<Pool> {
     let id = fields.take("id", &format!("{}; not `{}`", pool::ID_FORM, pool::PUBLIC), id);
-    let name =
-        fields.take_or("name", None, &format!("a text of at most {MOST_NAME} characters"), |raw| name(raw).map(Some));
-    let cpu_millis = fields.take("cpu_millis", "thousandths of a CPU, 10 to 1024000", kinds::integer(10..=1_024_000));
-    let memory_mib = fields.take("memory_mib", "a number of MiB, 64 to 67108864", kinds::integer(64..=67_108_864));
+    let wanted = format!("a text of at most {MOST_NAME} characters");
+    let name = fields.take_or("name", id.clone().unwrap_or_default(), &wanted, kinds::line(MOST_NAME));
+    let (cpu_millis, memory_mib) = flavors::size(fields);
     let quota = |raw: &Raw| kinds::integer(1..=1_000_000)(raw).map(Some);
     let notebooks_per_user = fields.take_or("notebooks_per_user", None, "a whole number, 1 to 1000000", quota);
     let flavors = fields.list("flavors", &flavors::FLAVORS, |id| listed(id, known), |fields| own(fields, known));
-    let id = id?;
-    let name = name?.unwrap_or_else(|| id.clone());
     let (cpu_millis, memory_mib, flavors) = (cpu_millis?, memory_mib?, flavors?);
-    let pool = Pool { id, name, cpu_millis, memory_mib, flavors, notebooks_per_user: notebooks_per_user? };
-    for flavor in pool.flavors.iter().filter(|flavor| !has_room_for(&pool, flavor)) {
-        fields.refuse("flavors", format!("flavor `{}` is larger than pool `{}`", flavor.id, pool.id));
+    let pool = Pool { id: id?, name: name?, cpu_millis, memory_mib, flavors, notebooks_per_user: notebooks_per_user? };
+    let mut seen = BTreeSet::new();
+    for flavor in &pool.flavors {
+        if !has_room_for(&pool, flavor) {
+            fields.refuse("flavors", format!("flavor `{}` is larger than pool `{}`", flavor.id, pool.id));
+        }
+        if !seen.insert(&flavor.id) {
+            fields.refuse("flavors", format!("`flavors` of pool `{}` has `{}` twice", pool.id, flavor.id));
+        }
     }
     Some(pool)
 }
 
 fn id(raw: &Raw) -> Option<String> {
     kinds::text(raw).filter(|text| pool::is_id(text) && text != pool::PUBLIC)
-}
-
-fn name(raw: &Raw) -> Option<String> {
-    kinds::text(raw).filter(|text| text.chars().count() <= MOST_NAME && !text.chars().any(char::is_control))
 }
 
 fn has_room_for(pool: &Pool, flavor: &Flavor) -> bool {

@@ -17,14 +17,10 @@ pub(super) fn read(reader: &mut Reader) -> Vec<Profile> {
 }
 
 fn profile(fields: &mut Fields<'_>) -> Option<Profile> {
-    let id = fields.take("id", &format!("a text of at most {MOST_ID} characters"), id);
+    let id = fields.take("id", &format!("a text of at most {MOST_ID} characters"), kinds::line(MOST_ID));
     let description = fields.take_or("description", String::new(), "a text", kinds::text);
     let image_id = fields.take("image", "the id of an image, a UUID", image);
     Some(Profile { id: id?, description: description?, image_id: image_id? })
-}
-
-fn id(raw: &Raw) -> Option<String> {
-    kinds::text(raw).filter(|text| text.chars().count() <= MOST_ID && !text.chars().any(char::is_control))
 }
 
 fn image(raw: &Raw) -> Option<ImageId> {

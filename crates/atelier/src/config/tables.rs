@@ -134,7 +134,12 @@ impl Fields<'_> {
             Raw::Text(text) => {
                 named(text).map_err(|said| self.mistakes.push(mistake(&at(self.source, *line), said))).ok()
             }
-            raw => list.item(raw, &at(self.source, *line), &read, self.mistakes),
+            raw @ Raw::Table(_) => list.item(raw, &at(self.source, *line), &read, self.mistakes),
+            raw => {
+                let message = format!("an item of `{key}` must be a text or a table, not {raw}");
+                self.mistakes.push(mistake(&at(self.source, *line), message));
+                None
+            }
         };
         let read: Vec<_> = items.iter().filter_map(&mut read_item).collect();
         (read.len() == items.len()).then_some(read)

@@ -272,7 +272,7 @@ fn mistakes_in_pools_are_reported_with_their_lines() {
     let text = "[[pools]]\nid = \"public\"\ncpu_millis = 0\n\
                 [[pools]]\nid = \"team-a\"\ncpu_millis = 1000\nmemory_mib = 8192\n\
                 flavors = [\n \"modelarts.vm.cpu.3u\",\n {id = \"atelier.cpu.small\", cpu_millis = 10, memory_mib = 64},\n 7,\n]\n\
-                [[pools]]\nid = \"team-b\"\ncpu_millis = 1000\nmemory_mib = 8192\nflavors = [\"modelarts.vm.cpu.2u\"]\nflavor = 1\n\
+                [[pools]]\nid = \"team-b\"\ncpu_millis = 1000\nmemory_mib = 8192\nflavors = [\"modelarts.vm.cpu.2u\", \"atelier.cpu.small\", \"atelier.cpu.small\"]\nflavor = 1\n\
                 [[pools]]\nid = \"team-c\"\ncpu_millis = 1000\nmemory_mib = 8192\nflavors = \"small\"\n\
                 [[flavors]]\nid = \"custom.flavor.spec.code\"\ncpu_millis = 10\nmemory_mib = 64\n";
     let told = pools(&text.replace("[[flavors]]", "[[pools]]")).unwrap_err();
@@ -285,8 +285,9 @@ fn mistakes_in_pools_are_reported_with_their_lines() {
             "/a.toml:3: `cpu_millis` of a pool must be thousandths of a CPU",
             "/a.toml:9: flavor `modelarts.vm.cpu.3u` of a pool does not exist",
             "/a.toml:10: flavor `atelier.cpu.small` is something else already",
-            "/a.toml:11: an item of `flavors` must be a table",
+            "/a.toml:11: an item of `flavors` must be a text or a table",
             "/a.toml:17: flavor `modelarts.vm.cpu.2u` is larger than pool `team-b`",
+            "/a.toml:17: `flavors` of pool `team-b` has `atelier.cpu.small` twice",
             "/a.toml:18: unknown key `flavor` in `pools`\n    hint: did you mean `flavors`?",
             "/a.toml:23: `flavors` of a pool must be a list",
             "/a.toml:25: `id` of a pool must be 4 to 64 of the letters a to z",
