@@ -1,13 +1,16 @@
 #!/bin/sh
-# The second part of the recipe, inside the new root: its two Python environments.
+# The second part of the recipe, inside the new root: its Python environments.
 #
-#   /opt/atelier/server  root's: JupyterLab, read-only for everybody
-#   /opt/atelier/user    ma-user's: the kernels, pip and uv; it is chowned when this has ended
+#   /opt/atelier/server       root's: JupyterLab, read-only for everybody
+#   /opt/atelier/user         ma-user's: the kernels, pip and uv; it is chowned when this has ended
+#   /opt/atelier/environment  what an environment on top of the user's begins as; each notebook has a copy in its volume
 #
 # Every package is pinned with its hashes, and only wheels are taken, so that no package's own code runs here.
 set -eu
 recipe=/run/build/recipe
-server=/opt/atelier/server user=/opt/atelier/user
+server=/opt/atelier/server user=/opt/atelier/user template=/opt/atelier/environment
+# Where the copy is.
+environment=/home/ma-user/work/.environment
 scratch=/run/build/scratch
 
 say() { echo "atelier: $*"; }
@@ -37,11 +40,24 @@ fill "$server" "$recipe/requirements-server.txt" hardlink
 say "installing the notebooks' Python packages"
 fill "$user" "$recipe/requirements-user.txt" copy
 
+# What is installed there is found first, then what is in the image. The name is the first in the order in which Python
+# reads these files, so that what others name comes after the image, as in every environment.
+packages=$(cd "$user" && echo lib/python3.*/site-packages)
+mkdir -p "$template/bin" "$template/$packages"
+printf 'home = /usr/bin\ninclude-system-site-packages = false\n' > "$template/pyvenv.cfg"
+echo "import site; site.addsitedir('$user/$packages')" > "$template/$packages/00-image.pth"
+ln -s /usr/bin/python3 "$template/bin/python"
+ln -s python "$template/bin/python3"
+for name in pip pip3; do
+    sed "1s|.*|#!$environment/bin/python|" "$user/bin/pip" > "$template/bin/$name"
+    chmod 0755 "$template/bin/$name"
+done
+
 kernel=share/jupyter/kernels/python3
 cp "$recipe/files/kernel.json" "$server/$kernel/kernel.json"
 cp "$recipe/files/kernel.json" "$user/$kernel/kernel.json"
 mkdir -p "$server/etc/jupyter/labconfig" "$server/share/jupyter/lab/settings"
-cp "$recipe/files/jupyter_server_config.json" "$server/etc/jupyter/"
+cp "$recipe/files/jupyter_server_config.json" "$recipe/files/jupyter_server_config.py" "$server/etc/jupyter/"
 cp "$recipe/files/page_config.json" "$server/etc/jupyter/labconfig/"
 cp "$recipe/files/overrides.json" "$server/share/jupyter/lab/settings/"
 

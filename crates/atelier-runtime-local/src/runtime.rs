@@ -126,10 +126,16 @@ impl LocalRuntime {
         Record::load(&place.state()).map_err(transient("the record"))?.ok_or(RuntimeError::Absent)
     }
 
+    /// An image, and its zygotes sooner or later.
+    async fn image(&self, id: ImageId, reporter: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
+        let image = self.images.ensure(id, reporter).await?;
+        self.zygotes.want(&image);
+        Ok(image)
+    }
+
     /// Makes the container; nothing of the notebook runs when this is called.
     async fn create(&self, spec: &InstanceSpec, place: &Place) -> Result<(), RuntimeError> {
-        let image = self.images.ensure(spec.image, &Silent).await?;
-        self.zygotes.want(&image);
+        let image = self.image(spec.image, &Silent).await?;
         if !place.volume().exists() {
             return Err(RuntimeError::Permanent("the volume is not there".into()));
         }
@@ -228,7 +234,7 @@ impl LocalRuntime {
         };
         // The server is busy with itself meanwhile, and finds out when it starts a kernel.
         let kernels = async {
-            if let Err(why) = self.zygotes.fork_kernels(&record.layers, &plan, &to).await {
+            if let Err(why) = self.zygotes.fork_kernels(&record.layers, plan, &to).await {
                 tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
             }
         };
@@ -324,11 +330,11 @@ impl Runtime for LocalRuntime {
     }
 
     async fn begin(&self) {
-        if self.config.zygote && self.images.size(BUILT_IN).await.is_some() {
-            match self.images.ensure(BUILT_IN, &Silent).await {
-                Ok(image) => self.zygotes.want(&image),
-                Err(e) => tracing::warn!("no zygote is made before the first notebook: {e}"),
-            }
+        if self.config.zygote
+            && self.images.size(BUILT_IN).await.is_some()
+            && let Err(e) = self.image(BUILT_IN, &Silent).await
+        {
+            tracing::warn!("no zygote is made before the first notebook: {e}");
         }
     }
 
@@ -353,8 +359,7 @@ impl Runtime for LocalRuntime {
     }
 
     async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError> {
-        self.zygotes.want(&self.images.ensure(image, reporter).await?);
-        Ok(())
+        self.image(image, reporter).await.map(drop)
     }
 
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {

@@ -24,13 +24,15 @@ pub struct ReadyImage {
     pub zygotes: Option<Pythons>,
 }
 
-/// The interpreters of an image, by their paths in it.
+/// The interpreters of an image, by their paths in a notebook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pythons {
     /// The notebook server's.
     pub server: String,
     /// The kernels'.
     pub kernels: String,
+    /// What only a notebook's volume has, by its path from the root, and what it begins as.
+    pub links: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A store of images.

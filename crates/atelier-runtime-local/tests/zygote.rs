@@ -137,7 +137,7 @@ async fn packages_that_were_changed_before_count_after_a_second_start() {
         .run(
             "
 import sysconfig
-open(sysconfig.get_path('purelib') + '/changed.pth', 'w').write('import builtins; builtins.changed = True')
+open(sysconfig.get_path('purelib', vars={'base': '/opt/atelier/user'}) + '/changed.pth', 'w').write('import builtins; builtins.changed = True')
 ",
         )
         .await;

@@ -209,7 +209,7 @@ def become(request):
         file.write(str(request["oom_score_adj"]))
     output = place_descriptors(read=control is not None)
     become_user(request["uid"], request["gid"])
-    secret = request.pop("secret")
+    secret = request.pop("secret", None)
     if secret is not None:
         place_secret(secret)
     else:
@@ -320,7 +320,7 @@ def wait_for_the_init():
 
 def hand_over(control, output, request):
     """The init knows by the connection which process this is."""
-    line = json.dumps({"version": 1, "command": request["takeover"], "log": request["log"]}) + "\n"
+    line = json.dumps(request["takeover"]) + "\n"
     socket.send_fds(control, [line.encode()], [output])
     os.close(output)
     answer = b""

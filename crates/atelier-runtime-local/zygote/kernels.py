@@ -5,8 +5,9 @@ There it is a process of the notebook like any other, within its limits and with
 
 What an import reads from the environment or from the user's files is not imported beforehand: numpy and matplotlib do
 that, so the first `import` of them in a kernel means what it always means. A kernel is forked only when a fresh one would
-be the same: the environment's packages are as they were when they were imported, and no `PYTHON…` variable is set.
-Otherwise the answer says why not, and the notebook server starts a plain kernel.
+be the same: the image's packages are as they were when they were imported, nothing in the environment on top of them
+takes their place or runs at a start, and no `PYTHON…` variable is set. Otherwise the answer says why not, and the notebook
+server starts a plain kernel.
 
 One connection for each kernel. It carries, in this order: the request, with the two descriptors that the kernel writes
 to; `pid` or `refused`; `bound`, from the kernel itself, when its sockets can be connected to; `status`, when it has
@@ -18,7 +19,9 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import signal
+import site
 import socket
 import sys
 
@@ -51,7 +54,11 @@ MODULES = [
 NEVER = ("numpy", "matplotlib", "pandas")
 # More than the notebook server's.
 OOM_SCORE = "900"
-LAUNCHER = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
+LAUNCHER = ["/usr/bin/env", "python", "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
+# The environment on top of the image's. Here it is what it begins as; in a container it lies in the volume, and has what
+# the user has installed. The second file is what it begins with.
+PACKAGES = f"{sys.prefix}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+IMAGE = "00-image.pth"
 
 
 class Kernel:
@@ -130,14 +137,14 @@ class Warm:
     def why_not(self, request):
         """Why a forked kernel would not be the same as a fresh one."""
         argv, env = request["argv"], request["env"]
-        if len(argv) != len(LAUNCHER) + 2 or argv[1:-1] != LAUNCHER or argv[0] != sys.executable:
+        if argv[:-1] != LAUNCHER:
             return "the kernel has another command line"
         named = sorted(name for name in env if name.startswith("PYTHON"))
         if named:
             return f"`{named[0]}` is set"
-        if packages() != self.born:
-            return "the environment's packages have changed"
-        return None
+        if shutil.which("python", path=env.get("PATH")) != sys.executable or picture() != self.born:
+            return "the image's packages or the interpreter have changed"
+        return in_the_way()
 
     def reap(self):
         while True:
@@ -172,16 +179,36 @@ class Warm:
         kernel.connection.close()
 
 
-def packages():
-    """When the files and folders that were imported, and the folders that Python looks into first, were changed. They
-    are the image's, here and in every container; the zygote's own are here only."""
-    at = {path: when(path) for path in sys.path}
+def picture():
+    """What the interpreter is, and when the files and folders that were imported, and the folders that Python looks into
+    first, were changed. They are the image's, here and in every container; the zygote's own are here only."""
+    paths = set(sys.path) - {PACKAGES}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if path and not path.startswith(HERE):
-            at[path] = when(path)
-            at[os.path.dirname(path)] = when(os.path.dirname(path))
-    return at
+            paths |= {path, os.path.dirname(path)}
+    begins = [read(f"{sys.prefix}/pyvenv.cfg"), read(f"{PACKAGES}/{IMAGE}")]
+    return {path: when(path) for path in paths}, os.path.realpath(sys.executable), begins
+
+
+def in_the_way():
+    """What the user has installed that a fresh kernel would import instead of what was imported here, or would run."""
+    imported = {name.partition(".")[0] for name in sys.modules} | {"sitecustomize"}
+    for name in os.listdir(PACKAGES):
+        if name.partition(".")[0] in imported:
+            return f"`{name}` was installed, and takes the place of what was imported"
+        # Python runs the lines of such a file that begin like this.
+        if name.endswith(".pth") and name != IMAGE and b"import" in (read(f"{PACKAGES}/{name}") or b"import"):
+            return f"`{name}` runs when a kernel starts"
+    return None
+
+
+def read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return None
 
 
 def when(path):
@@ -193,7 +220,7 @@ def when(path):
 
 def become_a_kernel(warm, request, descriptors, connection):
     os.setsid()
-    descent.entitle(" ".join(request["argv"]))
+    descent.entitle(" ".join(request["argv"][1:]))
     # What would be closed with these objects later is something else's by then.
     warm.listener.detach()
     for kernel in warm.kernels.values():
@@ -213,6 +240,11 @@ def become_a_kernel(warm, request, descriptors, connection):
     # Memory that runs out is taken from a kernel and from what it has started, not from the notebook server.
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(OOM_SCORE)
+    # Folders that the installed packages name.
+    for name in sorted(os.listdir(PACKAGES)):
+        if name.endswith(".pth") and name != IMAGE:
+            site.addpackage(PACKAGES, name, None)
+    importlib.invalidate_caches()
     argv = [sys.argv[0], *request["argv"][-2:], f"--IPKernelApp.parent_handle={os.getppid()}"]
     run(argv, lambda: tell(saying))
 
@@ -251,14 +283,14 @@ def warm():
     loaded = [name for name in NEVER if name in sys.modules]
     if loaded:
         raise descent.Failed(f"`{loaded[0]}` was imported")
-    return packages()
+    return picture()
 
 
 def main():
-    born = {}
-    request = descent.wait(lambda: born.update(warm()))
+    born = []
+    request = descent.wait(lambda: born.append(warm()))
     descent.entitle("kernels are forked from this")
-    warmed = Warm(request["listener"], born)
+    warmed = Warm(request["listener"], *born)
     become_a_kernel(warmed, *warmed.serve())
 
 

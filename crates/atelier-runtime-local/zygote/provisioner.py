@@ -31,14 +31,12 @@ class ForkedKernel:
         self.pid = None
         self.returncode = None
         self.bound = False
-        self.handle = None
 
     def take(self, answer):
         if "refused" in answer:
             raise OSError(answer["refused"])
         if "pid" in answer:
             self.pid = answer["pid"]
-            self.handle = os.pidfd_open(self.pid)
         self.bound = self.bound or "bound" in answer
         if "status" in answer:
             self.ended(answer["status"])
@@ -46,9 +44,6 @@ class ForkedKernel:
     def ended(self, code):
         self.returncode = code
         self.connection.close()
-        if self.handle is not None:
-            os.close(self.handle)
-            self.handle = None
 
     def poll(self):
         while self.returncode is None:
@@ -66,19 +61,12 @@ class ForkedKernel:
         return self.returncode
 
     def wait(self, timeout=None):
-        if self.returncode is None:
-            self.connection.settimeout(timeout)
-        while self.returncode is None:
-            text = self.connection.recv(65536)
-            if text:
-                self.take(json.loads(text))
-            else:
-                self.ended(-signal.SIGKILL)
-        return self.returncode
+        """It is asked only when `poll` has said that the kernel has ended."""
+        return self.poll()
 
     def send_signal(self, number):
-        if self.poll() is None and self.handle is not None:
-            signal.pidfd_send_signal(self.handle, number)
+        if self.poll() is None and self.pid is not None:
+            os.kill(self.pid, number)
 
     def terminate(self):
         self.send_signal(signal.SIGTERM)

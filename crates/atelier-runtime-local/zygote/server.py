@@ -144,11 +144,11 @@ def warm():
 
 
 def be_the_server(request):
-    descent.entitle(" ".join(request["command_line"]))
+    descent.entitle(" ".join(request["argv"]))
     provisioner.register()
     put_off(LANGUAGE_SERVERS_SECONDS)
     chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
-    arguments = request["command_line"][request["program"] :]
+    arguments = request["argv"][request["program"] :]
     descent.run_to_the_end(lambda: run(["jupyterlab", *arguments, chosen], request["listener"]))
 
 

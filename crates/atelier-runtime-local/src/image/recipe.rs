@@ -49,7 +49,11 @@ pub struct Recipe {
 
 /// The built-in image's interpreters.
 pub(super) fn pythons() -> Pythons {
-    Pythons { server: "/opt/atelier/server/bin/python".into(), kernels: "/opt/atelier/user/bin/python".into() }
+    Pythons {
+        server: "/opt/atelier/server/bin/python".into(),
+        kernels: "/home/ma-user/work/.environment/bin/python".into(),
+        links: vec![("home/ma-user/work/.environment".into(), "/opt/atelier/environment".into())],
+    }
 }
 
 macro_rules! recipe_files {
@@ -59,7 +63,7 @@ macro_rules! recipe_files {
 }
 
 /// The built-in image's recipe, as it lies in the folder `recipe` of this crate.
-static FILES: [(&str, &[u8]); 13] = recipe_files![
+static FILES: [(&str, &[u8]); 14] = recipe_files![
     "build.sh",
     "environments.sh",
     "supervise.sh",
@@ -69,6 +73,7 @@ static FILES: [(&str, &[u8]); 13] = recipe_files![
     "files/dpkg-excludes",
     "files/kernel.json",
     "files/jupyter_server_config.json",
+    "files/jupyter_server_config.py",
     "files/overrides.json",
     "files/page_config.json",
     "files/etc/hosts",
@@ -166,18 +171,23 @@ fn certificates(config: &ImageConfig) -> Result<Vec<u8>, ImageError> {
     std::fs::read(path).map_err(|e| ImageError::io(format!("read the certificates `{}`", path.display()), e))
 }
 
-/// What every program in the built-in image finds. Jupyter's own folders lie outside of the volume; the server's
-/// kernels come before the user's, whose `python3` would run the server's Python if it were found first.
+/// What every program in the built-in image finds. What is installed in the volume comes before what is in the image.
+/// Jupyter's own folders lie outside of the volume; the server's kernels come before the user's, whose `python3` would
+/// run the server's Python if it were found first.
 fn image_environment() -> Vec<(String, String)> {
     [
-        ("PATH", "/opt/atelier/user/bin:/home/ma-user/.local/bin:/usr/local/bin:/usr/bin:/bin"),
+        ("PATH", "/home/ma-user/work/.environment/bin:/opt/atelier/user/bin:/home/ma-user/.local/bin:/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/home/ma-user"),
         ("USER", "ma-user"),
         ("LOGNAME", "ma-user"),
         ("SHELL", "/bin/bash"),
         ("LANG", "C.UTF-8"),
-        ("VIRTUAL_ENV", "/opt/atelier/user"),
-        ("JUPYTER_PATH", "/opt/atelier/server/share/jupyter:/opt/atelier/user/share/jupyter"),
+        ("VIRTUAL_ENV", "/home/ma-user/work/.environment"),
+        (
+            "JUPYTER_PATH",
+            "/opt/atelier/server/share/jupyter:/home/ma-user/work/.environment/share/jupyter:\
+             /opt/atelier/user/share/jupyter",
+        ),
         ("JUPYTER_CONFIG_DIR", "/home/ma-user/.jupyter"),
         ("JUPYTER_DATA_DIR", "/home/ma-user/.local/share/jupyter"),
         ("JUPYTER_RUNTIME_DIR", "/home/ma-user/.local/share/jupyter/runtime"),

@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,6 +48,8 @@ pub(crate) struct ZygoteSpec {
     pub(crate) run: PathBuf,
     /// The program and its arguments, in the image.
     pub(crate) argv: Vec<String>,
+    /// Links that the image has not, by their path from the root.
+    pub(crate) links: Vec<(PathBuf, PathBuf)>,
     /// Files below [`PROGRAM`], by name.
     pub(crate) files: Vec<(String, String)>,
 }
@@ -119,6 +122,11 @@ fn assemble(spec: &ZygoteSpec) -> anyhow::Result<()> {
     }
     let program = own.join(PROGRAM);
     folder(&program, 0o755)?;
+    for (at, to) in &spec.links {
+        let at = own.join(at);
+        at.parent().map_or(Ok(()), fs::create_dir_all)?;
+        std::os::unix::fs::symlink(to, at)?;
+    }
     spec.files.iter().try_for_each(|(name, text)| fs::write(program.join(name), text))?;
     overlay(&own, &spec.lowers, &root)?;
     mount("proc", root.join("proc"), "proc", quiet | MountFlags::NOEXEC, Some(c"subset=pid"))?;
@@ -145,8 +153,20 @@ fn forget_the_dead(run: &Path) -> io::Result<()> {
 
 /// Layers alone, so that nothing can be written.
 fn overlay(own: &Path, lowers: &[PathBuf], root: &Path) -> anyhow::Result<()> {
-    let names = std::iter::once(own).chain(lowers.iter().map(PathBuf::as_path)).map(|l| l.display().to_string());
-    let options = CString::new(format!("lowerdir={}", names.collect::<Vec<_>>().join(":")))?;
+    let mut options = b"lowerdir=".to_vec();
+    for (at, layer) in std::iter::once(own).chain(lowers.iter().map(PathBuf::as_path)).enumerate() {
+        if at > 0 {
+            options.push(b':');
+        }
+        for byte in layer.as_os_str().as_bytes() {
+            // These end a layer's name, or the option.
+            if b"\\:,".contains(byte) {
+                options.push(b'\\');
+            }
+            options.push(*byte);
+        }
+    }
+    let options = CString::new(options)?;
     mount("overlay", root, "overlay", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))?;
     Ok(())
 }

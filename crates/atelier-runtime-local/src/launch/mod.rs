@@ -82,7 +82,9 @@ struct Permanent(String);
 /// it has made until then is found by its cgroup and its folders.
 pub(crate) async fn launch(launcher: &Launcher, spec: &LaunchSpec) -> Result<i32, RuntimeError> {
     let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
-    let mut running = Running(spawn(launcher).map_err(transient)?);
+    let mut process = command(launcher);
+    let process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut running = Running(process.map_err(transient)?);
     let talk = running.talk(spec);
     let (out, err) = match tokio::time::timeout(LIMIT, talk).await {
         Ok(said) => said.map_err(transient)?,
@@ -99,16 +101,11 @@ pub(crate) async fn launch(launcher: &Launcher, spec: &LaunchSpec) -> Result<i32
     }
 }
 
-fn spawn(launcher: &Launcher) -> std::io::Result<Child> {
-    Command::new(&launcher.program)
-        .args(&launcher.args)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+/// A launcher to be started. It is killed when it is dropped.
+pub(crate) fn command(launcher: &Launcher) -> Command {
+    let mut command = Command::new(&launcher.program);
+    command.args(&launcher.args).env_clear().stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command
 }
 
 /// A running launcher; its whole process group is killed when this is dropped before it has ended.

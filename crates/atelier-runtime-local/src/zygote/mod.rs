@@ -19,11 +19,10 @@
 mod nursery;
 mod process;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use atelier_init::protocol::{LogLimits, StartServer};
+use atelier_init::protocol::{Command, Request, StartServer};
 use serde::Serialize;
 
 use self::nursery::Nursery;
@@ -47,41 +46,15 @@ const KERNELS: (&str, &str) = ("kernels", include_str!("../../zygote/kernels.py"
 /// What a child is asked to become.
 #[derive(Serialize)]
 struct Errand<'a> {
-    command_line: &'a [String],
-    /// How many of its words name the program.
+    /// As if it were started.
+    #[serde(flatten)]
+    server: &'a StartServer,
+    /// How many words of the command line name the program.
     program: usize,
-    env: BTreeMap<&'a str, &'a str>,
-    cwd: &'a str,
-    uid: u32,
-    gid: u32,
-    secret: Option<&'a str>,
-    filters: &'a [String],
-    oom_score_adj: u16,
-    log: LogLimits,
     /// Where it listens.
     socket: &'a str,
-    /// The command by which the init is told that this is the notebook server, when it is.
-    takeover: Option<&'static str>,
-}
-
-impl<'a> Errand<'a> {
-    /// What a notebook's own process is, whatever it runs.
-    fn new(server: &'a StartServer, socket: &'a str) -> Self {
-        Self {
-            command_line: &server.argv,
-            program: 0,
-            env: server.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
-            cwd: &server.cwd,
-            uid: server.uid,
-            gid: server.gid,
-            secret: None,
-            filters: &server.filters,
-            oom_score_adj: server.oom_score_adj,
-            log: server.log,
-            socket,
-            takeover: None,
-        }
-    }
+    /// How the init is told that this is the notebook server, when it is.
+    takeover: Option<Request>,
 }
 
 /// The zygotes of one image.
@@ -98,16 +71,23 @@ pub(crate) struct Zygotes {
     allowed: bool,
     launcher: Launcher,
     run: PathBuf,
-    present: Mutex<Option<Pair>>,
+    present: Mutex<Present>,
+}
+
+#[derive(Debug, Default)]
+struct Present {
+    pair: Option<Pair>,
+    /// None is made any more.
+    closed: bool,
 }
 
 impl Zygotes {
     /// `run` is a folder in which mount points can be made.
     pub(crate) fn new(allowed: bool, launcher: Launcher, run: &Path) -> Self {
-        Self { allowed, launcher, run: run.to_owned(), present: Mutex::new(None) }
+        Self { allowed, launcher, run: run.to_owned(), present: Mutex::default() }
     }
 
-    fn present(&self) -> std::sync::MutexGuard<'_, Option<Pair>> {
+    fn present(&self) -> std::sync::MutexGuard<'_, Present> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,9 +95,9 @@ impl Zygotes {
     pub(crate) fn want(&self, image: &ReadyImage) {
         let Some(pythons) = image.zygotes.as_ref().filter(|_| self.allowed) else { return };
         let mut present = self.present();
-        if present.as_ref().is_none_or(|pair| pair.layers != image.layers) {
+        if !present.closed && present.pair.as_ref().is_none_or(|pair| pair.layers != image.layers) {
             let nursery = |name, spec| Nursery::open(name, self.launcher.clone(), spec);
-            *present = Some(Pair {
+            present.pair = Some(Pair {
                 layers: image.layers.clone(),
                 server: nursery("the notebook servers", self.server(image, pythons)),
                 kernels: nursery("the kernels", self.kernels(image, pythons)),
@@ -132,6 +112,7 @@ impl Zygotes {
             lowers: image.layers.clone(),
             run: self.run.clone(),
             argv: words.chain(program).chain([" ".repeat(ROOM)]).collect(),
+            links: image.zygotes.iter().flat_map(|pythons| pythons.links.clone()).collect(),
             files: files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
         }
     }
@@ -145,9 +126,13 @@ impl Zygotes {
         self.spec(image, &[&pythons.kernels, "-Xfrozen_modules=off"], &[KERNELS, DESCENT])
     }
 
-    /// No zygote runs afterwards; what was forked goes on.
+    /// No zygote runs afterwards, whoever wants one meanwhile; what was forked goes on.
     pub(crate) async fn close(&self) {
-        let pair = self.present().take();
+        let pair = {
+            let mut present = self.present();
+            present.closed = true;
+            present.pair.take()
+        };
         if let Some(pair) = pair {
             tokio::join!(pair.server.close(), pair.kernels.close());
         }
@@ -155,7 +140,7 @@ impl Zygotes {
 
     /// Returns when servers and kernels are forked, or with the reason why they are not.
     pub(crate) async fn settled(&self) -> Result<(), String> {
-        let (server, kernels) = match &*self.present() {
+        let (server, kernels) = match &self.present().pair {
             Some(pair) => (pair.server.watch(), pair.kernels.watch()),
             None => return Err("no image has been asked for".into()),
         };
@@ -174,24 +159,22 @@ impl Zygotes {
         to: &Destination,
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.server)?;
-        let errand = Errand {
-            program,
-            secret: server.secret.as_deref(),
-            takeover: Some("adopt-server"),
-            ..Errand::new(server, socket)
-        };
+        let takeover = Some(Request::new(Command::AdoptServer { log: server.log }));
+        let errand = Errand { server, program, socket, takeover };
         zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 
-    /// The container forks its kernels itself afterwards.
+    /// The container forks its kernels itself afterwards. They are what its notebook server is, but for the secret.
     pub(crate) async fn fork_kernels(
         &self,
         layers: &[PathBuf],
-        server: &StartServer,
+        server: StartServer,
         to: &Destination,
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.kernels)?;
-        zygote.fork(&Errand::new(server, KERNELS_SOCKET), to).await.map_err(|e| format!("the fork failed: {e}"))
+        let server = StartServer { secret: None, ..server };
+        let errand = Errand { server: &server, program: 0, socket: KERNELS_SOCKET, takeover: None };
+        zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 
     fn of(
@@ -202,7 +185,7 @@ impl Zygotes {
         if !self.allowed {
             return Err("zygotes are turned off".into());
         }
-        match &*self.present() {
+        match &self.present().pair {
             Some(pair) if pair.layers == layers => which(pair).take(),
             _ => Err("its image has no zygote".into()),
         }

@@ -66,7 +66,7 @@ impl Nursery {
     pub(super) fn take(&self) -> Result<Arc<Zygote>, String> {
         match &*self.state.borrow() {
             State::Warm(zygote) => {
-                if zygote.children() == MOST_CHILDREN {
+                if zygote.count() == MOST_CHILDREN {
                     self.worn.notify_one();
                 }
                 Ok(Arc::clone(zygote))

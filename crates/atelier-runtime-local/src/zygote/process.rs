@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Interest};
 use tokio::net::unix::pipe;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -64,16 +64,9 @@ impl Zygote {
         let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::io::ioctl_fionbio(&theirs, false)?;
         send(&gate, &serde_json::to_vec(spec)?, SendFlags::empty())?;
-        let mut process = Command::new(&launcher.program)
-            .args(&launcher.args)
-            .arg(crate::launch::ZYGOTE)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = crate::launch::command(launcher);
+        let mut process =
+            command.arg(crate::launch::ZYGOTE).stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
         let said = process.stderr.take().map(|stderr| tokio::spawn(listen(stderr)));
         // SAFETY: an owned descriptor stays open and the same for as long as it is owned.
         let gate = unsafe { AsyncFd::register_with_interest(gate, Interest::READABLE | Interest::WRITABLE)? };
@@ -122,9 +115,9 @@ impl Zygote {
         }
     }
 
-    /// How many children it was asked for.
-    pub(super) fn children(&self) -> u32 {
-        self.children.load(Ordering::Relaxed)
+    /// Counts one more child; each number comes once.
+    pub(super) fn count(&self) -> u32 {
+        self.children.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// A child of it is in the container afterwards, as `request` says, and belongs to the container's init.
@@ -132,7 +125,6 @@ impl Zygote {
         let mut asked = File::from(memfd_create("request", MemfdFlags::CLOEXEC)?);
         asked.write_all(&serde_json::to_vec(request)?)?;
         asked.rewind()?;
-        self.children.fetch_add(1, Ordering::Relaxed);
         let (answer, end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let mut descriptors = vec![asked.as_fd(), end.as_fd(), to.init.as_fd()];
         descriptors.extend(to.groups.iter().map(File::as_fd));

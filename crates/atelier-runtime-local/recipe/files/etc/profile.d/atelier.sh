@@ -1,4 +1,4 @@
-# A login shell begins with the distribution's PATH; the user's environment comes before it.
-PATH="/opt/atelier/user/bin:$HOME/.local/bin:$PATH"
-VIRTUAL_ENV=/opt/atelier/user
+# A login shell begins with the distribution's PATH; the environment in the volume and the image's come before it.
+VIRTUAL_ENV="$HOME/work/.environment"
+PATH="$VIRTUAL_ENV/bin:/opt/atelier/user/bin:$HOME/.local/bin:$PATH"
 export PATH VIRTUAL_ENV
