@@ -221,6 +221,7 @@ SUITES = [
     ("suite browser", python_tests("browser", 5)),
     ("suite activity", python_tests("activity", 10)),
     ("suite kernels", python_tests("kernels", 10)),
+    ("suite life", python_tests("life", 5)),
     ("suite upgrade", python_tests("upgrade", 5, "not long")),
     ("suite isolation", python_tests("isolation", 10)),
     ("suite crash", python_tests("crash", 20, "not long")),

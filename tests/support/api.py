@@ -146,6 +146,11 @@ class Api:
             raise RefusedError(answer)
         return answer.json()
 
+    def events(self, notebook, what=None):
+        """The words of the notebook's history, oldest first; with `what` the sentences of those events."""
+        told = self.own(f"/notebooks/{notebook}/events")["events"]
+        return [e["what"] if what is None else e["why"] for e in told if what in (None, e["what"])]
+
     def status(self, notebook):
         """The status, or `GONE` for one that is answered with 404."""
         try:

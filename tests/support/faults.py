@@ -162,25 +162,13 @@ class Faults(Campaign):
         return next((pid for pid in children_of_server if b"launch-instance" in command_of(pid)), None)
 
     def init_is_killed(self, chance):
-        """The first process of a container dies, and with it everything in it."""
-        self.loses(lambda notebook: os.kill(self.init_of(notebook), signal.SIGKILL))
-
-    def server_is_killed(self, chance):
-        """The notebook server dies; the container stays."""
-
-        def kill(notebook):
-            pids = wait_until(lambda: children_of(self.init_of(notebook)), "the init has a child")
-            os.kill(pids[0], signal.SIGKILL)
-
-        self.loses(kill)
-
-    def loses(self, kill):
-        """A notebook whose instance breaks is in ERROR, says why, and can be started again with all its files."""
+        """The first process of a container dies, and with it everything in it. The notebook is in ERROR, says why, and can
+        be started again with all its files."""
         name, notebook = self.prepare("stop")
         way = self.world.notebook(self.world.api.show(notebook))
         body = {"type": "file", "format": "text", "content": name}
         assert way.request("PUT", "/api/contents/proof.txt", json=body).status_code == 201
-        kill(notebook)
+        os.kill(init_of(self.world, notebook), signal.SIGKILL)
         api = self.world.api
         wait_until(lambda: api.status(notebook) == "ERROR", f"{notebook} is seen to be broken", 60)
         assert api.show(notebook)["fail_reason"], "no reason"
@@ -188,6 +176,14 @@ class Faults(Campaign):
         api.wait_for(notebook, "RUNNING")
         kept = self.world.notebook(api.show(notebook)).request("GET", "/api/contents/proof.txt")
         assert kept.status_code == 200 and kept.json()["content"] == name, f"the user's file: {kept.text[:200]}"
+        self.converge(name, notebook, True, {"RUNNING"})
+
+    def server_is_killed(self, chance):
+        """The notebook server dies, and is started again in its container."""
+        name, notebook = self.prepare("stop")
+        api = self.world.api
+        os.kill(wait_until(lambda: server_of(self.world, notebook), "there is a notebook server"), signal.SIGKILL)
+        wait_until(lambda: "server.restarted" in api.events(notebook), f"{notebook} serves again", 120)
         self.converge(name, notebook, True, {"RUNNING"})
 
     def disk_is_full(self, chance):
@@ -217,10 +213,17 @@ class Faults(Campaign):
             ends = ends | {"RUNNING", "STOPPED"}
         self.must_be_well(name, notebook, answered, ends)
 
-    def init_of(self, notebook):
-        """The first process of the notebook's container."""
-        record = Path(self.world.server.data_dir, "notebooks", notebook, "state.json")
-        return json.loads(record.read_text(encoding="utf-8"))["first"]["pid"]
+
+def init_of(world, notebook):
+    """The first process of the notebook's container."""
+    record = Path(world.server.data_dir, "notebooks", notebook, "state.json")
+    return json.loads(record.read_text(encoding="utf-8"))["first"]["pid"]
+
+
+def server_of(world, notebook):
+    """The notebook server; none when it does not run."""
+    inside = children_of(init_of(world, notebook))
+    return next((pid for pid in inside if b"--ServerApp.sock" in command_of(pid)), None)
 
 
 def children_of(pid):

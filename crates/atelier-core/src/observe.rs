@@ -34,6 +34,9 @@ pub trait Observer: Send + Sync {
     /// It was judged whether a notebook is idle.
     fn idle_verdict(&self, _verdict: IdleVerdict) {}
 
+    /// A notebook server that had ended by itself was started again, or could not be.
+    fn server_started_again(&self, _serves: bool) {}
+
     /// Something was found that belongs to no notebook, and was taken away.
     fn orphan(&self) {}
 

@@ -118,7 +118,7 @@ impl Engine {
             biased;
             () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
             () = interrupt.cancelled() => return Ok(Driven::Ended),
-            turn = self.inner.revivals.turn(&operation) => turn,
+            turn = self.inner.revivals.turn_of(&operation) => turn,
         };
         let mut notebook = self
             .record(&mut operation, |engine, notebook, operation| {

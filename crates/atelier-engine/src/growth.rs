@@ -12,7 +12,6 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use atelier_core::caller::Origin;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::StepName;
@@ -23,7 +22,6 @@ use atelier_runtime::RuntimeError;
 use crate::Engine;
 use crate::hands::Errand;
 use crate::steps::{limit, spec};
-use crate::write::Change;
 
 /// How long to wait before the store is asked again that has failed.
 const AGAIN_MS: i64 = 1_000;
@@ -96,8 +94,7 @@ impl Engine {
                         ("volume.growth_failed", format!("the volume keeps its {kept} GiB: {reason}"))
                     }
                 };
-                let event = self.event(&notebook, &Origin::system(), what, why);
-                Ok(Change { events: vec![event], ..Change::of(notebook) })
+                Ok(self.with_event(notebook, what, why))
             })
             .await;
         match recorded {

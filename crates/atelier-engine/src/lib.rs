@@ -16,6 +16,7 @@
 //!   what nobody drives.
 //! * [`mod@orphans`] takes away what the runtime has and nobody needs.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
+//! * [`mod@restarts`] starts notebook servers again that ended by themselves.
 //! * [`mod@reboot`] says what becomes of notebooks whose machine was rebooted.
 //! * [`mod@lease_clock`] knows when the next lease ends; [`mod@steady`] and [`mod@clock_jump`] keep it right when the
 //!   wall clock is set.
@@ -43,6 +44,7 @@ mod orphans;
 pub mod plan;
 mod reboot;
 mod reconcile;
+mod restarts;
 mod room;
 mod routes;
 mod shares;
@@ -84,6 +86,7 @@ pub use hands::{Hand, HangingCall, Work};
 pub use legacy::InstanceChange;
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
+pub use restarts::RestartConfig;
 pub use routes::Route;
 pub use shares::{Offer, OfferedFlavor, Size};
 pub use threads::Threads;
@@ -97,6 +100,7 @@ use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
 use crate::orphans::{Strangers, Suspects};
 use crate::reboot::{Aftermath, Revivals};
+use crate::restarts::Restarts;
 use crate::routes::Routes;
 use crate::shares::Shares;
 use crate::steady::Steady;
@@ -128,6 +132,8 @@ pub struct EngineConfig {
     pub disk_reserve_bytes: u64,
     /// How notebooks are looked at, for leases that end with idleness.
     pub activity: ActivityConfig,
+    /// How often notebook servers that ended are started again.
+    pub restarts: RestartConfig,
     /// Does the runtime's calls.
     pub hand: Arc<dyn Hand>,
 }
@@ -144,6 +150,7 @@ impl Default for EngineConfig {
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
             activity: ActivityConfig::default(),
+            restarts: RestartConfig::default(),
             hand: Arc::new(Threads::default()),
         }
     }
@@ -236,6 +243,7 @@ struct Inner {
     strangers: Strangers,
     locks: NotebookLocks,
     revivals: Revivals,
+    restarts: Restarts,
     aftermath: Aftermath,
     /// What long steps are doing at present. Not kept: after a restart the step says it anew.
     notes: Mutex<HashMap<NotebookId, String>>,
@@ -279,6 +287,7 @@ impl Engine {
                 strangers: Strangers::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),
+                restarts: Restarts::default(),
                 aftermath: Aftermath::default(),
                 notes: Mutex::default(),
                 tasks: TaskTracker::new(),

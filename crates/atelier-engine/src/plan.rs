@@ -24,6 +24,8 @@ pub enum Action {
     Wait,
     /// The notebook broke, for this reason.
     Fault(String),
+    /// Its server ended by itself: start it again.
+    ServeAgain,
     /// Its lease is over: stop it.
     StopByLease,
 }
@@ -32,11 +34,8 @@ pub enum Action {
 pub fn plan(status: Status, lease: Lease, seen: &Seen, now: Timestamp) -> Action {
     match (status, seen) {
         (Status::Running, Seen::Is(Observed::Absent)) => Action::Fault("the instance is gone".into()),
-        (Status::Running, Seen::Is(Observed::Idle { ended })) => Action::Fault(match ended {
-            Some(reason) => format!("the notebook server ended: {reason}"),
-            None => "the notebook server ended".into(),
-        }),
         (Status::Running, _) if lease.is_over(now) => Action::StopByLease,
+        (Status::Running, Seen::Is(Observed::Idle { .. })) => Action::ServeAgain,
         _ => Action::Wait,
     }
 }
@@ -69,15 +68,20 @@ mod tests {
     fn a_lost_instance_is_a_fault_with_its_reason() {
         let gone = Seen::Is(Observed::Absent);
         assert_eq!(plan(Status::Running, LEASE, &gone, t(0)), Action::Fault("the instance is gone".into()));
+    }
+
+    #[test]
+    fn a_server_that_ended_is_started_again_while_the_lease_runs() {
         let ended = Seen::Is(Observed::Idle { ended: Some("exit code 1".into()) });
-        let Action::Fault(reason) = plan(Status::Running, LEASE, &ended, t(0)) else { panic!("no fault") };
-        assert!(reason.contains("exit code 1"));
+        assert_eq!(plan(Status::Running, LEASE, &ended, t(999)), Action::ServeAgain);
+        assert_eq!(plan(Status::Running, LEASE, &ended, t(1000)), Action::StopByLease);
     }
 
     #[test]
     fn nothing_but_a_running_notebook_is_touched() {
         for status in Status::ALL.into_iter().filter(|s| *s != Status::Running) {
-            for seen in [Seen::Unknown, Seen::Is(Observed::Absent), Seen::Is(Observed::Serving)] {
+            let idle = Seen::Is(Observed::Idle { ended: None });
+            for seen in [Seen::Unknown, Seen::Is(Observed::Absent), Seen::Is(Observed::Serving), idle] {
                 assert_eq!(plan(status, LEASE, &seen, t(5000)), Action::Wait, "{status}");
             }
         }

@@ -68,12 +68,17 @@ impl Revivals {
         Self(Semaphore::new(usize::try_from(cpu_millis / 500).unwrap_or(2).clamp(2, 64)))
     }
 
-    /// Waits for a turn. Starts that somebody waits for do not stand in this queue.
-    pub(crate) async fn turn(&self, operation: &Operation) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a turn.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.acquire().await.ok()
+    }
+
+    /// Waits for the operation's turn. Starts that somebody waits for do not stand in this queue.
+    pub(crate) async fn turn_of(&self, operation: &Operation) -> Option<SemaphorePermit<'_>> {
         if operation.origin.actor != Actor::System || operation.kind != OperationKind::Start {
             return None;
         }
-        self.0.acquire().await.ok()
+        self.turn().await
     }
 }
 

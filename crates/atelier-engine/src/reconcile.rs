@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use atelier_core::caller::Origin;
 use atelier_core::id::NotebookId;
+use atelier_core::notebook::Notebook;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::{Event, Status};
 use atelier_runtime::{Observed, RuntimeError};
@@ -12,7 +12,6 @@ use atelier_runtime::{Observed, RuntimeError};
 use crate::Engine;
 use crate::hands::Errand;
 use crate::plan::{Action, Seen, plan};
-use crate::write::Change;
 
 /// How long nothing is looked at when nobody says that something changed.
 const SLOW_POLL: Duration = Duration::from_secs(30);
@@ -71,22 +70,26 @@ impl Engine {
         match plan(notebook.status(), notebook.lease, &seen, self.now()) {
             Action::Wait => {}
             Action::StopByLease => self.stop_by_lease(id).await,
-            Action::Fault(reason) => self.fault(id, notebook.generation, reason).await,
+            Action::ServeAgain => self.serve_again(id),
+            Action::Fault(reason) => self.fault(id, |now| now.generation == notebook.generation, reason).await,
         }
     }
 
-    /// Records a fault of a running notebook, unless anything happened to it since `generation`.
-    async fn fault(&self, id: NotebookId, generation: u64, reason: String) {
-        let origin = Origin::system();
+    /// Records a fault of a running notebook, if it still is the one that was judged.
+    pub(crate) async fn fault(
+        &self,
+        id: NotebookId,
+        is_current: impl Fn(&Notebook) -> bool + Send + Sync,
+        reason: String,
+    ) {
         let recorded = self
             .change(id, |mut notebook| {
-                if notebook.generation != generation || notebook.status() != Status::Running {
+                if !is_current(&notebook) || notebook.status() != Status::Running {
                     return Err(Refusal::new(Code::Conflict, "the notebook has changed"));
                 }
                 notebook.apply(Event::Broke, self.now())?;
                 notebook.fail_reason = Some(reason.clone());
-                let event = self.event(&notebook, &origin, "fault", reason.clone());
-                Ok(Change { events: vec![event], ..Change::of(notebook) })
+                Ok(self.with_event(notebook, "fault", reason.clone()))
             })
             .await;
         if recorded.is_ok() {

@@ -35,6 +35,7 @@ use crate::{CreateNotebook, Engine, EngineConfig, Size};
 mod activity;
 mod growth;
 mod pools;
+mod restarts;
 mod short_of_room;
 mod update;
 mod watching;
@@ -609,17 +610,6 @@ async fn an_undo_goes_on_after_a_restart() {
     (world.store, world.runtime, world.engine) = (store, runtime, engine);
     world.reaches(id, Status::CreateFailed).await;
     assert_eq!(world.runtime.list().await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_notebook_server_that_ends_is_an_error_with_its_reason() {
-    let world = World::new().await;
-    let id = world.running().await;
-    world.runtime.break_server(id);
-    let broken = world.reaches(id, Status::Error).await;
-    assert!(broken.fail_reason.unwrap().contains("made to end"));
-    world.start(id).await.unwrap();
-    world.reaches(id, Status::Running).await;
 }
 
 #[tokio::test]

@@ -240,6 +240,9 @@ impl Engine {
         if notebook.status().is_failed() {
             self.inner.suspects.add(notebook.id);
         }
+        if notebook.status() != Status::Running {
+            self.inner.restarts.forget(notebook.id);
+        }
         self.look_at_growth(notebook);
         self.inner.routes.put(notebook);
         let lease = self.inner.activities.on(notebook.id, notebook.lease);
@@ -257,8 +260,15 @@ impl Engine {
 
     /// The notebook is not there any more.
     fn forget(&self, id: NotebookId) {
+        self.inner.restarts.forget(id);
         self.inner.routes.remove(id);
         self.inner.leases.set(id, None);
+    }
+
+    /// The notebook as it is here, and what happened to it by itself.
+    pub(crate) fn with_event(&self, notebook: Notebook, what: &str, why: String) -> Change {
+        let event = self.event(&notebook, &Origin::system(), what, why);
+        Change { events: vec![event], ..Change::of(notebook) }
     }
 
     /// An event of this notebook, now.

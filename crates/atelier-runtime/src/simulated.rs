@@ -13,7 +13,7 @@ pub mod answer;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use atelier_core::flavor::Capacity;
@@ -112,9 +112,15 @@ impl SimulatedRuntime {
     }
 
     /// Pretends that the notebook server of `id` ended by itself.
-    pub fn break_server(&self, id: NotebookId) {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    pub fn break_server(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        self.take(id, SERVER)?;
+        self.broken().insert(id);
         self.changed.notify_waiters();
+        Ok(())
+    }
+
+    fn broken(&self) -> MutexGuard<'_, HashSet<NotebookId>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
@@ -144,10 +150,6 @@ impl SimulatedRuntime {
     fn known(&self) -> Result<Vec<NotebookId>, RuntimeError> {
         let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
         Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
-    }
-
-    fn is_broken(&self, id: NotebookId) -> bool {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     fn path(&self, id: NotebookId, what: &str) -> PathBuf {
@@ -204,7 +206,7 @@ impl SimulatedRuntime {
         for what in [SERVER, NETWORK, CONTAINER] {
             self.take(id, what)?;
         }
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.broken().remove(&id);
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         Ok(())
     }
@@ -293,6 +295,7 @@ impl Runtime for SimulatedRuntime {
         self.needs(spec.notebook, NETWORK)?;
         let ran = self.needs(spec.notebook, SERVER).is_ok();
         self.put(spec.notebook, SERVER, "")?;
+        self.broken().remove(&spec.notebook);
         self.faults.after(Call::Initialize, Some(spec.notebook)).await?;
         Ok(if ran { Way::Already } else { Way::CommandLine { why: None } })
     }
@@ -314,12 +317,11 @@ impl Runtime for SimulatedRuntime {
         self.faults.before(Call::Observe, Some(id)).await?;
         Ok(if !self.has(id, CONTAINER) {
             Observed::Absent
-        } else if self.is_broken(id) {
-            Observed::Idle { ended: Some("it was made to end".into()) }
         } else if self.has(id, SERVER) {
             Observed::Serving
         } else {
-            Observed::Idle { ended: None }
+            let broken = self.broken().contains(&id);
+            Observed::Idle { ended: broken.then(|| "the notebook server was made to end".into()) }
         })
     }
 
@@ -360,7 +362,7 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
-        if !self.has(id, SERVER) || self.is_broken(id) {
+        if !self.has(id, SERVER) {
             return Err(RuntimeError::Absent);
         }
         let (near, far) = tokio::io::duplex(64 * 1024);

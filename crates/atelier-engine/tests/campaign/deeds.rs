@@ -33,7 +33,7 @@ impl Deeds {
             Fault::Pause(ms) => tokio::time::advance(Duration::from_millis(ms.into())).await,
             Fault::ServerEnds(n) => {
                 let Some(id) = nth(n) else { return };
-                self.simulated.break_server(id);
+                self.simulated.break_server(id).unwrap();
             }
             Fault::InstanceVanishes(n) => {
                 let Some(id) = nth(n) else { return };

@@ -160,7 +160,7 @@ impl Told {
             "delete.asked" => (&S::ALL, S::Deleting),
             "delete.failed" => (&[S::Deleting], S::DeleteFailed),
             "fault" => (&[S::Running], S::Error),
-            "lease.renewed" => (&[S::Running], S::Running),
+            "lease.renewed" | "server.ended" | "server.restarted" => (&[S::Running], S::Running),
             "host.rebooted" if event.why.contains("is stopped") => (&[S::Running], S::Stopped),
             "delete.done" => return Some((&[S::Deleting], None)),
             _ => return None,

@@ -99,7 +99,7 @@ pub(crate) enum Fault {
     ClockJump(i64),
     /// Nothing runs for this many milliseconds.
     Pause(u32),
-    /// The server of a running notebook ends.
+    /// The server of a running notebook ends; it is started again.
     ServerEnds(u8),
     /// All of a running notebook's instance but its volume is gone.
     InstanceVanishes(u8),

@@ -39,6 +39,9 @@ const PATIENCE_MS: i64 = 60_000;
 const DEADLINE_MS: i64 = 900_000;
 /// What the image adds to it when its preparation hangs.
 const IMAGE_MS: i64 = 1_800_000;
+/// By when a server that ended runs again, or its notebook is in ERROR: attempts that take their whole limit with the pauses
+/// before them, and looks that hang before any of it is seen.
+const RESTARTS_MS: i64 = 1_200_000;
 /// After the deadline.
 const GRACE_MS: i64 = 30_000;
 
@@ -123,7 +126,9 @@ impl World {
 
     /// Asks everything; what looks every so often may need another look.
     fn check_within(&mut self, round: &Round) -> Result<(), String> {
-        let end = self.time.passed() + 2 * GRACE_MS + stuck(round);
+        let ends = round.faults.iter().any(|fault| matches!(fault, Fault::ServerEnds(_)));
+        let restarts = if ends { RESTARTS_MS } else { 0 };
+        let end = self.time.passed() + 2 * GRACE_MS + stuck(round) + restarts;
         loop {
             let checked = self.check(undo_works(round));
             if checked.is_ok() || self.time.passed() >= end {

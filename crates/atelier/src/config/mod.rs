@@ -26,7 +26,9 @@ use atelier_runtime::RuntimeKind;
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
-pub(crate) use self::sections::{Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls};
+pub(crate) use self::sections::{
+    Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Restart, Retention, Server, Tls,
+};
 pub(crate) use self::seeing::Seeing;
 
 use self::reader::Reader;
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub lease: GrantRange,
     /// How idleness is found out.
     pub(crate) idle: Idle,
+    /// How often notebook servers that ended are started again.
+    pub(crate) restart: Restart,
     /// Notebooks that a user may have in a project.
     pub notebooks_per_user: u32,
     /// What one caller, or all together, may use of the server.
@@ -119,6 +123,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         image: sections::image(&mut reader),
         lease: sections::lease(&mut reader),
         idle: sections::idle(&mut reader),
+        restart: sections::restart(&mut reader),
         notebooks_per_user: sections::quota(&mut reader),
         limits: sections::limits(&mut reader),
         retention: sections::retention(&mut reader),

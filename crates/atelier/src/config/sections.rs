@@ -125,6 +125,15 @@ pub(crate) struct Idle {
     pub(crate) rules: Rules,
 }
 
+/// `[restart]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restart {
+    /// How often a notebook server that ended is started again.
+    pub(crate) most: u32,
+    /// Within so many milliseconds.
+    pub(crate) within_ms: i64,
+}
+
 /// `[limits]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -344,6 +353,15 @@ pub(super) fn idle(reader: &mut Reader) -> Idle {
         gap_most_ms: period_ms * 4 + 60_000,
     };
     Idle { period_ms, rules }
+}
+
+pub(super) fn restart(reader: &mut Reader) -> Restart {
+    let seconds = |raw: &super::Raw| kinds::integer::<i64>(1..=86_400)(raw).map(|seconds| seconds * 1000);
+    let within = "a whole number of seconds, 1 to 86400";
+    Restart {
+        most: reader.read("restart.most", 5, "a whole number, 0 to 1000", kinds::integer(0..=1000)),
+        within_ms: reader.read("restart.within_seconds", 600_000, within, seconds),
+    }
 }
 
 pub(super) fn quota(reader: &mut Reader) -> u32 {

@@ -27,6 +27,7 @@ fn known_keys() -> Vec<String> {
     sections::image(&mut reader);
     sections::lease(&mut reader);
     sections::idle(&mut reader);
+    sections::restart(&mut reader);
     sections::quota(&mut reader);
     sections::limits(&mut reader);
     sections::retention(&mut reader);

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::observe::Watcher;
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
-use atelier_engine::{ActivityConfig, Engine, EngineConfig};
+use atelier_engine::{ActivityConfig, Engine, EngineConfig, RestartConfig};
 use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, Notebooks, PublicUrl, Scheme};
 use atelier_iam::{Iam, IamConfig};
 use atelier_store_sqlite::{Sealer, SqliteStore};
@@ -331,6 +331,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
+        restarts: RestartConfig { most: config.restart.most, within_ms: config.restart.within_ms },
         activity: ActivityConfig { period_ms: config.idle.period_ms, rules: config.idle.rules },
         ..EngineConfig::default()
     }

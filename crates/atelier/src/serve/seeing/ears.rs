@@ -41,6 +41,10 @@ impl Observer for Ears {
         self.metrics.idle_verdict(verdict);
     }
 
+    fn server_started_again(&self, serves: bool) {
+        self.metrics.server_started_again(serves);
+    }
+
     fn orphan(&self) {
         self.metrics.orphans.inc();
     }

@@ -55,6 +55,17 @@ struct OfRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRestart {
+    result: &'static str,
+}
+
+impl OfRestart {
+    const fn of(serves: bool) -> Self {
+        Self { result: if serves { "done" } else { "failed" } }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStep {
     kind: &'static str,
     step: &'static str,
@@ -102,6 +113,7 @@ pub(in crate::serve) struct Metrics {
     starts: Histograms<OfPath>,
     lateness: Histogram,
     verdicts: Family<OfVerdict, Counter>,
+    restarts: Family<OfRestart, Counter>,
     store: Histograms<OfCall>,
     store_errors: Family<OfCall, Counter>,
     /// Those below are set when somebody asks.
@@ -135,6 +147,7 @@ impl Metrics {
             starts: Family::new_with_constructor(work),
             lateness: Histogram::new(LATENESS),
             verdicts: Family::default(),
+            restarts: Family::default(),
             store: Family::new_with_constructor(store),
             store_errors: Family::default(),
             notebooks: Family::default(),
@@ -165,6 +178,9 @@ impl Metrics {
         }
         for verdict in [IdleVerdict::Active, IdleVerdict::Idle, IdleVerdict::Unknown] {
             drop(self.verdicts.get_or_create(&OfVerdict { verdict: verdict.as_str() }));
+        }
+        for serves in [true, false] {
+            drop(self.restarts.get_or_create(&OfRestart::of(serves)));
         }
     }
 
@@ -212,7 +228,7 @@ impl Metrics {
     }
 
     fn register_work(&self, registry: &mut Registry) {
-        let Self { steps, operations, starts, lateness, verdicts, store, store_errors, .. } = self;
+        let Self { steps, operations, starts, lateness, verdicts, restarts, store, store_errors, .. } = self;
         registry.register(
             "atelier_step_duration_seconds",
             "Steps of operations by kind of operation, step and result",
@@ -234,6 +250,11 @@ impl Metrics {
             lateness.clone(),
         );
         registry.register("atelier_idle_verdicts", "Judgements of whether a notebook is idle", verdicts.clone());
+        registry.register(
+            "atelier_server_restarts",
+            "Starts of notebook servers that had ended by themselves",
+            restarts.clone(),
+        );
         registry.register(
             "atelier_orphans",
             "Things of no notebook that were found and taken away",
@@ -306,6 +327,10 @@ impl Metrics {
 
     pub(super) fn idle_verdict(&self, verdict: IdleVerdict) {
         self.verdicts.get_or_create(&OfVerdict { verdict: verdict.as_str() }).inc();
+    }
+
+    pub(super) fn server_started_again(&self, serves: bool) {
+        self.restarts.get_or_create(&OfRestart::of(serves)).inc();
     }
 
     pub(super) fn store(&self, call: StoreCall, began: Instant, answered: bool) {
