@@ -1,20 +1,25 @@
 //! What operations answer, along the life of a notebook.
 
+use atelier_core::image::BUILT_IN;
 use atelier_core::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::house::{House, NOON};
+use crate::house::{House, NOON, UNKNOWN};
 
-pub(crate) async fn create(house: &House, token: &str, changes: Value) -> Value {
+/// What a create asks for that is right, with `changes` in it.
+pub(crate) fn wish(changes: Value) -> Value {
     let mut body = json!({
-        "name": "nb", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
+        "name": "nb", "flavor": "atelier.cpu.small", "image_id": BUILT_IN.to_string(),
         "volume": {"category": "EVS", "ownership": "MANAGED"},
     });
-    for (key, value) in changes.as_object().unwrap() {
-        body[key] = value.clone();
-    }
-    let reply = house.call(token, "POST", &format!("{}/notebooks", house.base()), &body).await;
+    let Value::Object(changes) = changes else { panic!("no object: {changes}") };
+    body.as_object_mut().unwrap().extend(changes);
+    body
+}
+
+pub(crate) async fn create(house: &House, token: &str, changes: Value) -> Value {
+    let reply = house.call(token, "POST", &format!("{}/notebooks", house.base()), &wish(changes)).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
     reply.body
 }
@@ -115,10 +120,7 @@ async fn a_notebook_lives_through_every_operation() {
 
     let deleting = call("DELETE", "", json!({"ignored": true})).await;
     assert_eq!((deleting.status, &deleting.body["status"]), (StatusCode::OK, &json!("DELETING")));
-    let mut changes = house.engine.route_changes();
-    while house.engine.route(id.parse().unwrap()).is_some() {
-        changes.changed().await.unwrap();
-    }
+    house.is_gone(&id).await;
     for (method, rest) in [("GET", ""), ("DELETE", ""), ("POST", "/start"), ("POST", "/stop"), ("GET", "/lease")] {
         let reply = call(method, rest, Value::Null).await;
         assert_eq!((reply.status.as_u16(), reply.code()), (404, "ModelArts.6404"), "{method} {rest}");
@@ -143,16 +145,10 @@ async fn errors_of_the_engine_come_through_with_their_codes() {
     let house = House::open().await;
     let token = house.project_token().await;
     let target = format!("{}/notebooks", house.base());
-    let body = |flavor: &str, image: &str| {
-        json!({"name": "nb", "flavor": flavor, "image_id": image,
-               "volume": {"category": "EVS", "ownership": "MANAGED"}})
-    };
-    let built_in = atelier_core::image::BUILT_IN.to_string();
-    let unknown = "01900000-0000-7000-8000-000000000000";
-    for (flavor, image, code) in
-        [("no.such", built_in.as_str(), "ModelArts.6323"), ("atelier.cpu.small", unknown, "ModelArts.6797")]
+    for (changes, code) in
+        [(json!({"flavor": "no.such"}), "ModelArts.6323"), (json!({"image_id": UNKNOWN}), "ModelArts.6797")]
     {
-        let reply = house.call(&token, "POST", &target, &body(flavor, image)).await;
+        let reply = house.call(&token, "POST", &target, &wish(changes)).await;
         assert_eq!((reply.status.as_u16(), reply.code()), (400, code));
     }
 }
@@ -161,7 +157,7 @@ async fn errors_of_the_engine_come_through_with_their_codes() {
 async fn a_path_without_the_method_names_no_methods() {
     let house = House::open().await;
     let token = house.project_token().await;
-    for path in ["/images", "/notebooks/01900000-0000-7000-8000-000000000000"] {
+    for path in ["/images".to_owned(), format!("/notebooks/{UNKNOWN}")] {
         let reply = house.call(&token, "OPTIONS", &format!("{}{path}", house.base()), &Value::Null).await;
         assert_eq!((reply.status.as_u16(), reply.code()), (404, "APIG.0101"));
         assert!(!reply.headers.contains_key("allow"), "{path}: {:?}", reply.headers);

@@ -4,8 +4,8 @@ use atelier_core::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::answers::create;
-use crate::house::{House, Reply};
+use crate::answers::{create, wish};
+use crate::house::{House, Reply, UNKNOWN};
 
 async fn running(house: &House, token: &str, changes: Value) -> String {
     let id = create(house, token, changes).await["id"].as_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ async fn an_update_answers_with_the_whole_notebook() {
         (json!({"flavor": "modelarts.vm.cpu.2u"}), "ModelArts.6347"),
         (json!({"storage_new_size": 4, "name": "not-kept"}), "ModelArts.6331"),
         (json!({"endpoints": [{"service": "SSH", "key_pair_names": ["k"]}]}), "ModelArts.6651"),
-        (json!({"image_id": "01900000-0000-7000-8000-000000000000"}), "ModelArts.6797"),
+        (json!({"image_id": UNKNOWN}), "ModelArts.6797"),
         (json!([]), "ModelArts.6400"),
     ] {
         assert_eq!(put(&house, &token, &id, body.clone()).await.code(), code, "{body}");
@@ -114,10 +114,7 @@ async fn the_free_instance_is_made_once_and_opened_again() {
     let link = house.call(&token, "POST", &open, &json!({"share_url": "aHR0cDovL3g="})).await;
     assert_eq!(link.code(), "ModelArts.6651");
 
-    let body = json!({
-        "name": "second", "feature": "DEFAULT", "flavor": "modelarts.vm.cpu.free",
-        "image_id": atelier_core::image::BUILT_IN.to_string(), "volume": {"category": "EVS", "ownership": "MANAGED"},
-    });
+    let body = wish(json!({"name": "second", "feature": "DEFAULT", "flavor": "modelarts.vm.cpu.free"}));
     let target = format!("{}/notebooks", house.base());
     let second = house.call(&token, "POST", &target, &body).await;
     assert_eq!(second.code(), "ModelArts.0113");

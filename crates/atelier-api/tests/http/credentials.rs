@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
+use crate::answers::wish;
 use crate::contract;
 use crate::document::served;
 use crate::house::{House, NOON, Reply};
@@ -191,10 +192,7 @@ async fn a_signature_opens_only_the_request_that_it_is_over() {
 #[tokio::test]
 async fn nothing_is_made_for_whoever_is_refused() {
     let house = House::open().await;
-    let body = json!({
-        "name": "nb", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
-        "volume": {"category": "EVS", "ownership": "MANAGED"},
-    });
+    let body = wish(json!({}));
     let target = format!("{}/notebooks", house.base());
     let other = house.token(&json!({"project": {"id": house.other_project.to_string()}})).await;
     for token in ["", "forged", &other] {

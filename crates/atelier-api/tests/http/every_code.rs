@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use atelier_core::flavor::Capacity;
-use atelier_core::image::BUILT_IN;
 use atelier_core::refusal::Code;
 use atelier_core::status::Status;
 use atelier_engine::EngineConfig;
@@ -16,8 +15,8 @@ use axum::body::{Body, Bytes};
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::answers::create;
-use crate::house::{House, Plan, Reply};
+use crate::answers::{create, wish};
+use crate::house::{House, Plan, Reply, UNKNOWN};
 
 /// A code, and the call that is refused with it: method, path behind the project, body.
 type Row = (Code, &'static str, String, Value);
@@ -98,12 +97,12 @@ impl Stage {
             row(Code::Conflict, "POST", &format!("{stopped}/stop"), Value::Null),
             row(Code::FieldLocked, "PUT", &running, json!({"flavor": "modelarts.vm.cpu.2u"})),
             row(Code::FlavorNotSwitchable, "PUT", &stopped, json!({"flavor": "none"})),
-            row(Code::NotFound, "GET", "/notebooks/01900000-0000-7000-8000-000000000000", Value::Null),
+            row(Code::NotFound, "GET", &format!("/notebooks/{UNKNOWN}"), Value::Null),
             row(Code::NoSuchApi, "GET", "/nothing", Value::Null),
             row(Code::BadBody, "POST", "/notebooks", json!([])),
             row(Code::TooLarge, "POST", "/notebooks", json!({"name": "x".repeat(64 * 1024)})),
             with(Code::UnknownFlavor, json!({"flavor": "none"})),
-            with(Code::UnknownImage, json!({"image_id": "01900000-0000-7000-8000-000000000000"})),
+            with(Code::UnknownImage, json!({"image_id": UNKNOWN})),
             with(Code::FlavorDoesNotSupportFeature, json!({"feature": "DEFAULT"})),
             with(Code::VolumeSizeOutOfRange, json!({"volume": volume(4097)})),
             with(Code::WrongType, json!({"description": 7})),
@@ -128,7 +127,7 @@ impl Stage {
             (Code::WhileStarting, "POST", start(&self.creating), started.clone()),
             (Code::WhileStopping, "POST", start(&self.halting), started),
             (Code::StopOfStopped, "POST", start(&self.stopped), stopped),
-            (Code::NoInstance, "GET", path("01900000-0000-7000-8000-000000000000"), Value::Null),
+            (Code::NoInstance, "GET", path(UNKNOWN), Value::Null),
             with(Code::StorageMissing, instance("new", Value::Null)),
             with(Code::StoragePathMissing, instance("new", json!({"type": "obs"}))),
             with(Code::StoragePathWithoutSlash, obs(json!("/bucket/folder"))),
@@ -180,12 +179,8 @@ fn volume(capacity: u32) -> Value {
 }
 
 fn notebook(changes: &Value) -> Value {
-    let mut body = json!({
-        "name": "new", "flavor": "atelier.cpu.small", "image_id": BUILT_IN.to_string(), "volume": volume(5),
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        body[key] = value.clone();
-    }
+    let mut body = wish(json!({"name": "new", "volume": volume(5)}));
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     body
 }
 

@@ -151,6 +151,9 @@ impl Faults for Gate {
     }
 }
 
+/// The id of nothing.
+pub(crate) const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
+
 /// What a house may have otherwise than most tests need it.
 pub(crate) struct Plan {
     pub(crate) machine: Capacity,

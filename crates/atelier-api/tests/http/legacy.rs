@@ -3,6 +3,7 @@
 use atelier_core::status::Status;
 use serde_json::{Value, json};
 
+use crate::answers::wish;
 use crate::house::{House, NOON, Reply};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -197,10 +198,8 @@ async fn what_one_api_makes_the_other_shows_and_manages() {
     both.house.reaches(&id, Status::Stopped).await;
     assert_eq!(code(&both.legacy("GET", &format!("/DE-{id}/token"), Value::Null).await), (400, "ModelArts.6327"));
 
-    let body = json!({
-        "name": "two", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
-        "volume": {"category": "EVS", "ownership": "MANAGED", "capacity": 7},
-    });
+    let volume = json!({"category": "EVS", "ownership": "MANAGED", "capacity": 7});
+    let body = wish(json!({"name": "two", "volume": volume}));
     let other = both.v1("POST", "", body).await.body["id"].as_str().unwrap().to_owned();
     let shown = both.shown(&other).await;
     assert_eq!(
@@ -294,10 +293,7 @@ async fn names_are_taken_once_here_and_a_name_is_no_id() {
     let id = both.stopped(json!({})).await;
     assert_eq!(code(&both.create(json!({})).await), (400, "ModelArts.6301"));
     // The other API has no such rule, and what it makes counts here.
-    let body = json!({
-        "name": "two", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
-        "volume": {"category": "EVS", "ownership": "MANAGED"},
-    });
+    let body = wish(json!({"name": "two"}));
     for _ in 0..2 {
         assert_eq!(both.v1("POST", "", body.clone()).await.status, 200);
     }

@@ -1,11 +1,11 @@
 //! Random calls of either API, and after each of them both show the same.
 
-use atelier_core::id::NotebookId;
 use atelier_core::status::Status;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::answers::wish;
 use crate::legacy::{Both, bare};
 
 /// What must be so, by the calls alone.
@@ -64,11 +64,7 @@ impl Walk {
             }
             bare(&made)
         } else {
-            let body = json!({
-                "name": name, "flavor": "atelier.cpu.small", "duration": seconds.map_or(-1, |s| s * 1000),
-                "image_id": atelier_core::image::BUILT_IN.to_string(),
-                "volume": {"category": "EVS", "ownership": "MANAGED"},
-            });
+            let body = wish(json!({"name": name, "duration": seconds.map_or(-1, |s| s * 1000)}));
             self.both.v1("POST", "", body).await.body["id"].as_str().unwrap().to_owned()
         };
         self.runs(&id).await;
@@ -127,18 +123,10 @@ impl Walk {
             return;
         }
         assert_eq!(reply.status, 200, "{}", reply.body);
-        self.gone(&id).await;
+        self.both.house.is_gone(&id).await;
         self.expected.remove(at);
         assert_eq!(self.both.legacy("GET", &format!("/{id}"), Value::Null).await.code(), "ModelArts.6309");
         assert_eq!(self.both.v1("GET", &format!("/{id}"), Value::Null).await.code(), "ModelArts.6404");
-    }
-
-    async fn gone(&self, id: &str) {
-        let id: NotebookId = id.parse().unwrap();
-        let mut changes = self.both.house.engine.route_changes();
-        while self.both.house.engine.route(id).is_some() {
-            changes.changed().await.unwrap();
-        }
     }
 
     /// A renewal by the other API counts for the starts to come, too.

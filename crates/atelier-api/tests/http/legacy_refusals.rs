@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::contract::{self, Field, Operation, Place};
-use crate::house::{House, Reply};
+use crate::house::{House, Reply, UNKNOWN};
 use crate::refusals::{Mistake, Treatment, allowed, mistakes};
 
 /// What this server does with a field of an operation; a field without a row fails.
@@ -97,14 +97,11 @@ fn code(field: &Field, treatment: Treatment, mistake: Mistake, value: Option<&st
     }
 }
 
-const UNKNOWN: &str = "DE-01900000-0000-7000-8000-000000000000";
-/// An image that does not exist: when a request is refused for it, no field was found wrong, and nothing was made.
-const NO_IMAGE: &str = "01900000-0000-7000-8000-000000000000";
-
+/// It asks for an image that does not exist: when it is refused for that, no field was found wrong, and nothing was made.
 fn right_body(operation: &str) -> Value {
     match operation {
         "CreateDevEnvironInstance" => json!({
-            "name": "nb", "profile_id": NO_IMAGE, "flavor": "atelier.cpu.small",
+            "name": "nb", "profile_id": UNKNOWN, "flavor": "atelier.cpu.small",
             "spec": {"storage": {"type": "evs"}},
         }),
         "UpdateDevEnvironInstance" => json!({}),
@@ -153,7 +150,7 @@ async fn send(house: &House, token: &str, operation: &Operation, field: &Field, 
         _ => otherwise.to_owned(),
     };
     let target = operation.path.replace("{project_id}", &given("project_id", house.first.project_id.as_str()));
-    let mut target = target.replace("{instance_id}", &given("instance_id", UNKNOWN));
+    let mut target = target.replace("{instance_id}", &given("instance_id", &format!("DE-{UNKNOWN}")));
     let mut query = Vec::new();
     if field.place == Place::Query {
         query.extend(encoded.as_ref().map(|text| format!("{}={text}", field.path)));
@@ -249,7 +246,7 @@ async fn what_the_contract_allows_is_not_refused() {
             let treatment = treatment(&operation.id, field).unwrap();
             let mut values: Vec<_> = allowed(field, treatment).into_iter().map(Some).collect();
             if field.path == "profile_id" || (treatment == Treatment::SortKey) {
-                values = vec![Some(json!(if treatment == Treatment::SortKey { "name" } else { NO_IMAGE }))];
+                values = vec![Some(json!(if treatment == Treatment::SortKey { "name" } else { UNKNOWN }))];
             }
             if !field.required && treatment != Treatment::NotOffered {
                 values.push(None);

@@ -1,8 +1,8 @@
 //! Lists and their pages.
 
-use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::answers::create;
 use crate::house::House;
 
 /// Six notebooks, a second apart; names sort the other way round than times.
@@ -10,12 +10,7 @@ async fn filled() -> (House, String) {
     let house = House::open().await;
     let token = house.project_token().await;
     for name in ["f", "e", "d", "c", "b-x", "a-x"] {
-        let body = json!({
-            "name": name, "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
-            "volume": {"category": "EVS", "ownership": "MANAGED"},
-        });
-        let reply = house.call(&token, "POST", &format!("{}/notebooks", house.base()), &body).await;
-        assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+        create(&house, &token, json!({"name": name})).await;
         house.time.advance(1000);
     }
     (house, token)

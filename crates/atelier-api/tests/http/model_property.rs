@@ -15,7 +15,7 @@ use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::house::{House, Reply};
+use crate::house::{House, Reply, UNKNOWN};
 use crate::model::call::{Answer, Api, Call};
 use crate::model::sequence::{NUMBERS, Step, steps};
 use crate::model::{Model, Notebook, Slip, Status};
@@ -26,7 +26,6 @@ const CASES: u32 = 40;
 const LONGEST_MS: i64 = 23 * 3_600_000;
 /// What the model says will happen has not, if it has not by then; nothing is waited for so long that does happen.
 const NEVER: Duration = Duration::from_mins(1);
-const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
 
 /// The server, and the model beside it.
 struct Trial<'a> {

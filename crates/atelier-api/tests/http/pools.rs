@@ -7,7 +7,7 @@ use atelier_engine::EngineConfig;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::answers::create;
+use crate::answers::{create, wish};
 use crate::house::{House, Plan, Reply};
 
 const CUSTOM: &str = "custom.flavor.spec.code";
@@ -57,12 +57,7 @@ impl Team {
     }
 
     async fn refused(&self, changes: Value) -> (String, String) {
-        let mut body = json!({
-            "name": "nb", "flavor": "atelier.cpu.small", "image_id": atelier_core::image::BUILT_IN.to_string(),
-            "volume": {"category": "EVS", "ownership": "MANAGED"},
-        });
-        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let reply = self.call("POST", "notebooks", body).await;
+        let reply = self.call("POST", "notebooks", wish(changes)).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.body);
         (reply.code().to_owned(), reply.message().to_owned())
     }

@@ -7,8 +7,9 @@
 
 use serde_json::{Value, json};
 
+use crate::answers::wish;
 use crate::contract::{self, Field, Operation, Place};
-use crate::house::{House, Reply};
+use crate::house::{House, Reply, UNKNOWN};
 
 /// What this server does with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,18 +303,13 @@ pub(crate) fn allowed(field: &Field, treatment: Treatment) -> Vec<Value> {
 /// field was found wrong, and nothing was made.
 fn right_body(operation: &str) -> Value {
     match operation {
-        "CreateNotebook" => json!({
-            "name": "nb", "flavor": "atelier.cpu.small", "image_id": UNKNOWN,
-            "volume": {"category": "EVS", "ownership": "MANAGED"},
-        }),
+        "CreateNotebook" => wish(json!({"image_id": UNKNOWN})),
         "RenewLease" | "UpdateNotebook" => json!({}),
         "RunCodeLab" => json!({"image_id": UNKNOWN}),
         "CreateNotebookTags" | "DeleteNotebookTags" => json!({"tags": [{"key": "k"}]}),
         _ => Value::Null,
     }
 }
-
-const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
 
 /// The answer when no field is wrong.
 fn accepted(operation: &str) -> (u16, &'static str) {

@@ -1,7 +1,8 @@
 //! Calls: what is wrong with one by itself, and how it is sent.
 
-use atelier_core::image::BUILT_IN;
 use serde_json::{Value, json};
+
+use crate::answers::wish;
 
 /// Leases of the present API are in milliseconds, those of the legacy API in seconds.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
@@ -134,12 +135,8 @@ impl Call {
         match self {
             Self::Create { name, description, duration, tags } => {
                 let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
-                let volume = json!({"category": "EVS", "ownership": "MANAGED"});
-                let body = json!({
-                    "name": name, "description": description, "duration": duration, "tags": tags, "volume": volume,
-                    "flavor": "atelier.cpu.small", "image_id": BUILT_IN.to_string(),
-                });
-                ("POST", "/notebooks".to_owned(), body)
+                let said = json!({"name": name, "description": description, "duration": duration, "tags": tags});
+                ("POST", "/notebooks".to_owned(), wish(said))
             }
             Self::CreateInstance { name, auto_stop } => {
                 let spec = json!({"storage": {"type": "evs"}, "auto_stop": auto_stop.said()});
