@@ -16,7 +16,6 @@ mod house;
 mod key_pairs;
 mod keys;
 mod legacy;
-mod legacy_property;
 mod legacy_refusals;
 mod lists;
 mod model;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atelier_core::status::Status as Real;
+use http::StatusCode;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 use serde_json::{Value, json};
@@ -74,9 +75,11 @@ impl<'a> Trial<'a> {
                     _ => 1 - owner,
                 };
                 self.call(who, at, call).await?;
-                let shown = self.model.notebooks.get(at).map_or(&[][..], |_| &[Api::V1, Api::Legacy]);
-                for api in shown.iter().copied() {
-                    self.call(owner, at, &Call::Show(api)).await?;
+                if at < self.model.notebooks.len() {
+                    let v1 = self.call(owner, at, &Call::Show(Api::V1)).await?;
+                    let legacy = self.call(owner, at, &Call::Show(Api::Legacy)).await?;
+                    let token = self.call(owner, at, &Call::InstanceToken).await?;
+                    show_the_same(&v1, &legacy, &token)?;
                 }
             }
             Step::Finish { nth, well } => {
@@ -96,7 +99,7 @@ impl<'a> Trial<'a> {
         if at + 1 == NUMBERS || made == 0 { made } else { at % made }
     }
 
-    async fn call(&mut self, who: usize, at: usize, call: &Call) -> Result<(), String> {
+    async fn call(&mut self, who: usize, at: usize, call: &Call) -> Result<Reply, String> {
         let id = self.model.notebooks.get(at).map_or(UNKNOWN, |notebook| &notebook.id).to_owned();
         let known = self.model.notebooks.len();
         let expected = self.model.answer(self.now(), who, at, call);
@@ -108,7 +111,7 @@ impl<'a> Trial<'a> {
             id.clone_into(&mut self.model.notebooks[known].id);
             self.house.gate.hold(id);
         }
-        Ok(())
+        Ok(reply)
     }
 
     async fn finish(&mut self, at: usize, well: bool) -> Result<(), String> {
@@ -171,6 +174,25 @@ fn agrees(expected: &Answer, reply: &Reply) -> Result<(), String> {
         return Err(format!("{} {}, where the model says {http} {code}", reply.status, reply.body));
     }
     differs(&expected.body, &reply.body, "").map_or(Ok(()), Err)
+}
+
+/// What the model does not know is still the same, whichever API shows it.
+fn show_the_same(v1: &Reply, legacy: &Reply, token: &Reply) -> Result<(), String> {
+    let (notebook, instance) = (&v1.body, &legacy.body);
+    if (v1.status, legacy.status) != (StatusCode::OK, StatusCode::OK) {
+        return Ok(());
+    }
+    let pairs = [
+        (&instance["creation_timestamp"], &json!(notebook["create_at"].to_string())),
+        (&instance["latest_update_timestamp"], &json!(notebook["update_at"].to_string())),
+        (&instance["spec"]["storage"]["location"]["volume_size"], &notebook["volume"]["capacity"]),
+        (&instance["user"]["id"], &notebook["user_id"]),
+        (&instance["workspace"]["id"], &notebook["workspace_id"]),
+        (&instance["flavor"], &notebook["flavor"]),
+        (&token.body["token"], if token.status == StatusCode::OK { &notebook["token"] } else { &Value::Null }),
+    ];
+    let differs = pairs.iter().find(|(one, other)| one != other);
+    differs.map_or(Ok(()), |(one, other)| Err(format!("the legacy API shows {one}, the other one {other}: {notebook}")))
 }
 
 /// Where the answer is not what the model says; what the model does not speak of may be anything.
