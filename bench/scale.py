@@ -112,13 +112,12 @@ def aside(world):
     shutil.copytree(pretended, memory, dirs_exist_ok=True)
     shutil.rmtree(pretended)
     pretended.symlink_to(memory)
-    return memory
 
 
 def fill(world, count, owners):
     """Lets the store write the notebooks; seconds."""
     assert world.server.stop() == 0
-    world.memory = aside(world)
+    aside(world)
     begun = time.monotonic()
     command = [LOAD, "fill", str(world.server.data_dir), "--notebooks", str(count), "--owners", str(owners)]
     subprocess.run(command, check=True)
@@ -164,7 +163,7 @@ def leave(world):
         world.server.process.send_signal(signal.SIGKILL)
         world.server.process.wait(10)
     world.server.process = None
-    shutil.rmtree(getattr(world, "memory", "/nonexistent"), ignore_errors=True)
+    shutil.rmtree(os.path.realpath(world.server.data_dir / "simulated"), ignore_errors=True)
 
 
 def measure(count, owners, chosen):
