@@ -88,6 +88,48 @@ open('kept', 'w').write('the volume stays')
     machine.is_clean();
 }
 
+/// The number of a container's first process now belongs to somebody else, while no server was there to see it.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_process_with_a_recycled_number_is_not_adopted() {
+    let machine = Machine::new();
+    let spec = new_spec();
+    {
+        let runtime = machine.runtime();
+        bring(&*runtime, &spec, Upto::Compute).await;
+        assert_eq!(machine.runtime().observe(spec.notebook).await.unwrap(), Observed::Idle { ended: None });
+    }
+    let init = running(&machine, &spec, "atelier/bin/init").remove(0);
+    let number: i32 = init.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    kill(&init);
+    while init.exists() {
+        std::thread::yield_now();
+    }
+    let mut other = with_number(number);
+
+    let runtime = machine.runtime();
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    runtime.stop(spec.notebook).await.unwrap();
+    runtime.remove(spec.notebook).await.unwrap();
+    assert_eq!(other.try_wait().unwrap(), None, "somebody else's process was ended");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    machine.is_clean();
+}
+
+/// A process with this number. The kernel gives out the next free one after the last; others may be quicker.
+fn with_number(number: i32) -> std::process::Child {
+    loop {
+        fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        if i32::try_from(child.id()) == Ok(number) {
+            return child;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
 async fn code_in_a_notebook_is_kept_in() {
