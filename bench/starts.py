@@ -20,7 +20,6 @@ import statistics
 import sys
 import threading
 import time
-from pathlib import Path
 
 import bench
 from support import children
@@ -118,22 +117,6 @@ def many(world, count):
     return took, made
 
 
-def weight(world, notebook):
-    """Megabytes of a notebook, by the proportional share of all processes in its control groups."""
-    groups = [path for path in world.leftovers.cgroups_of_server() if notebook in path]
-    pids = {pid for path in groups for pid in Path(path, "cgroup.procs").read_text(encoding="ascii").split()}
-    return sum(proportional(pid) for pid in pids) / 1e6
-
-
-def proportional(pid):
-    """Bytes; nothing for a process that has just ended."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
-    except (OSError, StopIteration):
-        return 0
-
-
 def measure(zygote, rounds, bare, count):
     """Everything in one world."""
     with World("local", environment={"ATELIER_LOCAL__ZYGOTE": "true" if zygote else "false"}) as world:
@@ -144,7 +127,7 @@ def measure(zygote, rounds, bare, count):
         seen["many"] = [took]
         # Idle: what the starts have left is done.
         time.sleep(5)
-        seen["weight"] = [weight(world, notebook["id"]) for notebook in made]
+        seen["weight"] = [world.leftovers.weight(notebook["id"]) / 1e6 for notebook in made]
         for notebook in made:
             world.api.delete(notebook["id"])
         for notebook in made:

@@ -233,6 +233,7 @@ LONG = [
     ("campaign, local runtime", python_tests("faults", 240, "long")),
     ("suite upgrade, long", python_tests("upgrade", 60, "long")),
     ("suite crash, long", python_tests("crash", 120, "long")),
+    ("suite many, long", python_tests("many", 60, "long")),
     ("suite schema, long", python_tests("schema", 60, "long")),
     ("cgroup v2 in a virtual machine", check(["scripts/cgroup-v2.sh"], 15)),
 ]

@@ -24,6 +24,15 @@ CGROUPS = Path("/sys/fs/cgroup")
 COMING_AND_GOING = ("-wal", "-shm", "-journal", "-spare")
 
 
+def proportional_share(pid):
+    """Bytes; nothing for a process that has just ended."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
 class Leftovers:
     """Takes the lists for one data folder."""
 
@@ -77,6 +86,14 @@ class Leftovers:
     def cgroups_of_server(self):
         """Control groups that carry this server's mark, and those below them."""
         return {path for path in self._all_cgroups() if self.mark() in path}
+
+    def weight(self, notebook):
+        """What a notebook weighs, in bytes: the proportional share (PSS) of all processes in its control groups."""
+        pids = set()
+        for path in self.cgroups_of_server():
+            if notebook in path:
+                pids.update(Path(path, "cgroup.procs").read_text(encoding="ascii").split())
+        return sum(proportional_share(pid) for pid in pids)
 
     def run_folders(self):
         """The folders below /run that carry this server's mark."""

@@ -1,10 +1,9 @@
 """The server is replaced under a hundred running notebooks."""
 
-import shutil
 import time
-from pathlib import Path
 
 import pytest
+from support import machine
 from support.trial import Trial, another_path
 from support.world import World
 
@@ -19,9 +18,7 @@ GIB_OF_DISK = 16
 
 
 def test_a_hundred_notebooks_run_on(tmp_path):
-    memory, disk = memory_available() >> 30, shutil.disk_usage("/var/tmp").free >> 30
-    assert memory >= GIB_OF_MEMORY, f"{MANY} notebooks need {GIB_OF_MEMORY} GiB of memory; {memory} are free"
-    assert disk >= GIB_OF_DISK, f"{MANY} notebooks need {GIB_OF_DISK} GiB below /var/tmp; {disk} are free"
+    machine.has_room(MANY, GIB_OF_MEMORY, GIB_OF_DISK)
     with World("local", environment={"ATELIER_LOCAL__CPU_OVERCOMMIT": "1000"}) as world:
         trial = Trial(world, MANY, KERNELS)
         for replace in (world.server.stop, world.server.kill):
@@ -43,9 +40,3 @@ def test_a_hundred_notebooks_run_on(tmp_path):
             if replace == world.server.stop:
                 assert [listener.missing() for listener in listeners] == [[]] * len(listeners)
             trial.check()
-
-
-def memory_available():
-    """What could be used without swapping, in bytes."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
