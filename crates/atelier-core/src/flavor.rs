@@ -112,11 +112,25 @@ impl Capacity {
         u64::from(flavor.cpu_millis) > self.cpu_millis || flavor.memory_bytes() > self.memory_bytes
     }
 
+    /// As much as notebooks may hold of it together.
+    pub fn promised(&self) -> Held {
+        Held {
+            cpu_millis: self.cpu_millis.saturating_mul(self.cpu_overcommit.into()),
+            memory_bytes: self.memory_bytes.saturating_mul(self.memory_overcommit.into()),
+        }
+    }
+
     /// Whether one more notebook of this flavor fits beside what is held.
     pub fn fits(&self, held: Held, flavor: &Flavor) -> bool {
+        let promised = self.promised();
         !self.is_too_small_for(flavor)
-            && held.cpu_millis + u64::from(flavor.cpu_millis) <= self.cpu_millis * u64::from(self.cpu_overcommit)
-            && held.memory_bytes + flavor.memory_bytes() <= self.memory_bytes * u64::from(self.memory_overcommit)
+            && held.cpu_millis + u64::from(flavor.cpu_millis) <= promised.cpu_millis
+            && held.memory_bytes + flavor.memory_bytes() <= promised.memory_bytes
+    }
+
+    /// The bytes of memory that must be available on this host, whatever is held, for anything to be started.
+    pub const fn memory_floor(&self) -> u64 {
+        self.memory_bytes / 10
     }
 }
 

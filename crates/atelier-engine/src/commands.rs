@@ -489,15 +489,15 @@ impl Engine {
         events.map_err(|e| hidden(&e))
     }
 
-    /// Less than a tenth of the host's memory is available. Not being able to ask is not short.
+    /// Less of the host's memory is available than must be. Not being able to ask is not short.
     pub(crate) async fn memory_is_short(&self) -> bool {
-        match answered(self.inner.runtime.memory_available()).await {
-            Ok(bytes) => bytes < self.inner.capacity.memory_bytes / 10,
-            Err(error) => {
-                tracing::warn!("the available memory is not known: {error}");
-                false
-            }
-        }
+        self.memory_available().await.is_some_and(|bytes| bytes < self.inner.capacity.memory_floor())
+    }
+
+    /// The bytes of the host's memory that are available, where that can be said soon.
+    pub async fn memory_available(&self) -> Option<u64> {
+        let available = answered(self.inner.runtime.memory_available()).await;
+        available.inspect_err(|error| tracing::warn!("the available memory is not known: {error}")).ok()
     }
 
     /// A change by which an operation begins.

@@ -400,6 +400,11 @@ impl Engine {
         self.inner.routes.census()
     }
 
+    /// The host, and how often it may be promised.
+    pub fn capacity(&self) -> Capacity {
+        self.inner.capacity
+    }
+
     /// What all notebooks hold, and what there is to hold.
     pub async fn room(&self) -> Result<(Held, Capacity), StoreError> {
         Ok((self.inner.store.held(&Part::everything()).await?, self.inner.capacity))

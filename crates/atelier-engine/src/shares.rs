@@ -167,7 +167,8 @@ pub struct Offer {
     pub held: Held,
     /// Its flavors, also those that are sold out.
     pub flavors: Vec<OfferedFlavor>,
-    short: bool,
+    /// The host has too little memory available for anything to be started.
+    pub short: bool,
 }
 
 impl Offer {

@@ -72,8 +72,8 @@ impl Scrape {
     /// A store that does not answer leaves the figures as they were; that it failed is a figure of its own.
     async fn ask_the_store(&self) {
         if let Ok((held, capacity)) = self.engine.room().await {
-            let cpus = capacity.cpu_millis.saturating_mul(capacity.cpu_overcommit.into());
-            let memory = capacity.memory_bytes.saturating_mul(capacity.memory_overcommit.into());
+            let promised = capacity.promised();
+            let (cpus, memory) = (promised.cpu_millis, promised.memory_bytes);
             for (state, millis) in [("held", held.cpu_millis), ("free", cpus.saturating_sub(held.cpu_millis))] {
                 let cpus = seconds(i64::try_from(millis).unwrap_or(i64::MAX));
                 self.metrics.cpus.get_or_create_owned(&OfState { state }).set(cpus);
