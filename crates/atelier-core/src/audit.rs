@@ -108,7 +108,7 @@ fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 19] {
         ("tags", Some(joined(&notebook.tags)).filter(|text| !text.is_empty())),
         ("flavor", Some(notebook.flavor.id.clone())),
         ("custom_spec", notebook.flavor.custom_spec().map(|spec| spec.to_string())),
-        ("pool_id", notebook.pool.as_ref().map(|pool| pool.id.clone())),
+        ("pool_id", notebook.pool_id().map(str::to_owned)),
         ("image_id", Some(notebook.image.id.to_string())),
         ("volume.id", Some(notebook.volume.id.to_string())),
         ("volume.capacity", Some(notebook.volume.capacity_gib.to_string())),

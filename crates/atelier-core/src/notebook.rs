@@ -105,6 +105,11 @@ impl Notebook {
         self.status
     }
 
+    /// The id of its pool, where it is in one.
+    pub fn pool_id(&self) -> Option<&str> {
+        self.pool.as_ref().map(|pool| pool.id.as_str())
+    }
+
     /// What `event` makes of it at `now`. Refused with 6357, naming the status, when the table has no such way.
     ///
     /// `update_at` moves when a status is reached that rests; a request alone does not move it.

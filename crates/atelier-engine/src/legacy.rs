@@ -8,7 +8,7 @@ use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
-use atelier_store::{Condition, NotebookQuery, SortKey};
+use atelier_store::{Condition, NotebookFilter, NotebookQuery, SortKey};
 
 use crate::commands::{Demand, origin, own};
 use crate::write::{Called, Change, hidden};
@@ -117,17 +117,19 @@ impl Engine {
         .await
     }
 
-    /// The caller's notebooks, or with `everybodys` all of the project, that `shows` wants to see, in order.
+    /// The caller's notebooks, or with `everybodys` all of the project, that have what `filter` asks for and that `shows`
+    /// wants to see, in order.
     pub async fn list_legacy(
         &self,
         caller: &Caller,
         everybodys: bool,
+        filter: NotebookFilter,
         (sort_key, descending): (SortKey, bool),
         mut shows: impl FnMut(&Notebook) -> bool + Send,
     ) -> Result<Vec<Notebook>, Refusal> {
         let owner = (!everybodys).then(|| caller.user_id.clone());
         let all = NotebookQuery::all_of(caller.project_id.clone());
-        let query = NotebookQuery { user_id: owner, sort_key, descending, ..all };
+        let query = NotebookQuery { user_id: owner, filter, sort_key, descending, ..all };
         let page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
         let kept = page.items.into_iter().filter(|notebook| shows(notebook));
         Ok(kept.map(|notebook| self.as_shown(notebook)).collect())

@@ -136,13 +136,13 @@ impl Shares {
 
     /// The share of a notebook, unless its pool is not there any more.
     pub(crate) fn of_notebook(&self, notebook: &Notebook) -> Option<&Arc<Share>> {
-        self.find(notebook.pool.as_ref().map(|pool| pool.id.as_str()))
+        self.find(notebook.pool_id())
     }
 }
 
 /// The refusal to start a notebook whose pool is not there any more.
 pub(crate) fn pool_is_gone(notebook: &Notebook) -> Refusal {
-    let pool = notebook.pool.as_ref().map(|pool| pool.id.as_str()).unwrap_or_default();
+    let pool = notebook.pool_id().unwrap_or_default();
     let message = format!("pool `{pool}` of the notebook is not there any more, and with it what was set aside for it");
     Refusal::new(Code::NoCapacity, message)
 }
@@ -174,7 +174,7 @@ pub struct Offer {
 impl Offer {
     /// Whether the notebook holds of this share, or would if it ran.
     pub fn is_of(&self, notebook: &Notebook) -> bool {
-        self.pool.as_ref().map(|pool| &pool.id) == notebook.pool.as_ref().map(|pool| &pool.id)
+        self.pool.as_ref().map(|pool| pool.id.as_str()) == notebook.pool_id()
     }
 
     /// Whether a notebook of this flavor, which somebody has already, could be started in it if it held nothing now.
@@ -201,10 +201,10 @@ impl Engine {
         Ok(self.offer(share, self.memory_is_short().await).await.map_err(|e| hidden(&e))?.flavors)
     }
 
-    /// The flavors of a notebook's share; none where its pool is not there any more.
-    pub(crate) async fn flavors_for(&self, notebook: &Notebook) -> Result<Vec<OfferedFlavor>, Refusal> {
-        let Some(share) = self.inner.shares.of_notebook(notebook) else { return Ok(Vec::new()) };
-        Ok(self.offer(share, self.memory_is_short().await).await.map_err(|e| hidden(&e))?.flavors)
+    /// What a notebook's share offers; nothing where its pool is not there any more.
+    pub async fn offer_to(&self, notebook: &Notebook) -> Result<Option<Offer>, Refusal> {
+        let Some(share) = self.inner.shares.of_notebook(notebook) else { return Ok(None) };
+        self.offer(share, self.memory_is_short().await).await.map(Some).map_err(|e| hidden(&e))
     }
 
     async fn offer(&self, share: &Share, short: bool) -> Result<Offer, StoreError> {

@@ -74,7 +74,7 @@ impl Engine {
     /// The flavors that a notebook may be switched to, and which of them are sold out.
     pub async fn switchable_flavors(&self, caller: &Caller, id: NotebookId) -> Result<Vec<OfferedFlavor>, Refusal> {
         let notebook = self.show(caller, id).await?;
-        let mut offered = self.flavors_for(&notebook).await?;
+        let mut offered = self.offer_to(&notebook).await?.map(|offer| offer.flavors).unwrap_or_default();
         let share = self.inner.shares.of_notebook(&notebook);
         offered.retain(|offered| share.is_some_and(|share| may_switch(&notebook, &offered.flavor, share)));
         Ok(offered)

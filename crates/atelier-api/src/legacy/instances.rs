@@ -64,8 +64,8 @@ pub(crate) async fn list(State(api): State<Api>, call: Call) -> Answer<wire::Leg
     if wanted.everybodys {
         call.administrator()?;
     }
-    let sort = (wanted.sort_key, wanted.descending);
-    let found = api.engine.list_legacy(&call.caller, wanted.everybodys, sort, |n| wanted.shows(n)).await?;
+    let (filter, sort) = (wanted.filter.clone(), (wanted.sort_key, wanted.descending));
+    let found = api.engine.list_legacy(&call.caller, wanted.everybodys, filter, sort, |n| wanted.shows(n)).await?;
     let total_count = found.len() as u64;
     let offers = api.engine.offers().await?;
     let with = surroundings(&api, &offers);
@@ -169,8 +169,8 @@ fn legacy(refusal: Refusal) -> Refusal {
 }
 
 async fn shown(api: &Api, notebook: &Notebook) -> Result<wire::LegacyInstance, Refused> {
-    let offers = api.engine.offers().await?;
-    Ok(shape::instance(notebook, &surroundings(api, &offers)))
+    let offer = api.engine.offer_to(notebook).await?;
+    Ok(shape::instance(notebook, &surroundings(api, offer.as_slice())))
 }
 
 fn surroundings<'a>(api: &'a Api, offers: &'a [Offer]) -> Surroundings<'a> {

@@ -2,7 +2,7 @@
 
 use atelier_core::notebook::Notebook;
 use atelier_core::refusal::{Code, Refusal};
-use atelier_store::SortKey;
+use atelier_store::{NotebookFilter, SortKey};
 
 use crate::legacy::status;
 use crate::query::Query;
@@ -24,8 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) descending: bool,
     /// Also those of others.
     pub(crate) everybodys: bool,
-    /// In this pool.
-    pool_id: Option<String>,
+    /// What the store can tell apart: those in one pool.
+    pub(crate) filter: NotebookFilter,
     /// Asked for a project of which there is none.
     nothing_matches: bool,
     offset: u32,
@@ -43,7 +43,7 @@ impl Wanted {
             sort_key: sort_key(query)?,
             descending: query.word("order", &["asc", "desc"])? == Some("desc"),
             everybodys: query.flag("show_self")? == Some(false),
-            pool_id: query.pool("pool_id")?.map(str::to_owned),
+            filter: NotebookFilter { pool_id: query.pool("pool_id")?.map(str::to_owned), ..NotebookFilter::NONE },
             nothing_matches: ai_project(query)?,
             offset: query.number_within("offset", 0, most)?.unwrap_or(0),
             limit: query.number_within("limit", 0, most)?.unwrap_or(0),
@@ -52,13 +52,12 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether the list shows a notebook.
+    /// Whether the list shows a notebook that its filter lets through.
     pub(crate) fn shows(&self, notebook: &Notebook) -> bool {
         let status = notebook.status();
         !self.nothing_matches
             && status::is_listed(status)
             && self.status.is_none_or(|wanted| wanted == status::word(status))
-            && self.pool_id.as_ref().is_none_or(|wanted| notebook.pool.as_ref().is_some_and(|pool| pool.id == *wanted))
     }
 
     /// The records of the page.

@@ -20,7 +20,7 @@ use crate::{NotebookAddress, shape};
 pub(crate) struct Surroundings<'a> {
     pub(crate) address: &'a NotebookAddress,
     pub(crate) profiles: &'a [Profile],
-    /// What is on offer in each share of the machine.
+    /// What is on offer in the shares of the machine that the notebooks are in, and perhaps in others.
     pub(crate) offers: &'a [Offer],
     pub(crate) now: Timestamp,
 }
