@@ -148,11 +148,15 @@ impl Engine {
     /// One round: left-overs, then orphans.
     pub async fn collect(&self) {
         let _alone = self.inner.strangers.round.lock().await;
-        for id in self.suspects_with_something().await {
+        // Seen before the list, so that of whoever is suspected since nothing is decided from it.
+        let suspects = self.inner.suspects.seen();
+        let listed = self.listed().await;
+        for id in self.with_something(suspects, listed.as_ref()) {
             let Ok(turn) = self.inner.strangers.turns.clone().acquire_owned().await else { return };
             self.tidy(id, turn);
         }
-        for orphan in self.strangers().await.unwrap_or_default() {
+        let Some(listed) = listed else { return };
+        for orphan in self.strangers(listed).await.unwrap_or_default() {
             self.collect_orphan(orphan).await;
         }
     }
@@ -160,11 +164,12 @@ impl Engine {
     /// The suspects that have to be looked at one by one: those of which the runtime has anything, and those that have a
     /// call hanging, which may still make something. After a start that is one list instead of a question for each of
     /// very many.
-    async fn suspects_with_something(&self) -> Vec<NotebookId> {
-        let mut suspects = self.inner.suspects.seen();
-        if !suspects.is_empty()
-            && let Some(listed) = self.listed().await
-        {
+    fn with_something(
+        &self,
+        mut suspects: Vec<(NotebookId, u64)>,
+        listed: Option<&HashSet<NotebookId>>,
+    ) -> Vec<NotebookId> {
+        if let Some(listed) = listed {
             suspects.retain(|&(id, at)| {
                 let something = listed.contains(&id) || !self.inner.hands.hanging(id).is_empty();
                 if !something {
@@ -205,10 +210,10 @@ impl Engine {
         }
     }
 
-    /// What the runtime has and the store does not know; `None` when either cannot be asked.
-    async fn strangers(&self) -> Option<Vec<Orphan>> {
+    /// What of that which the runtime has the store does not know; `None` when either cannot be asked.
+    async fn strangers(&self, listed: HashSet<NotebookId>) -> Option<Vec<Orphan>> {
         let mut unknown = Vec::new();
-        for id in self.listed().await? {
+        for id in listed {
             if self.inner.routes.status(id).is_some() {
                 continue;
             }
