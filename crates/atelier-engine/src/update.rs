@@ -61,7 +61,7 @@ impl Engine {
                     if changed.is_empty() {
                         return Ok(Change::of(notebook).called(&by));
                     }
-                    let why = format!("{} changed {}", origin.actor, changed.join(", "));
+                    let why = format!("{} changed `{}`", origin.actor, changed.join("`, `"));
                     let event = engine.event(&notebook, &origin, "notebook.updated", why);
                     Ok(Change { events: vec![event], ..Change::of(notebook) }.called(&by))
                 })
@@ -91,27 +91,27 @@ impl Engine {
         if let Some(name) = wanted.name.as_ref().filter(|name| **name != notebook.name) {
             may_change(notebook, "name", &AT_WORK_OR_AT_REST)?;
             notebook.name.clone_from(name);
-            changed.push("`name`");
+            changed.push("name");
         }
         if let Some(text) = wanted.description.as_ref().filter(|text| **text != notebook.description) {
             may_change(notebook, "description", &AT_WORK_OR_AT_REST)?;
             notebook.description.clone_from(text);
-            changed.push("`description`");
+            changed.push("description");
         }
         if let Some(size) = wanted.size.as_ref().filter(|size| !size.is(&notebook.flavor)) {
             may_change(notebook, size.field(), &AT_REST)?;
             notebook.flavor = self.switched(notebook, size)?;
-            changed.push(if size.field() == "flavor" { "`flavor`" } else { "`custom_spec`" });
+            changed.push(size.field());
         }
         if let Some(id) = wanted.image_id.filter(|id| *id != notebook.image.id) {
             let image = find_image(images, id)?;
             may_change(notebook, "image_id", &AT_REST)?;
             notebook.image = image;
-            changed.push("`image_id`");
+            changed.push("image_id");
         }
         if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.wanted_gib()) {
             grow(notebook, gib)?;
-            changed.push("`storage_new_size`");
+            changed.push("storage_new_size");
         }
         Ok(changed)
     }
@@ -119,22 +119,28 @@ impl Engine {
     /// The flavor of this size that the notebook may be switched to: one of its own share.
     fn switched(&self, notebook: &Notebook, to: &Size) -> Result<Flavor, Refusal> {
         let share = self.inner.shares.of_notebook(notebook);
-        let may = |share: &Share, flavor: &Flavor| may_switch(notebook, flavor, share);
-        let offered = share.into_iter().flat_map(|share| share.flavors.iter().filter(|flavor| may(share, flavor)));
-        let offered: Vec<_> = offered.collect();
-        let (id, found) = match to {
-            Size::Flavor(id) => (id.as_str(), offered.iter().find(|flavor| flavor.id == *id).map(|one| (*one).clone())),
-            Size::Custom(spec) => {
-                let custom = share.filter(|share| share.pool.is_some()).map(|share| share.custom(*spec)).transpose()?;
-                (CUSTOM, custom.filter(|flavor| notebook.feature.allows(flavor)))
+        let found = match (to, share) {
+            (Size::Flavor(id), Some(share)) => switchable(notebook, share).find(|flavor| flavor.id == *id).cloned(),
+            (Size::Custom(spec), Some(share)) if share.pool.is_some() => {
+                Some(share.custom(*spec)?).filter(|flavor| notebook.feature.allows(flavor))
             }
+            _ => None,
         };
         found.ok_or_else(|| {
-            let (notebook, others) = (notebook.id, names(offered));
-            let message = format!("notebook `{notebook}` cannot be switched to flavor `{id}`, only to {others}");
+            let id = match to {
+                Size::Flavor(id) => id,
+                Size::Custom(_) => CUSTOM,
+            };
+            let others = names(share.into_iter().flat_map(|share| switchable(notebook, share)));
+            let message = format!("notebook `{}` cannot be switched to flavor `{id}`, only to {others}", notebook.id);
             Refusal::new(Code::FlavorNotSwitchable, message)
         })
     }
+}
+
+/// The flavors of its share that a notebook may be switched to.
+fn switchable<'s>(notebook: &'s Notebook, share: &'s Share) -> impl Iterator<Item = &'s Flavor> {
+    share.flavors.iter().filter(|flavor| may_switch(notebook, flavor, share))
 }
 
 /// Another flavor that its feature allows, and that its share can hold at all.

@@ -48,7 +48,7 @@ async fn each_field_changes_in_its_statuses_and_in_no_other() {
             let mut notebook = notebook.clone().with_stored_status(status);
             let written = world.engine.write_fields(&mut notebook, &wanted, &images());
             if legal.contains(&status) {
-                assert_eq!(written.unwrap(), [format!("`{field}`")], "{status}");
+                assert_eq!(written.unwrap(), [field], "{status}");
                 continue;
             }
             let refusal = written.unwrap_err();
