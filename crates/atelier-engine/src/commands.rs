@@ -76,28 +76,28 @@ impl Engine {
             return Err(sold_out(&flavor.id));
         }
         self.needs_room(Code::StorageSoldOut).await?;
-        let (engine, by, origin) = (self.clone(), by.clone(), origin(&by.caller, &by.request_id));
-        self.detached(async move { engine.insert(&by, origin, new, image, (flavor, share), condition).await }).await
+        let (engine, by) = (self.clone(), by.clone());
+        self.detached(async move { engine.insert(&by, new, image, flavor, &share, condition).await }).await
     }
 
     async fn insert(
         &self,
         called: &Called,
-        origin: Origin,
         new: CreateNotebook,
         image: Image,
-        (flavor, share): (Flavor, Arc<Share>),
+        flavor: Flavor,
+        share: &Share,
         condition: Option<Condition>,
     ) -> Result<Notebook, Refusal> {
         let _shared = self.inner.frame.read().await;
-        let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor)?;
-        notebook.pool = share.in_pool();
+        let origin = origin(&called.caller, &called.request_id);
+        let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor, share)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
         let commit = Commit {
             notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
             operations: vec![operation],
             events: vec![event],
-            conditions: self.conditions(notebook.feature, &share).into_iter().chain(condition).collect(),
+            conditions: self.conditions(notebook.feature, share).into_iter().chain(condition).collect(),
             audit: vec![self.audited(called, None, &notebook)],
         };
         match self.commit(commit).await.map_err(|e| hidden(&e))? {
@@ -134,6 +134,7 @@ impl Engine {
         new: CreateNotebook,
         image: Image,
         flavor: Flavor,
+        share: &Share,
     ) -> Result<(Notebook, Operation), Refusal> {
         let now = self.now();
         let entropy = &*self.inner.entropy;
@@ -154,7 +155,7 @@ impl Engine {
             feature: new.feature,
             tags: new.tags,
             flavor,
-            pool: None,
+            pool: share.in_pool(),
             image,
             volume: Volume::new(VolumeId::generate(now, entropy), new.capacity_gib),
             workspace_id: new.workspace_id,
