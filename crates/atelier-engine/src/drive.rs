@@ -297,7 +297,7 @@ impl Engine {
         let path = match way {
             Some(Way::Forked) => Some(StartPath::Zygote),
             Some(Way::CommandLine { .. }) => Some(StartPath::CommandLine),
-            // Begun by another process; how long it took says nothing of any way.
+            // An earlier call had got so far; how long this took says nothing of any way.
             Some(Way::Already) | None => None,
         };
         if let Some(path) = path.filter(|_| operation.state == OperationState::Done) {

@@ -293,7 +293,7 @@ impl Runtime for SimulatedRuntime {
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {
         self.faults.before(Call::Initialize, Some(spec.notebook)).await?;
         self.needs(spec.notebook, NETWORK)?;
-        let ran = self.needs(spec.notebook, SERVER).is_ok();
+        let ran = self.has(spec.notebook, SERVER);
         self.put(spec.notebook, SERVER, "")?;
         self.broken().remove(&spec.notebook);
         self.faults.after(Call::Initialize, Some(spec.notebook)).await?;
