@@ -8,7 +8,8 @@
 //!
 //! The host's end has no address, so there is nothing of the host to talk to on it. What a notebook may reach is
 //! decided by one static table whose rules name interfaces by their common beginning: no rule changes when a notebook
-//! comes or goes, and all servers of the machine share it. Loading it is one transaction and may be repeated; the set
+//! comes or goes, and all servers of the machine share it. The kernel remembers every connection, of so many in all: a
+//! notebook may have some of them and no more. Loading it is one transaction and may be repeated; the set
 //! of closed networks only grows, so that a server with fewer of them does not open another's.
 
 use std::fs;
@@ -28,6 +29,9 @@ use crate::file;
 
 /// The other end of the pair, as the container calls it.
 const NEXT_HOP: &str = "169.254.1.1";
+
+/// How many connections a notebook may have with the outside at a time.
+const CONNECTIONS: u32 = 8192;
 
 /// The part of the network that notebooks share.
 #[derive(Debug)]
@@ -156,15 +160,18 @@ fn rules(closed: &[String], name_servers: &[Ipv4Addr]) -> String {
 add set inet atelier closed4 {{ type ipv4_addr; flags interval; auto-merge; }}
 add set inet atelier resolvers {{ type ipv4_addr; }}
 add element inet atelier closed4 {{ 0.0.0.0/8, 10.201.0.0/16, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3{closed} }}
+add set inet atelier connected {{ type ipv4_addr; flags dynamic; }}
 {servers}add chain inet atelier from_notebook
 add chain inet atelier first {{ type filter hook prerouting priority raw; policy accept; }}
 add chain inet atelier to_host {{ type filter hook input priority filter - 5; policy accept; }}
 add chain inet atelier forwarded {{ type filter hook forward priority filter - 5; policy accept; }}
+add chain inet atelier counted {{ type filter hook forward priority filter - 6; policy accept; }}
 add chain inet atelier outside {{ type nat hook postrouting priority srcnat; policy accept; }}
 flush chain inet atelier from_notebook
 flush chain inet atelier first
 flush chain inet atelier to_host
 flush chain inet atelier forwarded
+flush chain inet atelier counted
 flush chain inet atelier outside
 add rule inet atelier from_notebook meta nfproto != ipv4 drop
 add rule inet atelier from_notebook fib saddr . iif oif missing drop
@@ -177,6 +184,7 @@ add rule inet atelier to_host iifname \"atl*\" drop
 add rule inet atelier forwarded iifname \"atl*\" oifname \"atl*\" drop
 add rule inet atelier forwarded oifname \"atl*\" ct state established,related accept
 add rule inet atelier forwarded oifname \"atl*\" drop
+add rule inet atelier counted iifname \"atl*\" ct state new add @connected {{ ip saddr ct count over {CONNECTIONS} }} drop
 add rule inet atelier outside ip saddr 10.201.0.0/16 oifname != \"atl*\" masquerade
 "
     )

@@ -67,6 +67,9 @@ impl LocalRuntime {
         if !rustix::process::geteuid().is_root() {
             return Err(RuntimeError::Permanent("the local runtime needs root".into()));
         }
+        if let Err(e) = host::raise_shared_counts(Path::new("/proc/sys")) {
+            tracing::warn!("one notebook could use up what the whole machine has: {e}");
+        }
         let places = Places::open(&config.data_dir, &config.run_dir).map_err(transient("the run folder"))?;
         let runtime = Self {
             slots: Slots::open(&config.run_dir, config.uid_base).map_err(transient("the slots"))?,

@@ -5,6 +5,10 @@
 //! flags, and `clone3`, whose flags a filter cannot see, is answered with ENOSYS, so that the C library falls back to
 //! `clone`. Calls newer than this list are answered with ENOSYS as well: programs expect that and have another way.
 //!
+//! Two kinds of calls that container engines allow are left out: the older asynchronous input and output (`io_setup`)
+//! and POSIX message queues (`mq_open`). The kernel has a fixed number of requests for the whole machine, and of bytes
+//! for the queues of all user namespaces of one owner: one notebook could use them up.
+//!
 //! The programs are made here and installed by the init in the server it starts; everything below inherits them.
 
 use std::collections::BTreeMap;
@@ -120,6 +124,8 @@ mod tests {
             libc::SYS_keyctl,
             libc::SYS_userfaultfd,
             libc::SYS_io_uring_setup,
+            libc::SYS_io_setup,
+            libc::SYS_mq_open,
             libc::SYS_perf_event_open,
             libc::SYS_open_by_handle_at,
             libc::SYS_kexec_load,

@@ -10,6 +10,8 @@ use super::{CgroupTree, Entry, Limits, PARENT, mounts, no_number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
+/// The part of its memory that a group may have once more for what its sockets buffer.
+const NETWORK_SHARE: u64 = 8;
 
 /// The hierarchies.
 #[derive(Debug)]
@@ -60,6 +62,11 @@ impl CgroupTree for Tree {
         let with_swap = memory.join("memory.memsw.limit_in_bytes");
         if with_swap.exists() {
             write(&with_swap, &limits.memory_bytes.to_string())?;
+        }
+        // Version 2 counts this as memory. Without a limit, one group could take what the whole machine may buffer.
+        let buffers = memory.join("memory.kmem.tcp.limit_in_bytes");
+        if buffers.exists() {
+            write(&buffers, &(limits.memory_bytes / NETWORK_SHARE).to_string())?;
         }
         write(&folder(&self.pids)?.join("pids.max"), &limits.pids.to_string())
     }
@@ -113,10 +120,14 @@ mod tests {
             plain: vec![],
             roots: vec![],
         };
+        let buffers = at("memory/atelier/x/memory.kmem.tcp.limit_in_bytes");
+        fs::create_dir_all(buffers.parent().unwrap()).unwrap();
+        fs::write(buffers, "").unwrap();
         tree.create("x", &Limits { cpu_millis: 500, memory_bytes: 1 << 29, pids: 77 }).unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cpu/atelier/x/cpu.cfs_quota_us"), "50000");
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
+        assert_eq!(read("memory/atelier/x/memory.kmem.tcp.limit_in_bytes"), "67108864");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
         fs::write(at("cpuacct/atelier/x/cpuacct.usage"), "1500000000\n").unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));

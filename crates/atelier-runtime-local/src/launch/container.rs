@@ -91,7 +91,12 @@ fn mount_list(spec: &LaunchSpec) -> Value {
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        // The kernel has some thousand terminals for all containers together.
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", "max=256"],
+        ),
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shared_memory]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         // ma-user writes here, so it must be too small to hurt and cost no disk of the machine's.

@@ -23,7 +23,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use super::mounts;
-use super::namespaces::unshare;
+use super::namespaces::{share_pending_signals, unshare};
 use crate::file::{absent_is_none, folder, names};
 
 /// Where the zygote's own program is, from the root.
@@ -64,6 +64,7 @@ pub(super) fn become_zygote() -> anyhow::Result<std::convert::Infallible> {
     unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC).context("namespaces")?;
     mounts::leave_the_hosts()?;
     forget_keys().context("keyring")?;
+    share_pending_signals().context("pending signals")?;
     assemble(&spec).context("root")?;
     end_with_the_server(gate).context("gate")?;
     keep_rights().context("rights")?;

@@ -173,6 +173,7 @@ fn read_spec() -> anyhow::Result<LaunchSpec> {
 fn make(spec: &LaunchSpec) -> anyhow::Result<i32> {
     let warm_up = spec.entry.warm_up.as_deref().map(namespaces::use_once).transpose()?;
     let spaces = namespaces::make(spec.uid_base).context("user namespace")?;
+    namespaces::share_pending_signals().context("pending signals")?;
     mounts::leave_the_hosts()?;
     layers::assemble(spec, &spaces)?;
     warm_up.map(namespaces::Forked::wait).transpose()?;

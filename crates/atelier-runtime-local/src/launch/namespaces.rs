@@ -3,6 +3,10 @@
 //! The network namespace has to be made *inside* the user namespace, or the container could not own it, and its
 //! loopback has to be raised there. The container library can do neither, so both are made here, by a child that the
 //! launcher forks; the launcher keeps them by descriptor. (The launcher has one thread: a forked child may do anything.)
+//!
+//! Much of what the kernel counts for each user it counts up the tree of user namespaces, for their owners as well. The
+//! owner of all is root, and has to be: only the owner enters a namespace without the right to trace every process of
+//! the machine. So each notebook is given a small share of root's.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,8 +15,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::slot::UIDS;
+
+/// How much of what root has a notebook may have. No further user namespaces, whatever a filter lets pass.
+const SHARES: [(&str, u32); 3] =
+    [("max_user_namespaces", 0), ("max_inotify_instances", 128), ("max_inotify_watches", 131_072)];
+/// How many signals may wait for a notebook's processes; timers count as well.
+const PENDING_SIGNALS: u64 = 1024;
 
 /// The namespaces of a container to be.
 pub(crate) struct Spaces {
@@ -90,12 +101,20 @@ fn enter(from_parent: &mut File, to_parent: &mut File) -> io::Result<()> {
     unshare(libc::CLONE_NEWUSER)?;
     say(to_parent)?;
     hear(from_parent)?;
-    // No further user namespaces inside, whatever a filter lets pass.
-    fs::write("/proc/sys/user/max_user_namespaces", "0")?;
+    for (setting, most) in SHARES {
+        fs::write(Path::new("/proc/sys/user").join(setting), most.to_string())?;
+    }
     unshare(libc::CLONE_NEWNET)?;
     raise_loopback()?;
     say(to_parent)?;
     hear(from_parent)
+}
+
+/// This process and what it starts have a small share of the signals that may wait. Not before the user namespace has
+/// been made: what its maker may have is compared with what all of the owner's namespaces have together.
+pub(super) fn share_pending_signals() -> io::Result<()> {
+    let share = Rlimit { current: Some(PENDING_SIGNALS), maximum: Some(PENDING_SIGNALS) };
+    Ok(setrlimit(Resource::Sigpending, share)?)
 }
 
 pub(super) fn unshare(namespaces: i32) -> io::Result<()> {
