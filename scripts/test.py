@@ -223,7 +223,7 @@ SUITES = [
     ("suite kernels", python_tests("kernels", 10)),
     ("suite life", python_tests("life", 5)),
     ("suite upgrade", python_tests("upgrade", 5, "not long")),
-    ("suite isolation", python_tests("isolation", 10)),
+    ("suite isolation", python_tests("isolation", 10, "not long")),
     ("suite crash", python_tests("crash", 20, "not long")),
     ("suite faults", python_tests("faults", 10, "not long")),
 ]
@@ -234,6 +234,7 @@ LONG = [
     ("suite upgrade, long", python_tests("upgrade", 60, "long")),
     ("suite crash, long", python_tests("crash", 120, "long")),
     ("suite many, long", python_tests("many", 60, "long")),
+    ("suite isolation, long", python_tests("isolation", 15, "long")),
     ("suite schema, long", python_tests("schema", 60, "long")),
     ("cgroup v2 in a virtual machine", check(["scripts/cgroup-v2.sh"], 15)),
 ]

@@ -183,7 +183,10 @@ class Api:
 
     def create_running(self, name=None, seconds=240.0, **fields):
         """A notebook that serves; the first one on a machine waits for the image to be built."""
-        notebook = self.create(name, **fields)["id"]
+        return self.wait_for_running(self.create(name, **fields)["id"], seconds)
+
+    def wait_for_running(self, notebook, seconds=240.0):
+        """The notebook that was asked for, when it serves."""
         self.wait_for(notebook, "RUNNING", seconds=seconds)
         return self.show(notebook)
 

@@ -2,10 +2,13 @@
 holding a word that must not come home."""
 
 import itertools
+import json
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +25,9 @@ OUTSIDE_ROUTER = "203.0.113.1"
 LINK_LOCAL = "169.254.77.77"
 # Beside the notebook server's own socket, where a notebook's user may put one.
 NEIGHBOUR_SOCKET = "/run/atelier/nb/word.sock"
+
+# More than the neighbour has: some limits stand behind that of the memory.
+ATTACKERS_FLAVOR = "modelarts.vm.cpu.free"
 
 COUNT_SIGNALS = """
 import signal, sys
@@ -79,11 +85,12 @@ class Service:
         self.listener.server_close()
 
 
-class AbstractSocket:
-    """A service on a socket without a file: reachable in one network namespace by its name alone."""
+class UnixService:
+    """A service on a Unix socket, which says its words to whoever connects. Without a path it has no file: reachable in
+    one network namespace by its name alone."""
 
-    def __init__(self, word):
-        self.address = f"\0atelier-test-{secrets.token_hex(6)}"
+    def __init__(self, word, path=None):
+        self.address = path or f"\0atelier-test-{secrets.token_hex(6)}"
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.address)
         self.listener.listen()
@@ -190,15 +197,15 @@ class Stage:
             lambda: subprocess.run(["ip", "addr", "del", f"{ON_THE_MACHINE}/32", "dev", "lo"], check=False)
         )
         self.addressed = self._service(ON_THE_MACHINE)
-        self.everywhere = self._service("0.0.0.0", shown=address_of_the_machine())
-        self.abstract = AbstractSocket(self.word)
+        self.everywhere = self._service("::", shown=address_of_the_machine(), family=socket.AF_INET6)
+        self.abstract = UnixService(self.word)
         self._closing.append(self.abstract.close)
         outside = Outside(self.word)
         self._closing.append(outside.close)
         port = outside.open()
         self.outside, self.link_local = Place(f"http://{OUTSIDE}:{port}/"), Place(f"http://{LINK_LOCAL}:{port}/")
-        self.attacker = self.world.api.create_running("attacker")
-        self.neighbour = self.world.api.create_running("neighbour")
+        asked = [self.world.api.create("attacker", flavor=ATTACKERS_FLAVOR), self.world.api.create("neighbour")]
+        self.attacker, self.neighbour = (self.world.api.wait_for_running(notebook["id"]) for notebook in asked)
         self._settle_neighbour()
 
     def _service(self, address, **options):
@@ -259,12 +266,40 @@ class Stage:
         self.neighbour_url = f"http://{address}:{port}/"
         self.neighbour_kernel = kernel
 
-    def neighbour_init_socket(self):
-        """The control socket of the neighbour's first process, by a path that works on the machine."""
-        run = next(iter(self.world.leftovers.run_folders())) / self.neighbour["id"]
+    def init_socket(self, notebook):
+        """The control socket of a notebook's first process, by a path that works on the machine."""
+        run = next(iter(self.world.leftovers.run_folders())) / notebook["id"]
         sockets = [str(path) for path in run.rglob("*") if path.is_socket()]
         assert sockets, f"no socket is below `{run}`"
         return min(sockets, key=len)
+
+    def first_process(self, notebook):
+        """The notebook's first process, as the machine numbers it."""
+        first = [process for process in children.descendants() if process.command.startswith("/run/atelier/bin/init")]
+        return next(p.pid for p in first if notebook["id"] in Path(f"/proc/{p.pid}/cgroup").read_text(encoding="ascii"))
+
+    def unprotected_volume(self, gib=1):
+        """A file system like that of a volume, mounted on the machine without any of the care that volumes get."""
+        folder = Path(tempfile.mkdtemp(prefix="atelier-test-volume-", dir="/var/tmp"))
+        self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        folder.chmod(0o755)
+        image, point = folder / "image", folder / "point"
+        with open(image, "wb") as file:
+            file.truncate(gib << 30)
+        subprocess.run(["mkfs.xfs", "-q", image], check=True, capture_output=True)
+        return self.mounted(image, point)
+
+    def mounted(self, image, point):
+        """Mounts an image on the machine until the stage is taken down, or until `unmount`."""
+        point.mkdir()
+        subprocess.run(["mount", "-o", "loop", image, point], check=True, capture_output=True)
+        self._closing.append(lambda: unmount(point))
+        return point
+
+    @property
+    def unified(self):
+        """Whether this machine has control groups of version 2 alone."""
+        return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
     def neighbour_pid(self):
         """A process of the neighbour, as the machine numbers it."""
@@ -276,6 +311,18 @@ class Stage:
             if self.neighbour["id"] in backing.read_text(encoding="utf-8"):
                 return f"/dev/{backing.parts[3]}"
         raise AssertionError("no loop device is under the neighbour's volume")
+
+
+def unmount(point):
+    """Nothing is mounted there afterwards."""
+    subprocess.run(["umount", point], check=False, capture_output=True)
+
+
+def addresses_of_the_machine():
+    """Every address of this machine that can be named without an interface."""
+    shown = subprocess.run(["ip", "-json", "address"], capture_output=True, check=True)
+    found = [each["local"] for link in json.loads(shown.stdout) for each in link["addr_info"] if "local" in each]
+    return sorted({address for address in found if not address.startswith("fe80:")})
 
 
 def address_of_the_machine():

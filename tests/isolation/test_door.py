@@ -1,0 +1,111 @@
+"""What a notebook puts in the place of its own server, for the machine's side to meet it there."""
+
+import secrets
+import socket
+from pathlib import Path
+
+import pytest
+import websocket
+from support.stage import UnixService
+
+pytestmark = pytest.mark.local
+
+SOCKET = "/run/atelier/nb/server.sock"
+ANSWER = "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{word}"
+MUCH = 64 << 20
+
+ENDLESS = """
+import os, socket, threading
+os.rename({path!r}, {path!r} + '.own')
+endless = socket.socket(socket.AF_UNIX)
+endless.bind({path!r})
+endless.listen()
+def say():
+    while True:
+        connection, _ = endless.accept()
+        try:
+            connection.sendall(b'HTTP/1.1 200 OK\\r\\nX-Much: ')
+            while True:
+                connection.sendall(b'x' * 65536)
+        except OSError:
+            connection.close()
+threading.Thread(target=say, daemon=True).start()
+"""
+
+
+WELCOME = """
+import os, socket, threading
+os.rename({path!r}, {path!r} + '.own')
+welcoming = socket.socket(socket.AF_UNIX)
+welcoming.bind({path!r})
+welcoming.listen()
+def say():
+    while True:
+        connection, _ = welcoming.accept()
+        connection.recv(65536)
+        connection.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\nwelcome')
+        connection.close()
+threading.Thread(target=say, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def restored(kernel):
+    """The notebook's own socket is back in its place afterwards."""
+    yield
+    kernel.run(f"import os\nif os.path.exists({SOCKET!r} + '.own'): os.rename({SOCKET!r} + '.own', {SOCKET!r})")
+
+
+def through_the_gateway(stage):
+    """How the gateway refuses a request for the attacker's server. An upgrade, because it never takes a connection that
+    was made before."""
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        stage.world.notebook(stage.attacker).websocket("/api/events/subscribe", seconds=60)
+    return refused.value.status_code, str(refused.value.resp_body)
+
+
+@pytest.mark.usefixtures("restored")
+def test_door_link_to_a_socket_of_the_machine(stage, kernel):
+    """A link from where the notebook's socket was to one that only the machine's root reaches."""
+    path = Path("/var/tmp") / f"atelier-test-{secrets.token_hex(6)}.sock"
+    service = UnixService(ANSWER.format(length=len(stage.word), word=stage.word), str(path))
+    try:
+        path.chmod(0o600)
+        kernel.run(f"import os\nos.rename({SOCKET!r}, {SOCKET!r} + '.own')\nos.symlink({str(path)!r}, {SOCKET!r})")
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
+            assert stage.word in control.recv(4096).decode(), "the link leads nowhere, so the attempt proves nothing"
+        status, text = through_the_gateway(stage)
+        assert status >= 500
+        assert stage.word not in text
+    finally:
+        service.close()
+        path.unlink()
+
+
+@pytest.mark.usefixtures("restored")
+def test_door_answer_without_end(stage, kernel):
+    """A server whose first line never ends, for whoever keeps what it has heard."""
+    kernel.run(ENDLESS.format(path=SOCKET))
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
+        heard = 0
+        while heard < MUCH:
+            heard += len(control.recv(1 << 20))
+    before = stage.world.server.resident_bytes()
+    assert through_the_gateway(stage)[0] >= 500
+    assert stage.world.server.resident_bytes() - before < MUCH
+
+
+@pytest.mark.usefixtures("restored")
+def test_door_server_that_lets_everybody_in(stage, kernel):
+    """A server that asks nobody for a token, as a changed configuration makes it: the gateway asks all the same."""
+    kernel.run(WELCOME.format(path=SOCKET))
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
+        control.sendall(b"GET /api/status HTTP/1.0\r\n\r\n")
+        assert b"welcome" in control.recv(4096)
+    for token in ({}, {"Authorization": f"token {stage.neighbour['token']}"}):
+        answer = stage.world.notebook(stage.attacker).request("GET", "/api/status", token, authorized=False)
+        assert answer.status_code in (401, 403)
+        assert "welcome" not in answer.text

@@ -1,0 +1,107 @@
+"""What others feel while a notebook takes all that it gets, over and over: printed, and nothing about speed is asserted.
+
+The goals are an API whose slowest answer but one in a hundred takes less than 50 ms, and a neighbour's cell that takes
+less than 1.2 times as long.
+"""
+
+import statistics
+import time
+
+import pytest
+from support.attempts import hold_in_a_cell
+from support.stage import OUTSIDE
+
+pytestmark = [pytest.mark.local, pytest.mark.long]
+
+QUESTIONS, CELLS = 300, 9
+CELL = "import time\nbegun = time.monotonic()\nsum(i * i for i in range(1_500_000))\nprint(time.monotonic() - begun)"
+
+# Each goes on until it is ended; the first line is what every one of them begins with.
+BEGIN = "import ctypes, mmap, os, resource, signal, socket, sys, threading, time\nprint('held 1', flush=True)\n"
+OVER_AND_OVER = {
+    "nothing": "signal.pause()",
+    "processor": "os.fork()\nwhile True: pass",
+    "processes": """
+while True:
+    children = []
+    try:
+        while len(children) < 4000:
+            child = os.fork()
+            if child == 0: signal.pause()
+            children.append(child)
+    except OSError:
+        pass
+    for child in children: os.kill(child, signal.SIGKILL)
+    for child in children: os.waitpid(child, 0)
+""",
+    "threads": """
+threading.stack_size(65536)
+while True:
+    try:
+        threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+    except RuntimeError:
+        time.sleep(0.01)
+""",
+    "memory": """
+while True:
+    kept = [mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_POPULATE) for _ in range(48)]
+    del kept
+""",
+    "disk": """
+with open('many', 'wb', 0) as file:
+    while True:
+        file.seek(0)
+        for _ in range(64): file.write(bytes(1 << 20))
+        os.fsync(file.fileno())
+""",
+    "sync": "while True:\n    open('few', 'w').write('x')\n    os.sync()",
+    "inodes": """
+os.makedirs('inodes', exist_ok=True)
+while True:
+    for number in range(2000): open(f'inodes/{number}', 'w').close()
+    for number in range(2000): os.unlink(f'inodes/{number}')
+""",
+    "descriptors": """
+while True:
+    held = []
+    try:
+        while True: held.append(os.eventfd(0))
+    except OSError:
+        pass
+    for descriptor in held: os.close(descriptor)
+""",
+    "terminals": """
+while True:
+    held = []
+    try:
+        while True: held.append(os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        pass
+    for descriptor in held: os.close(descriptor)
+""",
+    "packets": f"""
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    for port in range(1, 65536):
+        try:
+            asking.sendto(b'x', ({OUTSIDE!r}, port))
+        except OSError:
+            pass
+""",
+}
+
+
+@pytest.mark.parametrize("what", OVER_AND_OVER)
+def test_meanwhile(stage, kernel, neighbours_kernel, what):
+    with hold_in_a_cell(kernel, BEGIN + OVER_AND_OVER[what]):
+        cells = [float(neighbours_kernel.run(CELL)) for _ in range(CELLS)]
+        answers = []
+        for _ in range(QUESTIONS):
+            begun = time.monotonic()
+            assert len(stage.world.api.list()) >= 2
+            answers.append(time.monotonic() - begun)
+    answers.sort()
+    print(
+        f"\n{what}: API p50 {answers[len(answers) // 2] * 1000:.1f} ms, p99 {answers[int(len(answers) * 0.99)] * 1000:.1f} ms; "
+        f"a neighbour's cell {statistics.median(cells) * 1000:.0f} ms"
+    )
