@@ -37,6 +37,9 @@ pub trait Observer: Send + Sync {
     /// A notebook server that had ended by itself was started again, or could not be.
     fn server_started_again(&self, _serves: bool) {}
 
+    /// A process of a notebook was killed because memory ran out: a kernel, or another one.
+    fn out_of_memory(&self, _kernel: bool) {}
+
     /// Something was found that belongs to no notebook, and was taken away.
     fn orphan(&self) {}
 

@@ -21,6 +21,7 @@
 //! * [`mod@lease_clock`] knows when the next lease ends; [`mod@steady`] and [`mod@clock_jump`] keep it right when the
 //!   wall clock is set.
 //! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
+//! * [`mod@memory`] says whose memory ran out.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
 //! A deletion is accepted in every status: it cancels what is under way, and its own steps take everything down,
@@ -39,6 +40,7 @@ mod hands;
 
 mod lease_clock;
 mod legacy;
+mod memory;
 mod operations;
 mod orphans;
 pub mod plan;
@@ -98,6 +100,7 @@ use crate::drivers::Drivers;
 use crate::growth::Growths;
 use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
+use crate::memory::Shortages;
 use crate::orphans::{Strangers, Suspects};
 use crate::reboot::{Aftermath, Revivals};
 use crate::restarts::Restarts;
@@ -244,6 +247,7 @@ struct Inner {
     locks: NotebookLocks,
     revivals: Revivals,
     restarts: Restarts,
+    shortages: Shortages,
     aftermath: Aftermath,
     /// What long steps are doing at present. Not kept: after a restart the step says it anew.
     notes: Mutex<HashMap<NotebookId, String>>,
@@ -288,6 +292,7 @@ impl Engine {
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),
                 restarts: Restarts::default(),
+                shortages: Shortages::default(),
                 aftermath: Aftermath::default(),
                 notes: Mutex::default(),
                 tasks: TaskTracker::new(),
@@ -301,6 +306,7 @@ impl Engine {
         engine.spawn_activity();
         engine.spawn_watchdog();
         engine.spawn_collector();
+        engine.spawn_memory_watch();
         Ok(engine)
     }
 

@@ -34,6 +34,7 @@ use crate::{CreateNotebook, Engine, EngineConfig, Size};
 
 mod activity;
 mod growth;
+mod memory;
 mod pools;
 mod restarts;
 mod short_of_room;

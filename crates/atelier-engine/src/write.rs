@@ -261,6 +261,7 @@ impl Engine {
     /// The notebook is not there any more.
     fn forget(&self, id: NotebookId) {
         self.inner.restarts.forget(id);
+        self.inner.shortages.forget(id);
         self.inner.routes.remove(id);
         self.inner.leases.set(id, None);
     }

@@ -15,6 +15,7 @@
 //! | initialise | `zygote`, or `control`; `server`, `seccomp` |
 //! | stop, remove, set aside | `sweep`, `lost` |
 //! | what it uses and does | `cgroup`, `foreground` |
+//! | that memory ran out | `kernel_log`, `kernels` |
 
 mod cgroup;
 mod config;
@@ -23,6 +24,8 @@ mod file;
 mod foreground;
 mod host;
 pub mod image;
+mod kernel_log;
+mod kernels;
 mod launch;
 mod live;
 mod locks;

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use atelier_core::id::NotebookId;
 use atelier_init::protocol::Command;
@@ -16,14 +16,50 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::control::Init;
+use crate::kernels::Kernels;
 use crate::process::Handle;
+use crate::slot::UIDS;
+
+/// How long what is known of kernels is good enough: whoever looks after notebooks may come much more often.
+const KERNELS_PERIOD: Duration = Duration::from_secs(25);
+
+/// A notebook's kernels when they were looked at last: one that has ended cannot be asked any more who it was.
+#[derive(Debug, Default)]
+struct Looked {
+    at: Option<Instant>,
+    kernels: Kernels,
+}
 
 /// A running container.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) pid: i32,
     pub(crate) first: Arc<Handle>,
+    /// The first user of the machine that is its own.
+    uid_base: u32,
+    kernels: Mutex<Looked>,
     watch: JoinHandle<()>,
+}
+
+impl Live {
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is time to look at its kernels again.
+    pub(crate) fn is_due(&self) -> bool {
+        self.looked().at.is_none_or(|at| at.elapsed() >= KERNELS_PERIOD)
+    }
+
+    /// Its kernels are these.
+    pub(crate) fn remember(&self, kernels: Kernels) {
+        *self.looked() = Looked { at: Some(Instant::now()), kernels };
+    }
+
+    /// The kernel that this process was when they were looked at.
+    pub(crate) fn kernel(&self, pid: i32) -> Option<String> {
+        self.looked().kernels.get(&pid).cloned()
+    }
 }
 
 impl Drop for Live {
@@ -40,21 +76,28 @@ pub(crate) struct LiveOnes {
 }
 
 impl LiveOnes {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<NotebookId, Arc<Live>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<NotebookId, Arc<Live>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Knows and watches a container from here on.
-    pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, shared: PathBuf) -> Arc<Live> {
+    pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, shared: PathBuf, uid_base: u32) -> Arc<Live> {
         let first = Arc::new(first);
         let watch = tokio::spawn(watch(shared, Arc::clone(&first), Arc::clone(&self.changed)));
-        let live = Arc::new(Live { pid, first, watch });
+        let live = Arc::new(Live { pid, first, uid_base, kernels: Mutex::default(), watch });
         self.all().insert(id, Arc::clone(&live));
         live
     }
 
     pub(crate) fn get(&self, id: NotebookId) -> Option<Arc<Live>> {
         self.all().get(&id).cloned()
+    }
+
+    /// Whose a user of the machine is.
+    pub(crate) fn of_user(&self, uid: u32) -> Option<(NotebookId, Arc<Live>)> {
+        let all = self.all();
+        let own = all.iter().find(|(_, live)| uid.checked_sub(live.uid_base).is_some_and(|uid| uid < UIDS));
+        own.map(|(id, live)| (*id, Arc::clone(live)))
     }
 
     pub(crate) fn forget(&self, id: NotebookId) -> Option<Arc<Live>> {

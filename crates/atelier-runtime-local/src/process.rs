@@ -111,6 +111,12 @@ fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
     Ok(text.lines().any(|line| line.split('/').any(|part| part == cgroup)))
 }
 
+/// The number of a process in its innermost namespace, as long as anything of it is left.
+pub(crate) fn inner_number(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_ascii_whitespace().last()?.parse().ok()
+}
+
 /// This boot of the machine.
 pub(crate) fn boot_id() -> io::Result<String> {
     fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id")).map(|id| id.trim().to_owned())
@@ -126,6 +132,13 @@ mod tests {
         assert_eq!(parse_start_time(&format!("7 (a) b (c) {rest}")), Some(4711));
         assert_eq!(parse_start_time(&format!("7 (x) {}", rest.replacen('S', "Z", 1))), None);
         assert_eq!(parse_start_time("7 (x"), None);
+    }
+
+    #[test]
+    fn a_process_in_no_other_namespace_has_one_number() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert!(inner_number(pid).is_some());
+        assert_eq!(inner_number(i32::MAX), None);
     }
 
     #[test]

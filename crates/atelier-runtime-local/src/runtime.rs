@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -15,13 +15,15 @@ use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
+    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
+    Victim, Way,
 };
 use tokio::time::sleep;
 
-use crate::cgroup::{self, CgroupTree, Limits};
+use crate::cgroup::{self, CgroupTree, Limits, Memory};
 use crate::config::LocalConfig;
 use crate::control::Init;
+use crate::kernel_log::{KernelLog, Kill};
 use crate::launch::{LaunchSpec, WORK, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
@@ -33,12 +35,14 @@ use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, file, foreground, host, lost, sweep, volume};
+use crate::{control, file, foreground, host, kernels, lost, process, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long an init may take to listen.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// The pause before the kernel's log is read again that could not be read.
+const KERNEL_LOG_AGAIN: Duration = Duration::from_secs(5);
 /// How long a notebook server may take to its first answer.
 const SERVER_LIMIT: Duration = Duration::from_secs(110);
 
@@ -54,6 +58,7 @@ pub struct LocalRuntime {
     zygotes: Zygotes,
     live: LiveOnes,
     locks: Locks,
+    kernel_log: OnceLock<Option<KernelLog>>,
 }
 
 fn transient(what: &str) -> impl FnOnce(io::Error) -> RuntimeError {
@@ -79,6 +84,7 @@ impl LocalRuntime {
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
             live: LiveOnes::default(),
             locks: Locks::default(),
+            kernel_log: OnceLock::new(),
             images,
             places,
             config,
@@ -87,6 +93,15 @@ impl LocalRuntime {
             runtime.adopt(id)?;
         }
         Ok(Arc::new(runtime))
+    }
+
+    /// The kernel's log, from the first time on that it is asked for.
+    fn kernel_log(&self) -> Option<&KernelLog> {
+        let open = || {
+            let why = "no event will say that memory ran out, because the kernel's log cannot be read";
+            KernelLog::open().inspect_err(|e| tracing::warn!("{why}: {e}")).ok()
+        };
+        self.kernel_log.get_or_init(open).as_ref()
     }
 
     /// Returns when notebooks of the last image that was asked for start without their command line; the error says why
@@ -116,9 +131,9 @@ impl LocalRuntime {
         }
         let place = self.places.of(id);
         let record = Record::load(&place.state()).map_err(transient("the record"))?;
-        let Some(process) = record.and_then(|r| r.first) else { return Ok(None) };
+        let Some((process, uid_base)) = record.and_then(|r| Some((r.first?, r.uid_base))) else { return Ok(None) };
         let first = process.open(&place.cgroup).map_err(transient("the container"))?;
-        Ok(first.map(|first| self.live.add(id, process.pid, first, place.shared())))
+        Ok(first.map(|first| self.live.add(id, process.pid, first, place.shared(), uid_base)))
     }
 
     fn present(&self, id: NotebookId) -> Result<Arc<Live>, RuntimeError> {
@@ -151,7 +166,7 @@ impl LocalRuntime {
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);
         record.save(&place.state()).map_err(transient("the record"))?;
-        let live = self.live.add(spec.notebook, pid, first, place.shared());
+        let live = self.live.add(spec.notebook, pid, first, place.shared(), record.uid_base);
         self.state(&live, place).await.map(drop)
     }
 
@@ -292,6 +307,31 @@ impl LocalRuntime {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(40));
         }
+    }
+
+    /// Remembers which processes are kernels. Not knowing costs an event its best word, and nothing else.
+    async fn look_at_kernels(&self, id: NotebookId, live: &Live) {
+        if !live.is_due() {
+            return;
+        }
+        let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
+        let looking =
+            tokio::task::spawn_blocking(move || cgroup::processes(&*tree, &cgroup).map(|all| kernels::among(&all)));
+        if let Ok(Ok(kernels)) = looking.await {
+            live.remember(kernels);
+        }
+    }
+
+    /// What was killed, if it was a notebook's.
+    fn whose(&self, kill: Kill) -> Option<OutOfMemory> {
+        let (notebook, live) = self.live.of_user(kill.uid)?;
+        let kernel = live.kernel(kill.pid).or_else(|| kernels::by_name(&kill.name).map(str::to_owned));
+        let victim = match kernel {
+            Some(kernel) => Victim::Kernel(kernel),
+            None => Victim::Process { name: kill.name, pid: process::inner_number(kill.pid) },
+        };
+        let Memory { peak, limit } = self.tree.memory(&self.places.of(notebook).cgroup);
+        Some(OutOfMemory { notebook, victim, held: kill.held, peak, limit, of_machine: kill.of_machine })
     }
 
     /// Ends everything that runs and removes everything that does not outlive a stop.
@@ -473,6 +513,7 @@ impl Runtime for LocalRuntime {
             Err(_) if !live.first.lives().map_err(transient("the container"))? => return Ok(Observed::Absent),
             Err(e) => return Err(e),
         };
+        self.look_at_kernels(id, &live).await;
         Ok(match state {
             State::Empty => Observed::Idle { ended: None },
             State::Ended(ended) => Observed::Idle { ended: Some(ended.reason()) },
@@ -510,6 +551,23 @@ impl Runtime for LocalRuntime {
 
     fn log_file(&self, id: NotebookId) -> Option<PathBuf> {
         Some(self.places.of(id).log_file())
+    }
+
+    async fn out_of_memory(&self) -> OutOfMemory {
+        loop {
+            let Some(log) = self.kernel_log() else { std::future::pending().await };
+            match log.kill().await {
+                Ok(kill) => {
+                    if let Some(told) = self.whose(kill) {
+                        return told;
+                    }
+                }
+                Err(e) => {
+                    tracing::warn!("the kernel's log cannot be read: {e}");
+                    sleep(KERNEL_LOG_AGAIN).await;
+                }
+            }
+        }
     }
 
     async fn changed(&self) {

@@ -237,6 +237,9 @@ def become_a_kernel(warm, request, descriptors, connection):
     os.environ.update(request["env"])
     descent.time.tzset()
     os.chdir(request["cwd"])
+    # Which kernel it is, for whoever reads process lists, or that it was killed: as much of the id as there is room for.
+    with open("/proc/self/comm", "w") as file:
+        file.write("kernel " + os.path.basename(request["argv"][-1]).removeprefix("kernel-")[:8])
     # Memory that runs out is taken from a kernel and from what it has started, not from the notebook server.
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(OOM_SCORE)

@@ -19,6 +19,8 @@ NAME = "atelier-provisioner"
 SOCKET = "/run/atelier/nb/kernels.sock"
 # How long a forked kernel may take until its sockets are bound.
 PATIENCE = 10.0
+# As for forked kernels.
+OOM_SCORE = "900"
 
 
 class ForkedKernel:
@@ -107,16 +109,26 @@ class ForkingProvisioner(LocalProvisioner):
         env, cwd = kwargs.get("env"), kwargs.get("cwd") or os.getcwd()
         known = {"env", "cwd", "extra_arguments", "kernel_id"}
         if env is None or not known.issuperset(kwargs):
-            return await super().launch_kernel(cmd, **kwargs)
+            return await self.start(cmd, **kwargs)
         try:
             self.process = await fork(cmd, {k: v for k, v in env.items() if k != "JPY_PARENT_PID"}, cwd)
         except (OSError, TimeoutError, ValueError) as error:
             self.log.info("Kernel %s is started, not forked: %s", self.kernel_id, error)
-            return await super().launch_kernel(cmd, **kwargs)
+            return await self.start(cmd, **kwargs)
         # It has a session, and so a group, of its own.
         self.pid = self.pgid = self.process.pid
         self.cwd = cwd
         return self.connection_info
+
+    async def start(self, cmd, **kwargs):
+        """As usual, and to be killed before the notebook server when memory runs out."""
+        info = await super().launch_kernel(cmd, **kwargs)
+        try:
+            with open(f"/proc/{self.process.pid}/oom_score_adj", "w") as file:
+                file.write(OOM_SCORE)
+        except OSError as error:
+            self.log.warning("Kernel %s is killed no sooner than the server: %s", self.kernel_id, error)
+        return info
 
 
 def register():

@@ -121,6 +121,37 @@ pub struct Usage {
     pub foreground: Vec<String>,
 }
 
+/// Memory ran out for an instance, and its machine has killed a process of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// The notebook.
+    pub notebook: NotebookId,
+    /// What was killed.
+    pub victim: Victim,
+    /// Bytes that the victim held.
+    pub held: u64,
+    /// The most bytes that the whole instance ever held, and what it may hold; `None` when that is not known.
+    pub peak: Option<u64>,
+    /// See `peak`.
+    pub limit: Option<u64>,
+    /// The memory of the machine ran out, and not the instance's share of it.
+    pub of_machine: bool,
+}
+
+/// What is killed when memory runs out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// A kernel, by its id or the beginning of it.
+    Kernel(String),
+    /// Another process.
+    Process {
+        /// What it is called: the instance's own word.
+        name: String,
+        /// Its number in the instance, when that could still be found out.
+        pid: Option<i32>,
+    },
+}
+
 /// A volume that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -250,6 +281,12 @@ pub trait Runtime: Send + Sync {
 
     /// The file with the notebook server's log, when there is one. It may be rotated and may not exist yet.
     fn log_file(&self, id: NotebookId) -> Option<PathBuf>;
+
+    /// Returns when memory ran out for an instance, with what was killed; each time once. Safe to drop at any time. A
+    /// runtime that is not told of it never returns.
+    async fn out_of_memory(&self) -> OutOfMemory {
+        std::future::pending().await
+    }
 
     /// Returns at once when something may have changed by itself: a notebook server ended. Carries no data: whoever
     /// wakes looks at everything. Safe to drop at any time.

@@ -10,7 +10,7 @@
 
 pub mod answer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,9 @@ use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
 
-use crate::{Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Usage, Way};
+use crate::{
+    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind, Usage, Way,
+};
 
 /// The calls that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +87,8 @@ pub struct SimulatedRuntime {
     broken: Mutex<HashSet<NotebookId>>,
     usage: Mutex<HashMap<NotebookId, Usage>>,
     changed: Notify,
+    short: Mutex<VecDeque<OutOfMemory>>,
+    shorter: Notify,
 }
 
 /// What is kept of a notebook, in the order in which it comes to be.
@@ -108,6 +112,8 @@ impl SimulatedRuntime {
             broken: Mutex::default(),
             usage: Mutex::default(),
             changed: Notify::new(),
+            short: Mutex::default(),
+            shorter: Notify::new(),
         })
     }
 
@@ -117,6 +123,12 @@ impl SimulatedRuntime {
         self.broken().insert(id);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// Pretends that memory ran out.
+    pub fn run_out_of_memory(&self, what: OutOfMemory) {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner).push_back(what);
+        self.shorter.notify_one();
     }
 
     fn broken(&self) -> MutexGuard<'_, HashSet<NotebookId>> {
@@ -372,6 +384,16 @@ impl Runtime for SimulatedRuntime {
 
     fn log_file(&self, _id: NotebookId) -> Option<PathBuf> {
         None
+    }
+
+    async fn out_of_memory(&self) -> OutOfMemory {
+        loop {
+            let next = self.short.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                Some(what) => return what,
+                None => self.shorter.notified().await,
+            }
+        }
     }
 
     async fn changed(&self) {

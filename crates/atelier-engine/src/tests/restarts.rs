@@ -19,7 +19,7 @@ impl World {
     }
 
     /// Returns when so many events of a kind are there; the last one's reason.
-    async fn has_events(&self, id: NotebookId, what: &str, times: usize) -> String {
+    pub(super) async fn has_events(&self, id: NotebookId, what: &str, times: usize) -> String {
         let mut changes = self.engine.route_changes();
         loop {
             let mut told: Vec<_> = self.store_events(id).await.into_iter().filter(|e| e.what == what).collect();

@@ -65,6 +65,9 @@ fn who_takes_more_memory_is_killed() {
     let script = "x=$(head -c 150000000 /dev/zero | tr '\\0' x); echo ${#x} > /dev/null";
     let ended = group.run(script).wait().unwrap();
     assert_eq!(ended.signal(), Some(libc::SIGKILL), "{ended}");
+    let memory = group.tree.memory(&group.name);
+    assert_eq!(memory.limit, Some(32 << 20));
+    assert!(memory.peak.is_none_or(|peak| (16 << 20..=32 << 20).contains(&peak)), "{memory:?}");
 }
 
 #[test]

@@ -28,6 +28,15 @@ pub(crate) struct Limits {
     pub(crate) pids: u32,
 }
 
+/// What an instance has held of its memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The most bytes ever; `None` where the kernel does not count them.
+    pub(crate) peak: Option<u64>,
+    /// What it may hold.
+    pub(crate) limit: Option<u64>,
+}
+
 /// How a process gets into an instance's cgroups.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Entry {
@@ -50,6 +59,14 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
 
     /// The processor time that everything ever in the group has taken.
     fn cpu_time(&self, name: &str) -> io::Result<Duration>;
+
+    /// The memory that the group has held.
+    fn memory(&self, name: &str) -> Memory;
+}
+
+/// A file that holds one number and nothing else; `None` for a word such as `max`, and when there is no such file.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// What this machine has.

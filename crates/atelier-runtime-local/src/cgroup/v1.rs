@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, PARENT, mounts, no_number, read, write};
+use super::{CgroupTree, Entry, Limits, Memory, PARENT, mounts, no_number, number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -90,6 +90,12 @@ impl CgroupTree for Tree {
         let file = self.account.join(PARENT).join(name).join("cpuacct.usage");
         read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
     }
+
+    fn memory(&self, name: &str) -> Memory {
+        let folder = self.memory.join(PARENT).join(name);
+        let of = |file: &str| number(&folder.join(file));
+        Memory { peak: of("memory.max_usage_in_bytes"), limit: of("memory.limit_in_bytes") }
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +135,9 @@ mod tests {
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
         assert_eq!(read("memory/atelier/x/memory.kmem.tcp.limit_in_bytes"), "67108864");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
+        fs::write(at("memory/atelier/x/memory.max_usage_in_bytes"), "4096\n").unwrap();
+        assert_eq!(tree.memory("x"), Memory { peak: Some(4096), limit: Some(1 << 29) });
+        assert_eq!(tree.memory("y"), Memory::default());
         fs::write(at("cpuacct/atelier/x/cpuacct.usage"), "1500000000\n").unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));
         assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpuacct.usage"));

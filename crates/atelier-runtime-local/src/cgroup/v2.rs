@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, PARENT, mounts, no_number, read, write};
+use super::{CgroupTree, Entry, Limits, Memory, PARENT, mounts, no_number, number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -61,6 +61,13 @@ impl CgroupTree for Tree {
         let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
         micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
     }
+
+    fn memory(&self, name: &str) -> Memory {
+        let folder = self.root.join(PARENT).join(name);
+        // Linux counts the peak since 5.19.
+        let of = |file: &str| number(&folder.join(file));
+        Memory { peak: of("memory.peak"), limit: of("memory.max") }
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +84,7 @@ mod tests {
         assert_eq!(read("x/cpu.max"), "150000 100000");
         assert_eq!(read("x/memory.max"), "1073741824");
         assert_eq!(read("x/pids.max"), "7");
+        assert_eq!(tree.memory("x"), Memory { peak: None, limit: Some(1 << 30) });
         assert_eq!(read("cgroup.subtree_control"), "+pids");
         let stat = "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n";
         fs::write(root.path().join("atelier/x/cpu.stat"), stat).unwrap();

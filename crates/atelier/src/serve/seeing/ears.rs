@@ -45,6 +45,10 @@ impl Observer for Ears {
         self.metrics.server_started_again(serves);
     }
 
+    fn out_of_memory(&self, kernel: bool) {
+        self.metrics.out_of_memory(kernel);
+    }
+
     fn orphan(&self) {
         self.metrics.orphans.inc();
     }

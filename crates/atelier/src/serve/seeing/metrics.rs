@@ -66,6 +66,17 @@ impl OfRestart {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfVictim {
+    victim: &'static str,
+}
+
+impl OfVictim {
+    const fn of(kernel: bool) -> Self {
+        Self { victim: if kernel { "kernel" } else { "other" } }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStep {
     kind: &'static str,
     step: &'static str,
@@ -114,6 +125,7 @@ pub(in crate::serve) struct Metrics {
     lateness: Histogram,
     verdicts: Family<OfVerdict, Counter>,
     restarts: Family<OfRestart, Counter>,
+    shortages: Family<OfVictim, Counter>,
     store: Histograms<OfCall>,
     store_errors: Family<OfCall, Counter>,
     /// Those below are set when somebody asks.
@@ -148,6 +160,7 @@ impl Metrics {
             lateness: Histogram::new(LATENESS),
             verdicts: Family::default(),
             restarts: Family::default(),
+            shortages: Family::default(),
             store: Family::new_with_constructor(store),
             store_errors: Family::default(),
             notebooks: Family::default(),
@@ -181,6 +194,9 @@ impl Metrics {
         }
         for serves in [true, false] {
             drop(self.restarts.get_or_create(&OfRestart::of(serves)));
+        }
+        for kernel in [true, false] {
+            drop(self.shortages.get_or_create(&OfVictim::of(kernel)));
         }
     }
 
@@ -228,7 +244,7 @@ impl Metrics {
     }
 
     fn register_work(&self, registry: &mut Registry) {
-        let Self { steps, operations, starts, lateness, verdicts, restarts, store, store_errors, .. } = self;
+        let Self { steps, operations, starts, lateness, verdicts, restarts, shortages, store, store_errors, .. } = self;
         registry.register(
             "atelier_step_duration_seconds",
             "Steps of operations by kind of operation, step and result",
@@ -254,6 +270,11 @@ impl Metrics {
             "atelier_server_restarts",
             "Starts of notebook servers that had ended by themselves",
             restarts.clone(),
+        );
+        registry.register(
+            "atelier_out_of_memory",
+            "Processes of notebooks that were killed because memory ran out",
+            shortages.clone(),
         );
         registry.register(
             "atelier_orphans",
@@ -331,6 +352,10 @@ impl Metrics {
 
     pub(super) fn server_started_again(&self, serves: bool) {
         self.restarts.get_or_create(&OfRestart::of(serves)).inc();
+    }
+
+    pub(super) fn out_of_memory(&self, kernel: bool) {
+        self.shortages.get_or_create(&OfVictim::of(kernel)).inc();
     }
 
     pub(super) fn store(&self, call: StoreCall, began: Instant, answered: bool) {
