@@ -162,6 +162,8 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_IDLE__CPU_BASELINE_MOST_MILLIS", "6"),
         ("ATELIER_IDLE__UNKNOWN_CEILING_SECONDS", "7"),
         ("ATELIER_IDLE__STARTING_MOST_SECONDS", "8"),
+        ("ATELIER_RESTART__MOST", "2"),
+        ("ATELIER_RESTART__WITHIN_SECONDS", "60"),
         ("ATELIER_QUOTA__NOTEBOOKS_PER_USER", "4"),
         ("ATELIER_LIMITS__REQUESTS_PER_SECOND", "6"),
         ("ATELIER_LIMITS__CONNECTIONS", "70"),
