@@ -223,6 +223,7 @@ SUITES = [
     ("suite kernels", python_tests("kernels", 10)),
     ("suite life", python_tests("life", 5)),
     ("suite upgrade", python_tests("upgrade", 5, "not long")),
+    ("suite volumes", python_tests("volumes", 10)),
     ("suite isolation", python_tests("isolation", 10, "not long")),
     ("suite crash", python_tests("crash", 20, "not long")),
     ("suite faults", python_tests("faults", 10, "not long")),

@@ -14,8 +14,12 @@ from .leftovers import Leftovers
 from .notebook import PATH, Notebook
 from .server import Server
 
-# Suites ask faster and for more than a person does; nothing here is about these two limits.
-ROOMY = {"ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000", "ATELIER_QUOTA__NOTEBOOKS_PER_USER": "100"}
+# Suites ask faster and for more than a person does, and count what a deletion leaves; nothing here is about these limits.
+ROOMY = {
+    "ATELIER_LIMITS__REQUESTS_PER_SECOND": "1000000",
+    "ATELIER_QUOTA__NOTEBOOKS_PER_USER": "100",
+    "ATELIER_VOLUMES__TRASH_HOURS": "0",
+}
 SELF_MADE = {True: {"ATELIER_TLS__CERTIFICATE": "self-made"}, False: {}}
 
 

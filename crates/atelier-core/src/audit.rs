@@ -60,6 +60,11 @@ impl AuditRecord {
         after: &Notebook,
         at: Timestamp,
     ) -> Self {
+        Self { changes: changes(before, after), ..Self::of_call(caller, request_id, operation, after.id, at) }
+    }
+
+    /// A call about this notebook that was accepted.
+    pub fn of_call(caller: &Caller, request_id: &str, operation: &str, id: NotebookId, at: Timestamp) -> Self {
         Self {
             at,
             project_id: Some(caller.project_id.clone()),
@@ -67,12 +72,12 @@ impl AuditRecord {
             user_name: Some(caller.user_name.clone()),
             source: caller.source.clone(),
             operation: operation.to_owned(),
-            notebook_id: Some(after.id),
+            notebook_id: Some(id),
             target: None,
             request_id: request_id.to_owned(),
             status: 200,
             code: None,
-            changes: changes(before, after),
+            changes: Vec::new(),
         }
     }
 }

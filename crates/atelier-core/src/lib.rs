@@ -18,6 +18,7 @@ pub mod caller;
 pub mod clock;
 pub mod event;
 pub mod feature;
+pub mod filling;
 pub mod flavor;
 pub mod id;
 pub mod image;

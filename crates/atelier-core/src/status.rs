@@ -6,7 +6,7 @@
 //!                   Broke: CREATE_FAILED         │  │ └─StopAsked─► STOPPING ──────Gone────────┘
 //!          ServerFailed: START_FAILED            │  └─SaveAsked─► SNAPSHOTTING ──Ready──► RUNNING
 //!                                                └─Broke──► ERROR
-//!          every status but DELETED ──DeleteAsked──► DELETING ──Gone──► DELETED
+//!          every status but DELETED ──DeleteAsked──► DELETING ──Gone──► DELETED ──Restored──► STOPPED
 //! ```
 //!
 //! A host that was rebooted lost every process: a running notebook is started again while its lease runs, and is
@@ -45,7 +45,8 @@ pub enum Status {
     DeleteFailed,
     /// A fault while running.
     Error,
-    /// Removed. Such a notebook is answered "not found", never shown.
+    /// Removed. Such a notebook is answered "not found", never shown; while its volume rests in the trash, it can be
+    /// restored.
     Deleted,
     /// The account is suspended.
     Frozen,
@@ -80,6 +81,8 @@ pub enum Event {
     Freeze,
     /// The account is in order again.
     Unfreeze,
+    /// Its volume is taken out of the trash.
+    Restored,
 }
 
 impl Status {
@@ -118,7 +121,10 @@ impl Status {
                 Some(S::Starting)
             }
             (S::Running | S::Error, E::StopAsked) => Some(S::Stopping),
-            (S::Stopping, E::Gone) | (S::Running, E::RebootedAfterLease) | (S::Frozen, E::Unfreeze) => Some(S::Stopped),
+            (S::Stopping, E::Gone)
+            | (S::Running, E::RebootedAfterLease)
+            | (S::Frozen, E::Unfreeze)
+            | (S::Deleted, E::Restored) => Some(S::Stopped),
             (S::Running, E::SaveAsked) => Some(S::Snapshotting),
             (S::Running | S::Stopped, E::Freeze) => Some(S::Frozen),
             (S::Deleting, E::Gone) => Some(S::Deleted),
@@ -206,7 +212,7 @@ impl FromStr for Status {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Begin,
         Self::Ready,
         Self::Broke,
@@ -220,6 +226,7 @@ impl Event {
         Self::RebootedAfterLease,
         Self::Freeze,
         Self::Unfreeze,
+        Self::Restored,
     ];
 }
 
@@ -240,7 +247,7 @@ mod tests {
             S::Stopping => &[S::Stopped, S::Error, S::Deleting],
             S::Stopped => &[S::Starting, S::Deleting, S::Frozen],
             S::Deleting => &[S::Deleted, S::DeleteFailed, S::Deleting],
-            S::Deleted => &[],
+            S::Deleted => &[S::Stopped],
             S::CreateFailed | S::DeleteFailed => &[S::Deleting],
             S::StartFailed => &[S::Starting, S::Deleting],
             S::Error => &[S::Stopping, S::Starting, S::Deleting],
@@ -296,14 +303,14 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: a deleted notebook stays deleted, and from everywhere else
-        /// deletion is one request away.
+        /// Whatever happens in whatever order: a deleted notebook stays deleted unless it is restored, and from everywhere
+        /// else deletion is one request away.
         #[test]
         fn any_history_can_be_deleted(events in proptest::collection::vec(0..Event::ALL.len(), 0..40)) {
             let mut status = Status::Init;
             for event in events {
                 if let Some(next) = status.on(Event::ALL[event]) {
-                    prop_assert!(status != Status::Deleted);
+                    prop_assert_eq!(status == Status::Deleted, Event::ALL[event] == Event::Restored);
                     status = next;
                 }
             }

@@ -95,6 +95,14 @@ impl Engine {
                 }
             }
         }
+        let now = self.inner.time.now().plus_millis(skew);
+        while let Err(error) = self.inner.store.shift_trash(skew.max(0), now).await {
+            tracing::warn!("the trash does not follow the wall clock yet: {error}");
+            tokio::select! {
+                () = self.inner.stopping.cancelled() => return,
+                () = self.inner.time.pass(AGAIN_MS) => {}
+            }
+        }
         self.inner.time.absorb(skew);
         self.begin_watches_anew();
         self.keep_reading().await;
@@ -124,9 +132,13 @@ impl Engine {
         .await
     }
 
-    /// Leases that were written in the future are held to have been written now. For the start of a server.
+    /// Leases that were written in the future are held to have been written now, and what came into the trash in the future
+    /// to have come now. For the start of a server.
     pub(crate) async fn hold_leases_to_their_grants(&self) {
         let now = self.now();
+        if let Err(error) = self.inner.store.shift_trash(0, now).await {
+            tracing::warn!("what came into the trash in the future stays longer: {error}");
+        }
         for id in self.inner.routes.holding() {
             let Ok(Some(notebook)) = self.inner.store.notebook(id).await else { continue };
             let ahead = notebook.lease.update_at().millis_since(now);

@@ -121,10 +121,16 @@ impl Engine {
 
     /// What must hold for one more notebook.
     fn conditions(&self, feature: Feature, share: &Share) -> Vec<Condition> {
+        self.quotas(feature, Some(share)).chain([share.fits()]).collect()
+    }
+
+    /// How many notebooks there may be, as conditions for one more.
+    pub(crate) fn quotas(&self, feature: Feature, share: Option<&Share>) -> impl Iterator<Item = Condition> + use<> {
         let quota = Condition::FewerNotebooksThan(self.inner.config.notebooks_per_user);
-        let in_pool = share.pool.as_ref().and_then(|pool| pool.notebooks_per_user).map(Condition::FewerInPoolThan);
+        let pool = share.and_then(|share| share.pool.as_ref());
+        let in_pool = pool.and_then(|pool| pool.notebooks_per_user).map(Condition::FewerInPoolThan);
         let one = (feature == Feature::Free).then_some(Condition::OnlyOneOfItsFeature);
-        one.into_iter().chain([quota]).chain(in_pool).chain([share.fits()]).collect()
+        one.into_iter().chain([quota]).chain(in_pool)
     }
 
     fn new_notebook(

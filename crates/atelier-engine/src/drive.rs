@@ -20,6 +20,7 @@ use atelier_runtime::Way;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::steps::Brought;
 use crate::write::Change;
 use crate::{Engine, failpoint};
 
@@ -38,6 +39,15 @@ enum NotRecorded {
     /// The store failed.
     Failed,
 }
+
+/// What a record adds to the states of notebook and operation.
+#[derive(Default)]
+struct Noted {
+    event: Option<NotebookEvent>,
+    into_trash: bool,
+}
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 impl Engine {
     /// Lets a task drive what is unfinished for this notebook.
@@ -123,10 +133,10 @@ impl Engine {
         let mut notebook = self
             .record(&mut operation, |engine, notebook, operation| {
                 engine.begin_next(notebook, operation);
-                Ok(None)
+                Ok(Noted::default())
             })
             .await?;
-        let mut way = None;
+        let mut brought = None;
         while let Some(at) = operation.next_step() {
             let step = operation.steps[at].name;
             let first = operation.steps[at].attempts == 1;
@@ -149,8 +159,8 @@ impl Engine {
             };
             self.set_note(notebook.id, None);
             let reason = match applied {
-                Ok(ran) => {
-                    way = ran.or(way);
+                Ok(news) => {
+                    brought = news.or(brought);
                     None
                 }
                 Err(reason) => Some(reason),
@@ -165,16 +175,20 @@ impl Engine {
                     operation.steps[at].ended_at = Some(engine.now());
                     operation.steps[at].note = Some(reason.clone());
                     mirror(notebook, operation);
-                    Ok(None)
+                    Ok(Noted::default())
                 })
                 .await?;
                 return self.drive_back(operation).await;
             }
             failpoint::reach("op", kind, step.as_str(), "effect");
-            notebook = self.record(&mut operation, |e, n, o| e.done(n, o, at, way.as_ref())).await?;
+            notebook = self.record(&mut operation, |e, n, o| e.done(n, o, at, brought.as_ref())).await?;
             failpoint::reach("op", kind, step.as_str(), "record");
         }
-        self.tell_end(&operation, way.as_ref());
+        self.tell_end(&operation, brought.as_ref().and_then(Brought::way));
+        if matches!(brought, Some(Brought::VolumeAside)) && self.lacks_room().await.is_some() {
+            // Deleting is how people make room.
+            self.inner.stopping.run_until_cancelled(self.empty_trash()).await;
+        }
         Ok(Driven::Ended)
     }
 
@@ -190,15 +204,15 @@ impl Engine {
         mirror(notebook, operation);
     }
 
-    /// Records that step `at` is done, and that the next one begins or the operation ends. `way`: how the notebook server
-    /// came to run.
+    /// Records that step `at` is done, and that the next one begins or the operation ends.
     fn done(
         &self,
         notebook: &mut Notebook,
         operation: &mut Operation,
         at: usize,
-        way: Option<&Way>,
-    ) -> Result<Option<NotebookEvent>, Refusal> {
+        brought: Option<&Brought>,
+    ) -> Result<Noted, Refusal> {
+        let way = brought.and_then(Brought::way);
         let now = self.now();
         let step = &mut operation.steps[at];
         step.state = StepState::Done;
@@ -208,7 +222,7 @@ impl Engine {
         }
         if operation.next_step().is_some() {
             self.begin_next(notebook, operation);
-            return Ok(None);
+            return Ok(Noted::default());
         }
         operation.state = OperationState::Done;
         operation.ended_at = Some(now);
@@ -224,11 +238,16 @@ impl Engine {
             OperationKind::Stop | OperationKind::Delete => notebook.apply(Event::Gone, now)?,
         }
         let millis = now.millis_since(operation.began_at);
-        let why = match way {
-            Some(way) => format!("after {millis} ms; the notebook server was {way}"),
+        let why = match brought {
+            Some(Brought::Server(way)) => format!("after {millis} ms; the notebook server was {way}"),
+            Some(Brought::VolumeAside) => {
+                let hours = self.inner.config.trash_ms / HOUR_MS;
+                format!("after {millis} ms; its volume rests in the trash for {hours} h")
+            }
             None => format!("after {millis} ms"),
         };
-        Ok(Some(self.event(notebook, &operation.origin, &format!("{}.done", operation.kind), why)))
+        let event = self.event(notebook, &operation.origin, &format!("{}.done", operation.kind), why);
+        Ok(Noted { event: Some(event), into_trash: matches!(brought, Some(Brought::VolumeAside)) })
     }
 
     /// Takes the begun steps of a failed operation back, and ends it.
@@ -261,7 +280,7 @@ impl Engine {
             failpoint::reach("undo", kind, step.as_str(), "effect");
             self.record(&mut operation, move |_, _, operation| {
                 operation.steps[at].state = StepState::Undone;
-                Ok(None)
+                Ok(Noted::default())
             })
             .await?;
             failpoint::reach("undo", kind, step.as_str(), "record");
@@ -311,7 +330,7 @@ impl Engine {
         notebook: &mut Notebook,
         operation: &mut Operation,
         failed: Option<StepName>,
-    ) -> Result<Option<NotebookEvent>, Refusal> {
+    ) -> Result<Noted, Refusal> {
         let now = self.now();
         let reason = operation.error.clone().unwrap_or_else(|| "unknown".into());
         let event = match (operation.kind, failed) {
@@ -323,14 +342,15 @@ impl Engine {
         notebook.progress.clear();
         operation.state = OperationState::Failed;
         operation.ended_at = Some(now);
-        Ok(Some(self.event(notebook, &operation.origin, &format!("{}.failed", operation.kind), reason)))
+        let event = self.event(notebook, &operation.origin, &format!("{}.failed", operation.kind), reason);
+        Ok(Noted { event: Some(event), into_trash: false })
     }
 
     /// Writes what `decide` makes of notebook and operation, unless the operation was given up meanwhile.
     async fn record(
         &self,
         operation: &mut Operation,
-        mut decide: impl FnMut(&Self, &mut Notebook, &mut Operation) -> Result<Option<NotebookEvent>, Refusal> + Send,
+        mut decide: impl FnMut(&Self, &mut Notebook, &mut Operation) -> Result<Noted, Refusal> + Send,
     ) -> Result<Notebook, NotRecorded> {
         let (id, state) = (operation.id, operation.state);
         let mut kept = None;
@@ -340,9 +360,10 @@ impl Engine {
                     // Given up for a deletion, or turned round by somebody.
                     return Err(Refusal::new(Code::Conflict, "the operation was taken out of these hands"));
                 };
-                let event = decide(self, &mut notebook, &mut current)?;
+                let Noted { event, into_trash } = decide(self, &mut notebook, &mut current)?;
                 kept = Some(current.clone());
-                Ok(Change { operations: vec![current], events: event.into_iter().collect(), ..Change::of(notebook) })
+                let events = event.into_iter().collect();
+                Ok(Change { operations: vec![current], events, into_trash, ..Change::of(notebook) })
             })
             .await;
         match written {

@@ -2,7 +2,8 @@
 //!
 //! Compiled in by the feature `failpoints` only. A point is named `op::<kind>::<step>::<phase>` or
 //! `undo::<kind>::<step>::<phase>` with the phases `effect` (the effect is there, the record is not) and `record` (both
-//! are). `FAILPOINTS="op::create::prepare-storage::effect=return"` in the environment makes the process die there, as
+//! are). On a volume's way out of the trash they are `trash::discard::volume::record` (it cannot be restored any more) and
+//! `…::effect` (it is gone, and that is not written). `FAILPOINTS="op::create::prepare-storage::effect=return"` in the environment makes the process die there, as
 //! abruptly as by a power cut. `fault::<kind>::<step>=return` makes the step fail for good instead, before it has any
 //! effect, so that there is something to take back.
 

@@ -14,7 +14,8 @@
 //! * [`mod@drive`] drives operations, one task per notebook at most ([`mod@drivers`]); [`mod@hands`] makes the calls of
 //!   the runtime, on [`mod@threads`] of their own, so that none of them can hold up anything else; [`mod@watchdog`] finds
 //!   what nobody drives.
-//! * [`mod@orphans`] takes away what the runtime has and nobody needs.
+//! * [`mod@orphans`] takes away what the runtime has and nobody needs; [`mod@trash`] keeps the volumes of deleted notebooks
+//!   for a while.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
 //! * [`mod@restarts`] starts notebook servers again that ended by themselves.
 //! * [`mod@reboot`] says what becomes of notebooks whose machine was rebooted.
@@ -22,6 +23,7 @@
 //!   wall clock is set.
 //! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
 //! * [`mod@memory`] says whose memory ran out.
+//! * [`mod@fullness`] warns of volumes that fill up.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
 //! A deletion is accepted in every status: it cancels what is under way, and its own steps take everything down,
@@ -35,6 +37,7 @@ mod commands;
 mod drive;
 mod drivers;
 pub mod failpoint;
+mod fullness;
 mod growth;
 mod hands;
 
@@ -55,6 +58,7 @@ mod steps;
 mod tags;
 mod threads;
 pub mod time;
+mod trash;
 mod update;
 mod watchdog;
 mod write;
@@ -93,10 +97,12 @@ pub use routes::Route;
 pub use shares::{Offer, OfferedFlavor, Size};
 pub use threads::Threads;
 pub use time::Timekeeper;
+pub use trash::InTrash;
 pub use update::UpdateNotebook;
 
 use crate::activity::Activities;
 use crate::drivers::Drivers;
+use crate::fullness::Fillings;
 use crate::growth::Growths;
 use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
@@ -133,6 +139,8 @@ pub struct EngineConfig {
     pub watcher: Watcher,
     /// What must stay free on the disk of the store; below it nothing new is begun.
     pub disk_reserve_bytes: u64,
+    /// How long the volumes of deleted notebooks rest in the trash, in milliseconds; 0: not at all.
+    pub trash_ms: i64,
     /// How notebooks are looked at, for leases that end with idleness.
     pub activity: ActivityConfig,
     /// How often notebook servers that ended are started again.
@@ -152,6 +160,7 @@ impl Default for EngineConfig {
             memory_overcommit: 8,
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
+            trash_ms: 24 * 60 * 60 * 1000,
             activity: ActivityConfig::default(),
             restarts: RestartConfig::default(),
             hand: Arc::new(Threads::default()),
@@ -243,7 +252,10 @@ struct Inner {
     hands: Hands,
     suspects: Suspects,
     growths: Growths,
+    fillings: Fillings,
     strangers: Strangers,
+    /// Held by who empties the trash.
+    emptying: tokio::sync::Mutex<()>,
     locks: NotebookLocks,
     revivals: Revivals,
     restarts: Restarts,
@@ -288,7 +300,9 @@ impl Engine {
                 hands,
                 suspects: Suspects::default(),
                 growths: Growths::default(),
+                fillings: Fillings::default(),
                 strangers: Strangers::default(),
+                emptying: tokio::sync::Mutex::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),
                 restarts: Restarts::default(),

@@ -5,7 +5,8 @@
 //! by comparing what the runtime lists with what the store knows. What runs of an orphan is stopped at once: nobody can
 //! reach it, and it holds what others need. Its volume is somebody's work, and is never deleted here: after a time of
 //! grace it is *set aside* for the operator, and comes back by itself when a notebook of that id does (a newer backup).
-//! Both are said in the log, as events of that notebook, and by `atelier operations orphans`.
+//! Both are said in the log, as events of that notebook, and by `atelier operations orphans`. Volumes of deleted notebooks
+//! are set aside in the same place, and do leave it: [`mod@crate::trash`].
 //!
 //! **Left-overs** belong to notebooks that are known and at rest: something could not be taken back when their operation
 //! failed. Whoever is seen in a failed status is a suspect, however it became known: by a commit, at the start, or by
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 use atelier_core::Timestamp;
 use atelier_core::caller::Origin;
-use atelier_core::event::NotebookEvent;
-use atelier_core::id::{EventId, NotebookId, ProjectId};
+use atelier_core::id::{NotebookId, ProjectId};
+use atelier_core::refusal::Refusal;
 use atelier_core::status::Status;
 use atelier_runtime::{Lost, Observed, RuntimeError};
 use atelier_store::Commit;
@@ -139,6 +140,10 @@ impl Engine {
                 }
                 tokio::select! {
                     () = engine.inner.stopping.cancelled() => return,
+                    () = engine.empty_trash() => {}
+                }
+                tokio::select! {
+                    () = engine.inner.stopping.cancelled() => return,
                     () = engine.pass(ROUND_MS) => {}
                 }
             }
@@ -188,10 +193,27 @@ impl Engine {
         all
     }
 
-    /// The volumes that were set aside.
-    pub async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
+    /// The volumes that were set aside and belong to no notebook, be it in the trash.
+    pub async fn lost(&self) -> Result<Vec<Lost>, Refusal> {
+        let mut lost = Vec::new();
+        for volume in self.set_aside_volumes().await? {
+            if self.inner.routes.status(volume.notebook).is_none()
+                && self.find_in_trash(volume.notebook).await?.is_none()
+            {
+                lost.push(volume);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// All volumes that were set aside.
+    pub(crate) async fn set_aside_volumes(&self) -> Result<Vec<Lost>, Refusal> {
         let runtime = self.inner.runtime.clone();
-        self.call(nobodys("list what was set aside"), async move || runtime.lost().await).await
+        let listed = self.call(nobodys("list what was set aside"), async move || runtime.lost().await).await;
+        listed.map_err(|error| {
+            tracing::error!("the volumes that were set aside cannot be listed: {error}");
+            Refusal::internal()
+        })
     }
 
     /// Every notebook of which the runtime has anything.
@@ -270,16 +292,7 @@ impl Engine {
 
     async fn say_of_orphan(&self, id: NotebookId, what: &str, why: String) {
         tracing::warn!(notebook = %id, what, "orphan {id}: {why}");
-        let at = self.now();
-        let event = NotebookEvent {
-            id: EventId::generate(at, &*self.inner.entropy),
-            notebook_id: id,
-            project_id: self.former_project(id).await,
-            at,
-            what: what.into(),
-            origin: Origin::system(),
-            why,
-        };
+        let event = self.event_of(id, self.former_project(id).await, &Origin::system(), what, why);
         let commit = Commit { events: vec![event], ..Commit::default() };
         if let Err(error) = self.inner.store.commit(commit).await {
             tracing::warn!(notebook = %id, "this was not written to the history of {id}: {error}");
@@ -287,7 +300,7 @@ impl Engine {
     }
 
     /// The project that the notebook was in, if its history is known; else one of zeros, which nobody is in.
-    async fn former_project(&self, id: NotebookId) -> ProjectId {
+    pub(crate) async fn former_project(&self, id: NotebookId) -> ProjectId {
         let history = self.inner.store.events(id, None, 1).await.unwrap_or_default();
         match history.into_iter().next() {
             Some(event) => event.project_id,

@@ -68,6 +68,7 @@ impl Engine {
         let Ok(Some(notebook)) = self.inner.store.notebook(id).await else { return };
         let notebook = self.with_activity(notebook);
         match plan(notebook.status(), notebook.lease, &seen, self.now()) {
+            Action::Wait if seen == Seen::Is(Observed::Serving) => self.look_at_volume(&notebook).await,
             Action::Wait => {}
             Action::StopByLease => self.stop_by_lease(id).await,
             Action::ServeAgain => self.serve_again(id),

@@ -30,6 +30,12 @@ impl Engine {
         }
     }
 
+    /// That the disk has less room than is kept back, for people; `None` also when nobody can say.
+    pub(crate) async fn lacks_room(&self) -> Option<String> {
+        let room = self.inner.store.room().await.ok().flatten()?;
+        fullness(&room, self.inner.config.disk_reserve_bytes)
+    }
+
     /// Refuses with `code` while the disk has less room than is kept back.
     pub(crate) async fn needs_room(&self, code: Code) -> Result<(), Refusal> {
         if self.inner.aftermath.is_pending() {
@@ -44,12 +50,16 @@ impl Engine {
 }
 
 fn shortage(room: &atelier_store::Room, reserve: u64) -> Option<String> {
+    let full = fullness(room, reserve)?;
+    Some(format!("{full}; nothing is created or started until notebooks are deleted or the disk is enlarged"))
+}
+
+/// The fact alone.
+fn fullness(room: &atelier_store::Room, reserve: u64) -> Option<String> {
     (room.free_bytes < reserve).then(|| {
+        let (left, kept) = (room.free_bytes / MIB, reserve / MIB);
         format!(
-            "the data disk is nearly full: {} MiB are left, and {} MiB are kept back (`server.disk_reserve_mib`); nothing \
-             is created or started until notebooks are deleted or the disk is enlarged",
-            room.free_bytes / MIB,
-            reserve / MIB
+            "the data disk is nearly full: {left} MiB are left, and {kept} MiB are kept back (`server.disk_reserve_mib`)"
         )
     })
 }

@@ -7,7 +7,7 @@
 //! | configure-network | the container has its network | the instance is stopped |
 //! | initialize-instance | the notebook server answers | the instance is stopped |
 //! | stop-instance | nothing of the instance runs | nothing: what is stopped stays stopped |
-//! | remove-storage | nothing is left | nothing |
+//! | remove-storage | nothing is left, or the volume was set aside for the trash | nothing |
 //!
 //! Each try has a limit, tries are counted, and making an image has a budget of its own, so a step always ends. Undoing
 //! is tried once: what it leaves is looked for again later ([`mod@crate::orphans`]).
@@ -49,6 +49,24 @@ pub(crate) fn longest(step: StepName) -> Duration {
     if step == StepName::PrepareCompute { tries + IMAGE_LIMIT } else { tries }
 }
 
+/// What a step brought about that its operation has to tell.
+#[derive(Clone, Debug)]
+pub(crate) enum Brought {
+    /// The notebook server runs, and how it came to.
+    Server(Way),
+    /// The volume was set aside.
+    VolumeAside,
+}
+
+impl Brought {
+    pub(crate) const fn way(&self) -> Option<&Way> {
+        match self {
+            Self::Server(way) => Some(way),
+            Self::VolumeAside => None,
+        }
+    }
+}
+
 /// Passes the news of a long step on.
 struct Notes(Engine, NotebookId);
 
@@ -70,15 +88,14 @@ pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
 }
 
 impl Engine {
-    /// Applies a step; the error is its reason, for people. `first`: it was never begun before. Tells how the notebook
-    /// server came to run, when it does afterwards.
+    /// Applies a step; the error is its reason, for people. `first`: it was never begun before.
     pub(crate) async fn apply(
         &self,
         notebook: &Notebook,
         kind: OperationKind,
         step: StepName,
         first: bool,
-    ) -> Result<Option<Way>, String> {
+    ) -> Result<Option<Brought>, String> {
         if step == StepName::PrepareCompute {
             let tries = self.tried(notebook.id, step, |_| self.image(notebook));
             let budget = i64::try_from(IMAGE_LIMIT.as_millis()).unwrap_or(i64::MAX);
@@ -130,10 +147,12 @@ impl Engine {
         kind: OperationKind,
         step: StepName,
         first: bool,
-    ) -> Result<Option<Way>, RuntimeError> {
+    ) -> Result<Option<Brought>, RuntimeError> {
         if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
             return Err(RuntimeError::Permanent(reason));
         }
+        // What never ran has nothing in its volume.
+        let keeps = self.inner.config.trash_ms > 0 && notebook.ever_ran;
         let (runtime, spec) = (self.inner.runtime.clone(), spec(notebook));
         let errand = Errand { notebook: notebook.id, what: step.description(), limit: limit(step) };
         self.call(errand, async move || match step {
@@ -146,8 +165,11 @@ impl Engine {
             }
             StepName::PrepareCompute => runtime.prepare_compute(&spec).await.map(|()| None),
             StepName::ConfigureNetwork => runtime.configure_network(&spec).await.map(|()| None),
-            StepName::InitializeInstance => runtime.initialize(&spec).await.map(Some),
+            StepName::InitializeInstance => runtime.initialize(&spec).await.map(|way| Some(Brought::Server(way))),
             StepName::StopInstance => runtime.stop(spec.notebook).await.map(|()| None),
+            StepName::RemoveStorage if keeps => {
+                Ok(runtime.set_aside(spec.notebook).await?.map(|_| Brought::VolumeAside))
+            }
             StepName::RemoveStorage => runtime.remove(spec.notebook).await.map(|()| None),
         })
         .await

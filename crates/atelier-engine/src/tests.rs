@@ -33,11 +33,13 @@ use crate::time::ManualTime;
 use crate::{CreateNotebook, Engine, EngineConfig, Size};
 
 mod activity;
+mod fullness;
 mod growth;
 mod memory;
 mod pools;
 mod restarts;
 mod short_of_room;
+mod trash;
 mod update;
 mod watching;
 
@@ -504,7 +506,7 @@ async fn a_stop_that_fails_is_an_error_that_can_be_stopped_started_or_deleted() 
 async fn a_deletion_that_fails_can_be_tried_again() {
     let world = World::new().await;
     let id = world.running().await;
-    world.script.fails(Call::Remove, 1, RuntimeError::Permanent);
+    world.script.fails(Call::SetAside, 1, RuntimeError::Permanent);
     world.delete(id).await.unwrap();
     let failed = world.reaches(id, Status::DeleteFailed).await;
     assert!(failed.fail_reason.unwrap().contains("remove the storage"));

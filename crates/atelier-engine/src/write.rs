@@ -6,7 +6,7 @@ use std::time::Instant;
 use atelier_core::audit::AuditRecord;
 use atelier_core::caller::{Caller, Origin};
 use atelier_core::event::NotebookEvent;
-use atelier_core::id::{EventId, NotebookId};
+use atelier_core::id::{EventId, NotebookId, ProjectId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::refusal::{Code, Refusal};
@@ -26,13 +26,22 @@ pub(crate) struct Change {
     pub(crate) operations: Vec<Operation>,
     pub(crate) events: Vec<NotebookEvent>,
     pub(crate) conditions: Vec<Condition>,
+    /// A notebook that is DELETED goes into the trash: its volume was set aside.
+    pub(crate) into_trash: bool,
     /// Whose call this is, where it is one: the audit gets a record in the same commit.
     pub(crate) called: Option<Called>,
 }
 
 impl Change {
     pub(crate) const fn of(notebook: Notebook) -> Self {
-        Self { notebook, operations: Vec::new(), events: Vec::new(), conditions: Vec::new(), called: None }
+        Self {
+            notebook,
+            operations: Vec::new(),
+            events: Vec::new(),
+            conditions: Vec::new(),
+            into_trash: false,
+            called: None,
+        }
     }
 
     /// The same, as the effect of a call.
@@ -126,10 +135,10 @@ impl Engine {
             let before = read.clone();
             let mut change = decide(read, operations)?;
             let audit = change.called.take().map(|called| self.audited(&called, Some(&before), &change.notebook));
-            let write = if change.notebook.status() == Status::Deleted {
-                NotebookWrite::Remove(id, change.notebook.generation)
-            } else {
-                NotebookWrite::Update(Box::new(change.notebook.clone()))
+            let write = match change.notebook.status() {
+                Status::Deleted if change.into_trash => NotebookWrite::SetAside(Box::new(change.notebook.clone())),
+                Status::Deleted => NotebookWrite::Remove(id, change.notebook.generation),
+                _ => NotebookWrite::Update(Box::new(change.notebook.clone())),
             };
             let commit = Commit {
                 notebook: Some(write),
@@ -245,6 +254,10 @@ impl Engine {
         }
         self.look_at_growth(notebook);
         self.inner.routes.put(notebook);
+        if notebook.status() != Status::Running {
+            // After the routes, which whoever measures asks last.
+            self.inner.fillings.forget(notebook.id);
+        }
         let lease = self.inner.activities.on(notebook.id, notebook.lease);
         let end = if notebook.status() == Status::Running { lease.expiry() } else { None };
         self.inner.leases.set(notebook.id, end);
@@ -264,6 +277,7 @@ impl Engine {
         self.inner.shortages.forget(id);
         self.inner.routes.remove(id);
         self.inner.leases.set(id, None);
+        self.inner.fillings.forget(id);
     }
 
     /// The notebook as it is here, and what happened to it by itself.
@@ -274,16 +288,21 @@ impl Engine {
 
     /// An event of this notebook, now.
     pub(crate) fn event(&self, notebook: &Notebook, origin: &Origin, what: &str, why: String) -> NotebookEvent {
+        self.event_of(notebook.id, notebook.project_id.clone(), origin, what, why)
+    }
+
+    /// An event of a notebook in this project, now.
+    pub(crate) fn event_of(
+        &self,
+        notebook_id: NotebookId,
+        project_id: ProjectId,
+        origin: &Origin,
+        what: &str,
+        why: String,
+    ) -> NotebookEvent {
         let at = self.now();
-        NotebookEvent {
-            id: EventId::generate(at, &*self.inner.entropy),
-            notebook_id: notebook.id,
-            project_id: notebook.project_id.clone(),
-            at,
-            what: what.into(),
-            origin: origin.clone(),
-            why,
-        }
+        let id = EventId::generate(at, &*self.inner.entropy);
+        NotebookEvent { id, notebook_id, project_id, at, what: what.into(), origin: origin.clone(), why }
     }
 }
 
@@ -302,7 +321,7 @@ impl Default for NotebookLocks {
 
 impl NotebookLocks {
     /// The last byte of an id is random, so the locks are used evenly.
-    async fn lock(&self, id: NotebookId) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn lock(&self, id: NotebookId) -> tokio::sync::MutexGuard<'_, ()> {
         self.0[usize::from(id.as_uuid().as_bytes()[15])].lock().await
     }
 }

@@ -1,11 +1,12 @@
-//! Volumes that nobody knows.
+//! Volumes that were set aside: those of deleted notebooks, and those that nobody knows.
 //!
-//! An instance without a notebook is cleared away, but its volume is somebody's work: its folder is moved aside, by one
-//! rename, to where the operator finds it. When a notebook of that id is there again, for instance because a newer
-//! backup of the database was put back, its storage is found there before a new one would be made.
+//! A notebook's folder is moved aside by one rename, which is on disk when it is answered. When a notebook of that id is
+//! there again, because it was restored or because a newer backup of the database was put back, its storage is found
+//! there before a new one would be made. What rests here for how long, and whose it is, the engine knows and not this.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 use atelier_runtime::Lost;
 
@@ -43,8 +44,9 @@ fn rename(place: &Place, from: &std::path::Path, to: &std::path::Path) -> io::Re
 pub(crate) fn all(places: &Places) -> io::Result<Vec<Lost>> {
     let names = file::names(places.lost())?;
     let lost = names.iter().filter_map(|name| {
-        let place = places.lost().join(name).display().to_string();
-        Some(Lost { notebook: name.parse().ok()?, place })
+        let place = places.of(name.parse().ok()?);
+        let bytes = fs::metadata(place.lost_volume()).map_or(0, |volume| volume.blocks() * 512);
+        Some(Lost { notebook: place.id, place: place.lost.display().to_string(), bytes })
     });
     Ok(lost.collect())
 }

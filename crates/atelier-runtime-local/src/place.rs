@@ -6,7 +6,7 @@
 //!     layer.img                     what the instance changed in its image; gone after a stop
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
-//! <data>/lost/<id>/                 the same for a notebook that nobody knew: see `lost`
+//! <data>/lost/<id>/                 the same for a notebook that was deleted, or that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point
 //!     m                             mount points of the launcher
@@ -23,6 +23,8 @@ use atelier_init::protocol::LOG_FILE;
 use sha2::{Digest, Sha256};
 
 use crate::file;
+
+const VOLUME: &str = "volume.img";
 
 /// The folders of one data folder.
 #[derive(Clone, Debug)]
@@ -100,7 +102,12 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn volume(&self) -> PathBuf {
-        self.kept.join("volume.img")
+        self.kept.join(VOLUME)
+    }
+
+    /// The volume, after it was set aside.
+    pub(crate) fn lost_volume(&self) -> PathBuf {
+        self.lost.join(VOLUME)
     }
 
     pub(crate) fn state(&self) -> PathBuf {

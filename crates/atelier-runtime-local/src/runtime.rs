@@ -4,12 +4,14 @@
 //! futures), and what it had made is found by the next call for the same notebook, because everything has its fixed
 //! place and name.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
@@ -351,13 +353,16 @@ impl LocalRuntime {
     }
 }
 
+/// The folder of a running instance in which its volume should be.
+fn work_of(live: &Live) -> io::Result<File> {
+    let root = PathBuf::from(format!("/proc/{}/root", live.pid));
+    control::open_folder_below(&control::open_folder(&root)?, Path::new(WORK))
+}
+
 /// Makes the file system of a running instance's volume as large as the volume.
-async fn grow(place: &Place, live: &Live) -> Result<(), RuntimeError> {
-    let (image, root) = (place.volume(), PathBuf::from(format!("/proc/{}/root", live.pid)));
-    let growing = tokio::task::spawn_blocking(move || -> io::Result<()> {
-        let work = control::open_folder_below(&control::open_folder(&root)?, Path::new(WORK))?;
-        volume::grow(&image, &work)
-    });
+async fn grow(place: &Place, live: &Arc<Live>) -> Result<(), RuntimeError> {
+    let (image, running) = (place.volume(), Arc::clone(live));
+    let growing = tokio::task::spawn_blocking(move || volume::grow(&image, &work_of(&running)?));
     match growing.await.map_err(io::Error::other).flatten() {
         Ok(()) => Ok(()),
         // It ended meanwhile: the next start mounts the volume in its full size.
@@ -495,7 +500,8 @@ impl Runtime for LocalRuntime {
         let place = self.places.of(id);
         self.clear(&place).await?;
         if !place.volume().exists() {
-            return sweep::folder(&place.kept).await.map(|()| None);
+            sweep::folder(&place.kept).await?;
+            return Ok(place.lost_volume().exists().then(|| place.lost.display().to_string()));
         }
         lost::set_aside(&self.places, &place).map_err(transient("the volume"))?;
         Ok(Some(place.lost.display().to_string()))
@@ -532,6 +538,15 @@ impl Runtime for LocalRuntime {
         // It may have ended while it was being asked.
         self.present(id)?;
         asked.map_err(transient("what it uses"))
+    }
+
+    async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {
+        let live = self.present(id)?;
+        let measuring = tokio::task::spawn_blocking(move || volume::filling(&work_of(&live)?));
+        let measured = measuring.await.map_err(io::Error::other).flatten();
+        // It may have ended while it was being asked.
+        self.present(id)?;
+        measured.map_err(transient("how full its volume is"))
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {

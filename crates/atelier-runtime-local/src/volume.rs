@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context as _;
+use atelier_core::filling::{Filling, Share};
 use atelier_runtime::RuntimeError;
+use rustix::fs::{fstatfs, fstatvfs};
 use rustix::mount::{MountFlags, mount as mount_at};
 use tokio::process::Command;
 
@@ -128,6 +130,21 @@ pub(crate) fn grow(image: &Path, point: &File) -> io::Result<()> {
     fill(point, image)
 }
 
+/// How full the volume is. `point`: a folder that should be the volume's own; refused when it lies on another kind of file
+/// system.
+pub(crate) fn filling(point: &File) -> io::Result<Filling> {
+    if fstatfs(point)?.f_type != XFS_SUPER_MAGIC {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the volume is not mounted there"));
+    }
+    let seen = fstatvfs(point)?;
+    let share =
+        |total: u64, free: u64, unit: u64| Share { used: total.saturating_sub(free) * unit, total: total * unit };
+    Ok(Filling {
+        bytes: share(seen.f_blocks, seen.f_bfree, seen.f_frsize),
+        inodes: share(seen.f_files, seen.f_ffree, 1),
+    })
+}
+
 /// Makes the file system that `point` lies on as large as the image is.
 fn fill(point: &File, image: &Path) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid geometry.
@@ -170,6 +187,7 @@ struct XfsGrowth {
     padding: u32,
 }
 
+const XFS_SUPER_MAGIC: rustix::fs::FsWord = 0x5846_5342;
 const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
 const XFS_IOC_FSGEOMETRY_V1: libc::c_ulong = 0x8070_5864;
 const XFS_IOC_FSGROWFSDATA: libc::c_ulong = 0x4010_586E;

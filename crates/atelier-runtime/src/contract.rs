@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_core::clock::{Entropy, Timestamp};
+use atelier_core::filling::Fullness;
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image;
 use atelier_core::volume::Volume;
@@ -134,6 +135,7 @@ async fn nothing_is_there_at_first(runtime: &dyn Runtime) {
     assert!(!is_listed(runtime, &spec).await);
     assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
     assert!(matches!(runtime.usage(spec.notebook).await, Err(RuntimeError::Absent)));
+    assert!(matches!(runtime.filling(spec.notebook).await, Err(RuntimeError::Absent)));
     runtime.stop(spec.notebook).await.unwrap();
     runtime.remove(spec.notebook).await.unwrap();
     runtime.discard_storage(spec.notebook).await.unwrap();
@@ -152,8 +154,13 @@ async fn a_notebook_lives_and_dies(runtime: &dyn Runtime) {
     assert!(used.foreground.is_empty(), "{used:?}");
     assert!(runtime.usage(spec.notebook).await.unwrap().cpu >= used.cpu, "processor time goes forward only");
 
+    let filling = runtime.filling(spec.notebook).await.unwrap();
+    assert!(filling.bytes.total > 4 << 30 && filling.bytes.total <= 5 << 30, "{filling:?}");
+    assert!(filling.inodes.total > 0 && filling.fullness() == Fullness::Roomy, "{filling:?}");
+
     runtime.stop(spec.notebook).await.unwrap();
     assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Absent);
+    assert!(matches!(runtime.filling(spec.notebook).await, Err(RuntimeError::Absent)));
     assert!(matches!(runtime.connect(spec.notebook).await, Err(RuntimeError::Absent)));
     assert!(matches!(runtime.usage(spec.notebook).await, Err(RuntimeError::Absent)));
     assert!(is_listed(runtime, &spec).await, "the volume is kept");
@@ -234,7 +241,7 @@ async fn a_volume_that_was_set_aside_comes_back(runtime: &dyn Runtime) {
     assert!(!is_listed(runtime, &spec).await);
     let lost = runtime.lost().await.unwrap();
     assert!(lost.iter().any(|l| l.notebook == spec.notebook && l.place == place), "{lost:?}");
-    assert_eq!(runtime.set_aside(spec.notebook).await.unwrap(), None, "there is nothing more to set aside");
+    assert_eq!(runtime.set_aside(spec.notebook).await.unwrap(), Some(place), "it is there already");
 
     bring(runtime, &spec, Upto::Serving).await;
     assert_eq!(ask(runtime, &spec).await, "HTTP/1.1 200 OK");

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::volume::Volume;
@@ -159,6 +160,8 @@ pub struct Lost {
     pub notebook: NotebookId,
     /// Where it is.
     pub place: String,
+    /// What it takes of the disk, in bytes.
+    pub bytes: u64,
 }
 
 /// Takes news of a long step, for people: "building the image: installing packages (3 of 9)".
@@ -259,9 +262,10 @@ pub trait Runtime: Send + Sync {
     /// Nothing of the notebook is left afterwards, its volume included. `Ok` also when nothing was there.
     async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError>;
 
-    /// Nothing of an instance that nobody knows is left afterwards but its volume, and that where
-    /// [`Runtime::prepare_storage`] for the same notebook finds it again; [`Runtime::list`] does not name it any more.
-    /// Answers where the volume is; `None` when there was none.
+    /// Nothing of the instance is left afterwards but its volume, and that where [`Runtime::prepare_storage`] for the same
+    /// notebook finds it again; [`Runtime::list`] does not name it any more. For deleted notebooks whose volumes rest in
+    /// the trash, and for instances that nobody knows. Answers where the volume is, also when it was set aside before;
+    /// `None` when there is none.
     async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError>;
 
     /// The volumes that were set aside and are still there.
@@ -272,6 +276,9 @@ pub trait Runtime: Send + Sync {
 
     /// What it uses and does at this moment. [`RuntimeError::Absent`] when it does not run.
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError>;
+
+    /// How full its volume is at this moment. [`RuntimeError::Absent`] when it does not run.
+    async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError>;
 
     /// Every notebook of which anything is here, running or not: so that orphans can be found.
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError>;

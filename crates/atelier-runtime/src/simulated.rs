@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use atelier_core::filling::{Filling, Share};
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
@@ -86,10 +87,14 @@ pub struct SimulatedRuntime {
     faults: Arc<dyn Faults>,
     broken: Mutex<HashSet<NotebookId>>,
     usage: Mutex<HashMap<NotebookId, Usage>>,
+    fillings: Mutex<HashMap<NotebookId, Filling>>,
     changed: Notify,
     short: Mutex<VecDeque<OutOfMemory>>,
     shorter: Notify,
 }
+
+/// What volumes are like that nobody has said anything of.
+const EMPTY: Filling = Filling { bytes: Share { used: 0, total: 5 << 30 }, inodes: Share { used: 0, total: 1 << 20 } };
 
 /// What is kept of a notebook, in the order in which it comes to be.
 const VOLUME: &str = "volume";
@@ -111,6 +116,7 @@ impl SimulatedRuntime {
             faults,
             broken: Mutex::default(),
             usage: Mutex::default(),
+            fillings: Mutex::default(),
             changed: Notify::new(),
             short: Mutex::default(),
             shorter: Notify::new(),
@@ -138,6 +144,11 @@ impl SimulatedRuntime {
     /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
     pub fn pretend(&self, id: NotebookId, usage: Usage) {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).insert(id, usage);
+    }
+
+    /// Pretends that the volume of `id` is so full, until it stops. Without a word it is empty.
+    pub fn pretend_filled(&self, id: NotebookId, filling: Filling) {
+        self.fillings.lock().unwrap_or_else(PoisonError::into_inner).insert(id, filling);
     }
 
     /// Pretends that the machine was rebooted: everything but the volumes is gone, and the boot has another name.
@@ -220,6 +231,7 @@ impl SimulatedRuntime {
         }
         self.broken().remove(&id);
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.fillings.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         Ok(())
     }
 
@@ -345,6 +357,13 @@ impl Runtime for SimulatedRuntime {
         Ok(self.usage.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default())
     }
 
+    async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {
+        if !self.has(id, CONTAINER) {
+            return Err(RuntimeError::Absent);
+        }
+        Ok(self.fillings.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or(EMPTY))
+    }
+
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
         self.faults.before(Call::List, None).await?;
         self.known()
@@ -355,10 +374,12 @@ impl Runtime for SimulatedRuntime {
         self.stop_all(id)?;
         if !self.has(id, VOLUME) {
             Self::take_folder(&self.folder.join(id.to_string()))?;
-            return Ok(None);
+            let place = self.lost_place(id);
+            return Ok(place.exists().then(|| place.display().to_string()));
         }
         let (from, to) = (self.folder.join(id.to_string()), self.lost_place(id));
         self.rename(&from, &to)?;
+        self.faults.after(Call::SetAside, Some(id)).await?;
         Ok(Some(to.display().to_string()))
     }
 
@@ -370,7 +391,12 @@ impl Runtime for SimulatedRuntime {
             Err(e) => return Err(failed(&folder, &e)),
         };
         let ids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        Ok(ids.map(|id| Lost { notebook: id, place: self.lost_place(id).display().to_string() }).collect())
+        let lost = ids.map(|id| {
+            let place = self.lost_place(id);
+            let bytes = std::fs::metadata(place.join(VOLUME)).map_or(0, |volume| volume.len());
+            Lost { notebook: id, place: place.display().to_string(), bytes }
+        });
+        Ok(lost.collect())
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use atelier_core::audit::AuditRecord;
 use atelier_core::flavor::Flavor;
+use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
@@ -23,7 +24,7 @@ use crate::Sealer;
 use crate::columns::{integer, number};
 use crate::notebook_row::{self, NotebookRow};
 use crate::script::{Script, ended_there};
-use crate::{audit, events, notebooks, operations, pages};
+use crate::{audit, events, notebooks, operations, pages, trash};
 
 /// A commit as the writer needs it. Sealing its secrets and binding its values is done by the many callers, not by the one
 /// writer.
@@ -42,6 +43,10 @@ enum Write {
     Insert(Box<Draft>),
     Update(Box<Draft>),
     Remove(Vec<u8>, i64),
+    SetAside(Box<Draft>),
+    Restore(Box<Draft>),
+    Discard(Vec<u8>),
+    Forget(Vec<u8>),
 }
 
 /// A row to be written, with the flavor that a condition may ask about.
@@ -77,15 +82,19 @@ impl Prepared {
                 if conditions.is_empty() && before.differs_only_in_course(after) =>
             {
                 under_way = known;
-                let (id, generation) = (bytes(after), integer("generation", after.generation)?);
+                let (id, generation) = (bytes(after.id), integer("generation", after.generation)?);
                 notebook_row::write_course(&mut script, after, &id, generation)?;
                 Write::Course(id, generation)
             }
             (Some(NotebookWrite::Insert(notebook)), _) => Write::Insert(Draft::of(notebook, sealer)?),
             (Some(NotebookWrite::Update(notebook)), _) => Write::Update(Draft::of(notebook, sealer)?),
             (Some(NotebookWrite::Remove(id, generation)), _) => {
-                Write::Remove(id.as_uuid().as_bytes().to_vec(), integer("generation", *generation)?)
+                Write::Remove(bytes(*id), integer("generation", *generation)?)
             }
+            (Some(NotebookWrite::SetAside(notebook)), _) => Write::SetAside(Draft::of(notebook, sealer)?),
+            (Some(NotebookWrite::Restore(notebook)), _) => Write::Restore(Draft::of(notebook, sealer)?),
+            (Some(NotebookWrite::Discard(id)), _) => Write::Discard(bytes(*id)),
+            (Some(NotebookWrite::Forget(id)), _) => Write::Forget(bytes(*id)),
         };
         for operation in &commit.operations {
             match under_way.iter().find(|kept| kept.id == operation.id) {
@@ -121,8 +130,13 @@ impl Prepared {
 
     fn draft(&self) -> Option<&Draft> {
         match &self.write {
-            Write::Insert(draft) | Write::Update(draft) => Some(draft),
-            Write::Nothing | Write::Course(..) | Write::Remove(..) => None,
+            Write::Insert(draft) | Write::Update(draft) | Write::Restore(draft) => Some(draft),
+            Write::Nothing
+            | Write::Course(..)
+            | Write::Remove(..)
+            | Write::SetAside(_)
+            | Write::Discard(_)
+            | Write::Forget(_) => None,
         }
     }
 
@@ -184,8 +198,8 @@ impl Prepared {
     /// The generation that the row must have; `None` when it must not be there.
     fn expected(&self) -> Option<i64> {
         match &self.write {
-            Write::Nothing | Write::Insert(_) => None,
-            Write::Update(draft) => Some(draft.row.generation),
+            Write::Nothing | Write::Insert(_) | Write::Restore(_) | Write::Discard(_) | Write::Forget(_) => None,
+            Write::Update(draft) | Write::SetAside(draft) => Some(draft.row.generation),
             Write::Course(_, generation) | Write::Remove(_, generation) => Some(*generation),
         }
     }
@@ -194,8 +208,10 @@ impl Prepared {
     async fn out_of_turn(&self, connection: &mut SqliteConnection) -> Result<Committed, StoreError> {
         let id = match &self.write {
             Write::Nothing => return Ok(Committed::Lost),
+            // What is asked of the trash asks for no generation.
+            Write::Restore(_) | Write::Discard(_) | Write::Forget(_) => return Ok(Committed::Missing),
             Write::Course(id, _) | Write::Remove(id, _) => id,
-            Write::Insert(draft) | Write::Update(draft) => &draft.row.id,
+            Write::Insert(draft) | Write::Update(draft) | Write::SetAside(draft) => &draft.row.id,
         };
         let kept = notebooks::generation(connection, id).await?;
         Ok(out_of_step(self.expected(), kept).unwrap_or(Committed::Lost))
@@ -214,12 +230,30 @@ impl Prepared {
                 Ok(notebooks::update(connection, &draft.row).await?.then_some(draft.row.generation + 1))
             }
             Write::Remove(id, generation) => Ok(notebooks::delete(connection, id, *generation).await?.then_some(0)),
+            Write::SetAside(draft) => {
+                let removed = notebooks::delete(connection, &draft.row.id, draft.row.generation).await?;
+                if removed {
+                    trash::insert(connection, &draft.row).await?;
+                }
+                Ok(removed.then_some(0))
+            }
+            Write::Restore(draft) => {
+                if !trash::take(connection, &draft.row.id).await? {
+                    return Ok(None);
+                }
+                if !notebooks::insert(connection, &draft.row).await? {
+                    return Err(StoreError::Unreadable("a notebook that was in the trash is there as well".into()));
+                }
+                Ok(Some(draft.row.generation))
+            }
+            Write::Discard(id) => Ok(trash::discard(connection, id).await?.then_some(0)),
+            Write::Forget(id) => Ok(trash::forget(connection, id).await?.then_some(0)),
         }
     }
 }
 
-fn bytes(notebook: &Notebook) -> Vec<u8> {
-    notebook.id.as_uuid().as_bytes().to_vec()
+fn bytes(id: NotebookId) -> Vec<u8> {
+    id.as_uuid().as_bytes().to_vec()
 }
 
 /// Whether the row is not as the caller read it.

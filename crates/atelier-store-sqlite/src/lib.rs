@@ -68,6 +68,7 @@ mod sealer;
 mod soundness;
 mod standings;
 mod store;
+mod trash;
 mod writer;
 
 use std::ops::{Deref, DerefMut};

@@ -10,6 +10,7 @@ use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::volume::Volume;
 use atelier_store::StoreError;
+use serde::{Deserialize, Serialize};
 
 use crate::Sealer;
 use crate::columns::{
@@ -24,8 +25,9 @@ pub(crate) const UPSTREAM_SECRET: &str = "notebooks.upstream_secret_sealed";
 
 /// The columns of `notebooks`.
 ///
-/// A lease counts from the creation of its notebook, so that time is kept once, as `create_at`.
-#[derive(sqlx::FromRow)]
+/// A lease counts from the creation of its notebook, so that time is kept once, as `create_at`. In the trash a row lies
+/// as JSON: a column that is added later, and may not be null, needs a default for that.
+#[derive(sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct NotebookRow {
     pub(crate) id: Vec<u8>,
     pub(crate) project_id: String,

@@ -14,7 +14,7 @@ use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
     Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, Standing,
-    StoreError,
+    StoreError, TrashQuery, Trashed,
 };
 
 use crate::columns::{named, number, uuid};
@@ -22,7 +22,7 @@ use crate::commit::Prepared;
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
-use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered, standings};
+use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered, standings, trash};
 
 /// How often a list is made anew because a row has left its place between the listing and its reading.
 pub(crate) const LIST_TRIES: u32 = 3;
@@ -42,8 +42,16 @@ impl NotebookStore for SqliteStore {
         let changes: Vec<_> = ids.into_iter().map(|id| self.recent.change(id)).collect();
         let listed = notebook.as_ref().map(line_of);
         let kept = match notebook {
-            Some(NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook)) => Some(notebook),
-            Some(NotebookWrite::Remove(..)) | None => None,
+            Some(
+                NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) | NotebookWrite::Restore(notebook),
+            ) => Some(notebook),
+            Some(
+                NotebookWrite::Remove(..)
+                | NotebookWrite::SetAside(_)
+                | NotebookWrite::Discard(_)
+                | NotebookWrite::Forget(_),
+            )
+            | None => None,
         };
         let listing = self.listing.clone();
         let work = self.write_then(
@@ -194,6 +202,15 @@ impl NotebookStore for SqliteStore {
         history::prune(self, moment).await
     }
 
+    async fn trash(&self, query: &TrashQuery) -> Result<Vec<Trashed>, StoreError> {
+        trash::select(&mut *self.reader().await, query, self.sealer()).await
+    }
+
+    async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| Box::pin(async move { trash::shift(connection, ms, latest.as_millis()).await }))
+            .await
+    }
+
     async fn room(&self) -> Result<Option<Room>, StoreError> {
         self.room.measure().map(Some)
     }
@@ -280,11 +297,12 @@ enum Written {
 
 fn line_of(write: &NotebookWrite) -> Written {
     match write {
-        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) => {
+        NotebookWrite::Insert(notebook) | NotebookWrite::Update(notebook) | NotebookWrite::Restore(notebook) => {
             let (owner, line) = Line::of(notebook);
             Written::Line(owner, Box::new(line))
         }
-        NotebookWrite::Remove(id, _) => Written::Gone(*id),
+        NotebookWrite::SetAside(notebook) => Written::Gone(notebook.id),
+        NotebookWrite::Remove(id, _) | NotebookWrite::Discard(id) | NotebookWrite::Forget(id) => Written::Gone(*id),
     }
 }
 

@@ -27,11 +27,13 @@ mod conditions;
 mod histories;
 mod lists;
 mod sample;
+mod trash;
 
 pub use commits::*;
 pub use conditions::*;
 pub use histories::*;
 pub use lists::*;
+pub use trash::*;
 
 /// Makes a test of every case about notebooks. The argument names an async function without parameters that answers
 /// an empty store and whatever has to live as long as the store does.
@@ -81,6 +83,11 @@ macro_rules! notebook_store_contract {
             events_of_a_project_go_by_owner_and_outlive_notebooks
             only_old_history_of_what_is_gone_is_pruned
             what_is_remembered_is_what_was_last_kept_under_the_name
+            what_is_set_aside_is_in_the_trash_only
+            the_trash_is_listed_by_each_condition
+            what_rests_in_the_trash_is_restored_once
+            what_leaves_the_trash_is_not_restored
+            the_trash_follows_the_clock
         }
     };
     (@cases $empty_store:path: $($case:ident)*) => {$(

@@ -76,14 +76,25 @@ pub enum NotebookWrite {
     Update(Box<Notebook>),
     /// Removes the row with this generation. Its operations and events stay.
     Remove(NotebookId, u64),
+    /// Removes the row with the notebook's generation, and keeps the notebook as it is here in the trash.
+    SetAside(Box<Notebook>),
+    /// Takes the notebook out of the trash and adds it as a row: [`Committed::Missing`] unless it rests there, or
+    /// [`Committed::Lost`] where conditions find that the row is there already.
+    Restore(Box<Notebook>),
+    /// From now on the notebook in the trash leaves it, and cannot be restored any more.
+    Discard(NotebookId),
+    /// The notebook that leaves the trash is gone from it.
+    Forget(NotebookId),
 }
 
 impl NotebookWrite {
     /// The notebook whose row it is.
     pub fn id(&self) -> NotebookId {
         match self {
-            Self::Insert(notebook) | Self::Update(notebook) => notebook.id,
-            Self::Remove(id, _) => *id,
+            Self::Insert(notebook) | Self::Update(notebook) | Self::SetAside(notebook) | Self::Restore(notebook) => {
+                notebook.id
+            }
+            Self::Remove(id, _) | Self::Discard(id) | Self::Forget(id) => *id,
         }
     }
 }
@@ -267,6 +278,30 @@ pub struct NotebookPage {
     pub total: u64,
 }
 
+/// A deleted notebook whose volume rests in the trash.
+#[derive(Clone, Debug)]
+pub struct Trashed {
+    /// The notebook, as it was when it was deleted.
+    pub notebook: Notebook,
+    /// Since when it rests there.
+    pub since: Timestamp,
+    /// Its volume is being removed.
+    pub leaves: bool,
+}
+
+/// Which notebooks in the trash to list. Conditions join with *and*.
+#[derive(Clone, Debug, Default)]
+pub struct TrashQuery {
+    /// This one.
+    pub id: Option<NotebookId>,
+    /// Those that this user had in this project.
+    pub of: Option<(ProjectId, UserId)>,
+    /// Those that leave it, and those that rest there since this moment or longer.
+    pub due: Option<Timestamp>,
+    /// Records to return at most.
+    pub limit: u32,
+}
+
 /// What the store's file lies on, as far as there is room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -390,6 +425,13 @@ pub trait NotebookStore: Send + Sync {
     /// of notebooks that are there no longer. Returns how many. Other writes are not kept waiting: it goes in small
     /// steps, oldest first.
     async fn prune(&self, moment: Timestamp) -> Result<u64, StoreError>;
+
+    /// What the trash holds of this, what rests there longest first.
+    async fn trash(&self, query: &TrashQuery) -> Result<Vec<Trashed>, StoreError>;
+
+    /// After the wall clock was set: everything in the trash rests there since `ms` later, and since `latest` at the
+    /// latest.
+    async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError>;
 
     /// How much room there is for further writes; `None` where that cannot be said.
     async fn room(&self) -> Result<Option<Room>, StoreError> {

@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// List operations, show one, turn one round, ask again for one that failed
     #[command(subcommand, visible_alias = "ops")]
     Operations(OperationsCommand),
+    /// List volumes, restore those of deleted notebooks, remove them for good
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// List what can be made, how many of it you may have, and how many you have
     #[command(subcommand)]
     Feature(FeatureCommand),
@@ -246,7 +249,7 @@ pub(crate) enum NotebookCommand {
     Start(Start),
     /// Stop a running notebook; its volume stays
     Stop(Stop),
-    /// Delete notebooks with their volumes
+    /// Delete notebooks; their volumes rest in the trash for a while: `atelier volume restore`
     #[command(visible_alias = "rm")]
     Delete(Delete),
     /// Set the time until a notebook stops by itself
@@ -687,6 +690,53 @@ pub(crate) struct OperationsList {
 pub(crate) struct OneOperation {
     /// Its id
     pub operation: String,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// List the volumes of your notebooks, or those in the trash
+    #[command(visible_alias = "ls")]
+    List(VolumesList),
+    /// Bring a deleted notebook back, stopped, with its volume
+    Restore(VolumeRestore),
+    /// Remove volumes from the trash for good
+    #[command(visible_alias = "rm")]
+    Delete(VolumeDelete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumesList {
+    /// Those of deleted notebooks, and until when they can be restored
+    #[arg(long)]
+    pub trash: bool,
+    /// Everybody's, in the trash also those that nobody knows; for administrators
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeRestore {
+    /// The deleted notebook: its name or id, or the id of its volume
+    pub volume: String,
+    /// The notebook's new name [default: the one that it had]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeDelete {
+    /// The deleted notebooks: their names or ids, or the ids of their volumes
+    #[arg(required = true)]
+    pub volumes: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
     #[command(flatten)]
     pub connection: Connection,
 }

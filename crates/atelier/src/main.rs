@@ -32,7 +32,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::args::{Arguments, Command};
 use crate::commands::{
     Context, audit, backup as backups, catalogue, configuration, doctor, events, hello, key, keypair, login, notebook,
-    operations, serve as server, user,
+    operations, serve as server, user, volume,
 };
 use crate::failure::Failure;
 use crate::places::Surroundings;
@@ -106,6 +106,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Events(args) => events::run(context, args).await,
         Command::Audit(command) => audit::run(context, command).await,
         Command::Operations(command) => operations::run(context, command).await,
+        Command::Volume(command) => volume::run(context, command).await,
         Command::Feature(command) => catalogue::feature(context, command).await,
         Command::Capacity(connection) => operations::capacity(context, &connection).await,
         Command::Login(args) => login::login(context, args).await,

@@ -210,6 +210,68 @@ pub(crate) fn operations(page: &Value, now: Timestamp) -> String {
     aligned(table, &[4]) + &next
 }
 
+/// Volumes of notebooks, with whose they are where that may differ.
+pub(crate) fn volumes(volumes: &[Value], owners: bool) -> String {
+    if volumes.is_empty() {
+        return "no volumes".into();
+    }
+    let headings = ["NOTEBOOK", "CAPACITY", "USED", "INODES USED", "NOTEBOOK ID", "ID"];
+    let percent = |volume: &Value, name: &str| {
+        volume["used"][name].as_u64().map_or_else(|| "-".into(), |percent| format!("{percent} %"))
+    };
+    listed(&headings, volumes, owners, |volume| {
+        vec![
+            word(volume, "name"),
+            gib(volume),
+            percent(volume, "bytes_percent"),
+            percent(volume, "inodes_percent"),
+            word(volume, "notebook_id"),
+            word(volume, "id"),
+        ]
+    })
+}
+
+/// What rests in the trash at `now`, with whose it was where that may differ.
+pub(crate) fn trash(volumes: &[Value], owners: bool, now: Timestamp) -> String {
+    if volumes.is_empty() {
+        return "the trash is empty".into();
+    }
+    let headings = ["NOTEBOOK", "CAPACITY", "ON DISK", "DELETED", "LEAVES", "NOTEBOOK ID"];
+    listed(&headings, volumes, owners, |volume| {
+        let leaves = match (volume["state"].as_str(), volume["leaves_at"].as_i64()) {
+            (Some("LEAVES"), _) => "now".into(),
+            (_, Some(at)) => format!("in {}", times::duration((at - now.as_millis()).max(0))),
+            _ => "never".into(),
+        };
+        vec![
+            word(volume, "name"),
+            gib(volume),
+            volume["disk_bytes"].as_u64().map_or_else(|| "-".into(), |bytes| memory(bytes / 1024)),
+            volume["deleted_at"].as_i64().map_or_else(|| "-".into(), |at| times::ago(at, now)),
+            leaves,
+            word(volume, "notebook_id"),
+        ]
+    })
+}
+
+fn listed(headings: &[&str], records: &[Value], owners: bool, row: impl Fn(&Value) -> Vec<String>) -> String {
+    let owner = |record: &Value| owners.then(|| word(record, "owner"));
+    let headings: Vec<_> = owners.then_some("OWNER").into_iter().chain(headings.iter().copied()).collect();
+    let mut table = table(&headings);
+    for record in records {
+        table.add_row(owner(record).into_iter().chain(row(record)));
+    }
+    aligned(table, &[])
+}
+
+fn word(record: &Value, name: &str) -> String {
+    record[name].as_str().unwrap_or("-").to_owned()
+}
+
+fn gib(volume: &Value) -> String {
+    volume["capacity"].as_u64().map_or_else(|| "-".into(), |gib| format!("{gib} GiB"))
+}
+
 /// What the machine has, and what of it is held.
 pub(crate) fn capacity(answer: &Value) -> String {
     let pools = answer["pools"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -18,7 +18,7 @@ impl World {
     }
 
     /// The engine looks at its clock, as it does at least every ten seconds.
-    fn looks(&self) {
+    pub(super) fn looks(&self) {
         self.engine.now();
     }
 }

@@ -143,7 +143,7 @@ async fn an_undo_that_hangs_is_given_up_once_and_its_left_overs_are_collected() 
 async fn a_deletion_that_hangs_fails_and_can_be_tried_again() {
     let world = World::new().await;
     let id = world.running().await;
-    world.script.on(Call::Remove, Turn::Blocks);
+    world.script.on(Call::SetAside, Turn::Blocks);
     world.delete(id).await.unwrap();
     world.script.reached().await;
     world.time.advance(millis(StepName::RemoveStorage));

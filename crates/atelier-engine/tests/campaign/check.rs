@@ -78,6 +78,7 @@ impl Memory {
         }
         self.check_nameless()?;
         check_orphans(scene, &rows)?;
+        check_trash(scene, &rows, &self.notebooks)?;
         check_capacity(scene, &rows)?;
         self.nameless.clear();
         Ok(())
@@ -202,6 +203,26 @@ fn check_orphans(scene: &Scene<'_>, rows: &BTreeMap<NotebookId, Notebook>) -> Re
         let runs = ["container", "network", "server"].into_iter().any(|what| entry.path().join(what).exists());
         if runs && !rows.contains_key(&id) {
             return Err(format!("notebook {id} is not known, and the runtime runs something of it"));
+        }
+    }
+    Ok(())
+}
+
+/// What rests in the trash is no notebook, and its volume is there with all that was in it.
+fn check_trash(
+    scene: &Scene<'_>,
+    rows: &BTreeMap<NotebookId, Notebook>,
+    known: &BTreeMap<NotebookId, Known>,
+) -> Result<(), String> {
+    for trashed in scene.shelf.trash() {
+        let id = trashed.notebook.id;
+        if rows.contains_key(&id) {
+            return Err(format!("notebook {id} is there, and in the trash"));
+        }
+        let volume = std::fs::read_to_string(scene.runtime.join("lost").join(id.to_string()).join("volume"));
+        let works = known.get(&id).is_some_and(|known| known.works);
+        if !trashed.leaves && !volume.as_ref().is_ok_and(|content| !works || content.ends_with(WORK)) {
+            return Err(format!("notebook {id} rests in the trash, and its volume holds {volume:?}"));
         }
     }
     Ok(())

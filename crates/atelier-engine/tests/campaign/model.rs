@@ -128,7 +128,7 @@ pub(crate) fn fold(events: &[NotebookEvent], grants: &HashMap<String, Grant>) ->
 
 impl Told {
     fn follow(&mut self, event: &NotebookEvent, grants: &HashMap<String, Grant>) -> Result<(), String> {
-        if event.what.starts_with("orphan.") {
+        if event.what.starts_with("orphan.") || event.what == "volume.removed" {
             return Ok(());
         }
         let before = self.status.ok_or_else(|| format!("after the end of the notebook: {event:?}"))?;

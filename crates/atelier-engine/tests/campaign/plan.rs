@@ -270,7 +270,7 @@ fn fitting(chance: &mut StdRng, fault: Fault) -> Command {
             Wish::Create { flavor: chance.random() }
         }
         Fault::Call(Call::Stop, ..) => Wish::Stop { nth },
-        Fault::Call(Call::Remove, ..) => Wish::Delete { nth },
+        Fault::Call(Call::SetAside | Call::Remove, ..) => Wish::Delete { nth },
         Fault::Call(..) => Wish::Start { nth },
         _ => wish(chance),
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_runtime::simulated::SimulatedRuntime;
@@ -144,6 +145,10 @@ impl Runtime for FaultyRuntime {
 
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
         self.inner.usage(id).await
+    }
+
+    async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {
+        self.inner.filling(id).await
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {

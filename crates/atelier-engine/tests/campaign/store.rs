@@ -19,7 +19,8 @@ use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
-    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, Standing, StoreError,
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, Standing, StoreError, TrashQuery,
+    Trashed,
 };
 use atelier_store_sqlite::{Sealer, SqliteStore};
 
@@ -75,6 +76,11 @@ impl Shelf {
 
     pub(crate) fn held(&self) -> Held {
         self.ask(|store| async move { store.held(&Part::everything()).await.unwrap() })
+    }
+
+    pub(crate) fn trash(&self) -> Vec<Trashed> {
+        let everything = TrashQuery { limit: u32::MAX, ..TrashQuery::default() };
+        self.ask(|store| async move { store.trash(&everything).await.unwrap() })
     }
 
     pub(crate) fn close(&self) {
@@ -243,6 +249,15 @@ impl NotebookStore for FaultyStore {
 
     async fn prune(&self, moment: Timestamp) -> Result<u64, StoreError> {
         self.read(move |store| async move { store.prune(moment).await }).await
+    }
+
+    async fn trash(&self, query: &TrashQuery) -> Result<Vec<Trashed>, StoreError> {
+        let query = query.clone();
+        self.read(|store| async move { store.trash(&query).await }).await
+    }
+
+    async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError> {
+        self.read(move |store| async move { store.shift_trash(ms, latest).await }).await
     }
 
     async fn remembered(&self, name: &str) -> Result<Option<String>, StoreError> {

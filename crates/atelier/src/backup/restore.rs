@@ -31,6 +31,9 @@ use crate::times;
 /// Where the backup is verified, inside the data folder.
 const ARRIVING: &str = "restore.new";
 
+/// Longer than anything rests in the trash.
+const LONGEST_MS: i64 = 1 << 48;
+
 /// What a restore is told.
 pub(crate) struct Wish<'a> {
     /// The backup: a folder or a tar file.
@@ -157,9 +160,9 @@ impl Drop for Arriving {
 /// Where the runtimes of this machine keep the volume of a notebook.
 fn has_volume(target: &Path, id: NotebookId) -> bool {
     let id = id.to_string();
-    [["notebooks", &id, "volume.img"], ["simulated", &id, "volume"]]
-        .iter()
-        .any(|parts| parts.iter().fold(target.to_owned(), |path, part| path.join(part)).exists())
+    // Where it is, or where it was set aside: a start finds it there, too.
+    ["notebooks", "lost"].iter().any(|folder| target.join(folder).join(&id).join("volume.img").exists())
+        || ["simulated", "simulated/lost"].iter().any(|folder| target.join(folder).join(&id).join("volume").exists())
 }
 
 /// Whether a notebook in this status has a volume, if nothing was lost.
@@ -195,6 +198,8 @@ async fn tell_of_volumes(
         })
         .await
         .map_err(broken)?;
+    // What is in the trash may have come back since the backup: its time begins anew.
+    store.shift_trash(LONGEST_MS, now).await.map_err(broken)?;
     let why = format!(
         "restored from a backup of {}, without its volume: what was in it is not here; a start makes an empty one",
         times::point(manifest.made_at)

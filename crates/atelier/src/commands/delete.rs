@@ -1,4 +1,4 @@
-//! `atelier notebook delete`: asks before it destroys a volume.
+//! `atelier notebook delete`: asks before it takes a volume away.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context, args: Delete) -> Result<(), Failure> 
             found.push(notebook);
         }
     }
-    if !args.yes && !confirmed(&found)? {
+    if !args.yes && !agreed(&question(&found), IN_TRASH)? {
         context.printer.say("nothing was deleted");
         return Ok(());
     }
@@ -39,13 +39,18 @@ pub(crate) async fn run(context: &Context, args: Delete) -> Result<(), Failure> 
     context.printer.result(&Value::from(answers), || found.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-fn confirmed(notebooks: &[Notebook]) -> Result<bool, Failure> {
+/// The client does not know for how long.
+const IN_TRASH: &str =
+    "It rests in the trash for a while, if there is one here: `atelier volume restore` brings it back.";
+
+/// Whether somebody at the terminal agrees to what `question` says. `warning`: what they should know.
+pub(super) fn agreed(question: &str, warning: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(format!("refusing to {} without being asked on a terminal", question(notebooks)))
-            .hint("--yes deletes without asking"));
+        return Err(Failure::new(format!("refusing to {question} without being asked on a terminal"))
+            .hint("--yes does it without asking"));
     }
     let mut err = std::io::stderr().lock();
-    write!(err, "{}? What is on it cannot be had back. [y/N] ", capitalised(&question(notebooks)))?;
+    write!(err, "{}? {warning} [y/N] ", capitalised(question))?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -19,6 +19,7 @@ pub(crate) mod open;
 pub(crate) mod operations;
 pub(crate) mod serve;
 pub(crate) mod user;
+pub(crate) mod volume;
 pub(crate) mod wait;
 pub(crate) mod why;
 

@@ -27,7 +27,7 @@ pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
 pub(crate) use self::sections::{
-    Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Restart, Retention, Server, Tls,
+    Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Restart, Retention, Server, Tls, Volumes,
 };
 pub(crate) use self::seeing::Seeing;
 
@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub local: Local,
     /// The making of the built-in image.
     pub(crate) image: Image,
+    /// What becomes of the volumes of deleted notebooks.
+    pub(crate) volumes: Volumes,
     /// The grants that leases may have.
     pub lease: GrantRange,
     /// How idleness is found out.
@@ -121,6 +123,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         runtime: sections::runtime(&mut reader),
         local: sections::local(&mut reader, &places.default_cache_dir),
         image: sections::image(&mut reader),
+        volumes: sections::volumes(&mut reader),
         lease: sections::lease(&mut reader),
         idle: sections::idle(&mut reader),
         restart: sections::restart(&mut reader),

@@ -116,6 +116,13 @@ pub(crate) struct Image {
     pub(crate) share_credentials: bool,
 }
 
+/// `[volumes]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Volumes {
+    /// Milliseconds that the volumes of deleted notebooks rest in the trash.
+    pub(crate) trash_ms: i64,
+}
+
 /// `[idle]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Idle {
@@ -299,6 +306,12 @@ pub(super) fn image(reader: &mut Reader) -> Image {
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+pub(super) fn volumes(reader: &mut Reader) -> Volumes {
+    let hours = |raw: &super::Raw| kinds::integer::<i64>(0..=87_600)(raw).map(|hours| hours * 3_600_000);
+    let trash_ms = reader.read("volumes.trash_hours", 86_400_000, "a whole number of hours, 0 to 87600", hours);
+    Volumes { trash_ms }
 }
 
 pub(super) fn lease(reader: &mut Reader) -> GrantRange {

@@ -25,6 +25,7 @@ fn known_keys() -> Vec<String> {
     sections::runtime(&mut reader);
     sections::local(&mut reader, Path::new("/c"));
     sections::image(&mut reader);
+    sections::volumes(&mut reader);
     sections::lease(&mut reader);
     sections::idle(&mut reader);
     sections::restart(&mut reader);
@@ -163,6 +164,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_IDLE__UNKNOWN_CEILING_SECONDS", "7"),
         ("ATELIER_IDLE__STARTING_MOST_SECONDS", "8"),
         ("ATELIER_RESTART__MOST", "2"),
+        ("ATELIER_VOLUMES__TRASH_HOURS", "48"),
         ("ATELIER_RESTART__WITHIN_SECONDS", "60"),
         ("ATELIER_QUOTA__NOTEBOOKS_PER_USER", "4"),
         ("ATELIER_LIMITS__REQUESTS_PER_SECOND", "6"),

@@ -331,6 +331,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         cpu_overcommit: config.local.cpu_overcommit,
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
+        trash_ms: config.volumes.trash_ms,
         restarts: RestartConfig { most: config.restart.most, within_ms: config.restart.within_ms },
         activity: ActivityConfig { period_ms: config.idle.period_ms, rules: config.idle.rules },
         ..EngineConfig::default()

@@ -12,6 +12,7 @@ mod names;
 mod notebooks;
 mod operations;
 mod users;
+mod volumes;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(super) fn router(own: Own) -> Router {
         .merge(figures::routes())
         .merge(operations::routes())
         .merge(capacity::routes())
+        .merge(volumes::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .layer(MapRequestLayer::new(|request: Request| {

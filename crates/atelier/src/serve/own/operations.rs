@@ -115,10 +115,7 @@ async fn retry(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refuse
 /// What runs or lies here and belongs to no notebook.
 async fn orphans(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     call.administrator()?;
-    let lost = own.engine.lost().await.map_err(|error| {
-        tracing::warn!("what was set aside cannot be listed: {error}");
-        call.refused()(Refusal::internal())
-    })?;
+    let lost = own.engine.lost().await.map_err(call.refused())?;
     let found = own.engine.orphans().into_iter().map(|orphan| {
         json!({
             "notebook_id": orphan.notebook.to_string(),

@@ -139,6 +139,9 @@ pub(in crate::serve) struct Metrics {
     pub(super) cpus: Family<OfState, Level>,
     pub(super) memory: Family<OfState, Gauge>,
     pub(super) disk: Family<OfState, Gauge>,
+    pub(super) full_volumes: Family<OfState, Gauge>,
+    pub(super) trash_volumes: Gauge,
+    pub(super) trash_bytes: Gauge,
     pub(super) orphans: Counter,
     pub(in crate::serve) streams: Gauge,
     pub(in crate::serve) streams_cut: Counter,
@@ -173,6 +176,9 @@ impl Metrics {
             cpus: Family::default(),
             memory: Family::default(),
             disk: Family::default(),
+            full_volumes: Family::default(),
+            trash_volumes: Gauge::default(),
+            trash_bytes: Gauge::default(),
             orphans: Counter::default(),
             streams: Gauge::default(),
             streams_cut: Counter::default(),
@@ -301,7 +307,8 @@ impl Metrics {
     }
 
     fn register_levels(&self, registry: &mut Registry) {
-        let Self { notebooks, oldest_operation, cpus, memory, disk, .. } = self;
+        let Self { notebooks, oldest_operation, cpus, memory, disk, full_volumes, trash_volumes, trash_bytes, .. } =
+            self;
         registry.register("atelier_notebooks", "Notebooks by status", notebooks.clone());
         registry.register(
             "atelier_oldest_operation_age_seconds",
@@ -319,6 +326,17 @@ impl Metrics {
             "The disk of the data folder, and what is free of it",
             disk.clone(),
         );
+        registry.register(
+            "atelier_full_volumes",
+            "Volumes of running notebooks of which 80 % (filling) or 95 % (nearly_full) are used, of bytes or inodes",
+            full_volumes.clone(),
+        );
+        registry.register(
+            "atelier_trash_volumes",
+            "Volumes that were set aside: of deleted notebooks, and of none",
+            trash_volumes.clone(),
+        );
+        registry.register("atelier_trash_bytes", "What they take of the disk", trash_bytes.clone());
     }
 
     /// A request was answered.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use atelier_core::Clock;
+use atelier_core::filling::Fullness;
 use atelier_core::status::Status;
 use atelier_engine::Engine;
 use atelier_gateway::{Class, Gateway, Visited};
@@ -29,10 +30,12 @@ impl Scrape {
     /// Everything as text, as it is now.
     pub(in crate::serve) async fn text(&self) -> String {
         self.count_notebooks();
+        self.count_full_volumes();
         self.count_visits();
         set(&self.metrics.throttled, self.throttle.refused());
         set(&self.metrics.locked_out, self.iam.locked_out());
         self.measure_disk();
+        self.measure_trash().await;
         self.ask_the_store().await;
         self.metrics.text()
     }
@@ -43,6 +46,15 @@ impl Scrape {
         for status in Status::ALL {
             let count = census.get(&status).copied().unwrap_or(0);
             let gauge = self.metrics.notebooks.get_or_create_owned(&OfStatus { status: status.as_str() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn count_full_volumes(&self) {
+        let census = self.engine.fullness_census();
+        for fullness in [Fullness::Filling, Fullness::NearlyFull] {
+            let count = census.get(&fullness).copied().unwrap_or(0);
+            let gauge = self.metrics.full_volumes.get_or_create_owned(&OfState { state: fullness.as_str() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
@@ -67,6 +79,13 @@ impl Scrape {
         for (state, blocks) in [("total", disk.f_blocks), ("free", disk.f_bavail)] {
             self.metrics.disk.get_or_create_owned(&OfState { state }).set(bytes(blocks));
         }
+    }
+
+    /// What cannot be listed stays as it was.
+    async fn measure_trash(&self) {
+        let Ok((volumes, bytes)) = self.engine.set_aside_census().await else { return };
+        self.metrics.trash_volumes.set(i64::try_from(volumes).unwrap_or(i64::MAX));
+        self.metrics.trash_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A store that does not answer leaves the figures as they were; that it failed is a figure of its own.

@@ -1,0 +1,305 @@
+//! The trash: deleted notebooks whose volumes can still be had back.
+//!
+//! The last step of a deletion sets the volume aside instead of removing it, as is done with volumes that nobody knows
+//! ([`mod@crate::orphans`]), and the commit that ends the deletion keeps the whole notebook in the store's trash. A notebook
+//! that never ran has nothing in its volume, and leaves at once.
+//!
+//! *Restoring* is one commit: the notebook is there again, STOPPED, with its old id and whatever it was; its next start
+//! finds the volume where it was set aside. *Leaving* is two: after the first it cannot be restored any more, then the
+//! volume is removed, and after the second nobody knows of it. Whatever was interrupted between them is resumed by the
+//! next round. So no moment lets a volume be restored that is being removed, and none loses sight of one.
+//!
+//! A notebook leaves when its time is over, when somebody says so, and, the oldest first, while the disk has less room
+//! than is kept back: somebody who is told to delete notebooks to make room must be able to. The time is counted like
+//! that of leases, and errs to the longer side: a clock that is set forward moves it along, and one that is set back
+//! begins it anew.
+
+use atelier_core::Timestamp;
+use atelier_core::audit::{AuditRecord, FieldChange};
+use atelier_core::caller::{Caller, Origin};
+use atelier_core::id::NotebookId;
+use atelier_core::notebook::{Notebook, check_name};
+use atelier_core::operation::StepName;
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::status::Event;
+use atelier_runtime::{Lost, RuntimeError};
+use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError, TrashQuery, Trashed};
+
+use crate::commands::{one_free_instance, origin};
+use crate::hands::Errand;
+use crate::operations::Whose;
+use crate::steps::limit;
+use crate::write::{Called, hidden, name_taken};
+use crate::{Engine, failpoint};
+
+/// How many leave in one round.
+const AT_A_TIME: u32 = 1000;
+
+/// A notebook in the trash, for people.
+#[derive(Clone, Debug)]
+pub struct InTrash {
+    /// The notebook, as it was when it was deleted.
+    pub notebook: Notebook,
+    /// When it was deleted.
+    pub since: Timestamp,
+    /// When it leaves, unless the disk becomes full before.
+    pub until: Timestamp,
+    /// It leaves just now.
+    pub leaves: bool,
+    /// What its volume takes of the disk, in bytes; `None` where it is not to be found.
+    pub bytes: Option<u64>,
+}
+
+impl Engine {
+    /// What the trash holds of the caller's, or everybody's.
+    pub async fn trash(&self, caller: &Caller, whose: Whose) -> Result<Vec<InTrash>, Refusal> {
+        let of = match whose {
+            Whose::Own => Some((caller.project_id.clone(), caller.user_id.clone())),
+            Whose::Everybodys => None,
+        };
+        let query = TrashQuery { of, limit: u32::MAX, ..TrashQuery::default() };
+        let trashed = self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?;
+        let aside = self.set_aside_volumes().await?;
+        Ok(trashed.into_iter().map(|trashed| self.in_trash(trashed, &aside)).collect())
+    }
+
+    fn in_trash(&self, trashed: Trashed, aside: &[Lost]) -> InTrash {
+        let Trashed { notebook, since, leaves } = trashed;
+        let bytes = aside.iter().find(|lost| lost.notebook == notebook.id).map(|lost| lost.bytes);
+        InTrash { until: since.plus_millis(self.inner.config.trash_ms), notebook, since, leaves, bytes }
+    }
+
+    /// How many volumes are set aside, and what they take of the disk together.
+    pub async fn set_aside_census(&self) -> Result<(u64, u64), Refusal> {
+        let aside = self.set_aside_volumes().await?;
+        Ok((aside.len() as u64, aside.iter().map(|lost| lost.bytes).sum()))
+    }
+
+    /// Makes a deleted notebook be there again, STOPPED, under its name or another one.
+    pub async fn restore(
+        &self,
+        caller: &Caller,
+        whose: Whose,
+        request_id: &str,
+        id: NotebookId,
+        name: Option<String>,
+    ) -> Result<Notebook, Refusal> {
+        if let Some(name) = &name {
+            check_name(name)?;
+        }
+        let (engine, caller, request_id) = (self.clone(), caller.clone(), request_id.to_owned());
+        self.detached(async move { engine.take_out(&caller, whose, &request_id, id, name).await }).await
+    }
+
+    async fn take_out(
+        &self,
+        caller: &Caller,
+        whose: Whose,
+        request_id: &str,
+        id: NotebookId,
+        name: Option<String>,
+    ) -> Result<Notebook, Refusal> {
+        let _shared = self.inner.frame.read().await;
+        let _one_at_a_time = self.inner.locks.lock(id).await;
+        let trashed = self.rests(caller, whose, id).await?;
+        let aside = self.set_aside_volumes().await?;
+        if aside.iter().all(|lost| lost.notebook != id) {
+            let message = format!("the volume of notebook `{id}` is not in its place any more; it cannot be restored");
+            return Err(Refusal::new(Code::NotFound, message));
+        }
+        let before = trashed.notebook;
+        let mut notebook = before.clone();
+        notebook.apply(Event::Restored, self.now())?;
+        notebook.name = name.unwrap_or(notebook.name);
+        notebook.token = self.new_token();
+        notebook.upstream_secret = self.new_token();
+        let origin = origin(caller, request_id);
+        let why = format!("{} restored notebook `{}` from the trash", origin.actor, notebook.name);
+        let by = Called::new(caller, request_id, "PostVolumesRestore");
+        let commit = Commit {
+            events: vec![self.event(&notebook, &origin, "volume.restored", why)],
+            audit: vec![self.audited(&by, Some(&before), &notebook)],
+            conditions: self.conditions_of_return(&notebook),
+            notebook: Some(NotebookWrite::Restore(Box::new(notebook.clone()))),
+            operations: Vec::new(),
+        };
+        match self.commit(commit).await.map_err(|e| hidden(&e))? {
+            Committed::Written(generation) => {
+                notebook.generation = generation;
+                self.follow(&notebook);
+                Ok(notebook)
+            }
+            Committed::NameTaken => Err(name_taken(&notebook.name)),
+            Committed::QuotaExhausted => Err(self.quota_exhausted()),
+            Committed::PoolQuotaExhausted => Err(self.pool_quota_exhausted(&notebook)),
+            Committed::AlreadyOne => Err(one_free_instance()),
+            Committed::Lost | Committed::Missing | Committed::NoCapacity => Err(not_in_trash(id)),
+        }
+    }
+
+    /// What must hold for one that comes back: all that must for a new one, but that it needs no compute.
+    fn conditions_of_return(&self, notebook: &Notebook) -> Vec<Condition> {
+        let share = self.inner.shares.of_notebook(notebook);
+        self.quotas(notebook.feature, share.map(AsRef::as_ref)).chain([Condition::NameIsFree]).collect()
+    }
+
+    /// The caller's notebook in the trash, where it can be restored from.
+    async fn rests(&self, caller: &Caller, whose: Whose, id: NotebookId) -> Result<Trashed, Refusal> {
+        let found =
+            self.find_in_trash(id).await?.filter(|trashed| whose == Whose::Everybodys || is_own(caller, trashed));
+        let trashed = found.ok_or_else(|| not_in_trash(id))?;
+        if trashed.leaves {
+            return Err(Refusal::new(
+                Code::Conflict,
+                format!("the volume of notebook `{id}` is being removed just now"),
+            ));
+        }
+        Ok(trashed)
+    }
+
+    pub(crate) async fn find_in_trash(&self, id: NotebookId) -> Result<Option<Trashed>, Refusal> {
+        let query = TrashQuery { id: Some(id), limit: 1, ..TrashQuery::default() };
+        Ok(self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?.pop())
+    }
+
+    /// Removes a volume for good that rests in the trash; for everybody's also one that nobody knows. When it cannot be
+    /// removed at once, it is by a later round.
+    pub async fn discard_volume(
+        &self,
+        caller: &Caller,
+        whose: Whose,
+        request_id: &str,
+        id: NotebookId,
+    ) -> Result<(), Refusal> {
+        let (engine, caller, request_id) = (self.clone(), caller.clone(), request_id.to_owned());
+        self.detached(async move {
+            let by = Called::new(&caller, &request_id, "DeleteVolumes");
+            if whose == Whose::Everybodys && engine.find_in_trash(id).await?.is_none() {
+                return engine.discard_lost(&by, id).await;
+            }
+            let trashed = engine.rests(&caller, whose, id).await?;
+            let why = format!("{} asked for it", origin(&caller, &request_id).actor);
+            if !engine.let_leave(&trashed.notebook, why, Some(&by)).await.map_err(|e| hidden(&e))? {
+                return Err(not_in_trash(id));
+            }
+            engine.see_off(id).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a volume that nobody knows.
+    async fn discard_lost(&self, called: &Called, id: NotebookId) -> Result<(), Refusal> {
+        if self.lost().await?.iter().all(|lost| lost.notebook != id) {
+            return Err(not_in_trash(id));
+        }
+        let origin = origin(&called.caller, &called.request_id);
+        let why = format!("{} asked for its volume to be removed", origin.actor);
+        let commit = Commit {
+            events: vec![self.event_of(id, self.former_project(id).await, &origin, "orphan.removed", why)],
+            audit: vec![AuditRecord {
+                changes: vec![removed(id.to_string())],
+                ..AuditRecord::of_call(&called.caller, &called.request_id, called.operation, id, self.now())
+            }],
+            ..Commit::default()
+        };
+        self.commit(commit).await.map_err(|e| hidden(&e))?;
+        self.remove_for_good(id).await.map_err(|error| {
+            tracing::error!(notebook = %id, "the volume of notebook {id} cannot be removed: {error}");
+            Refusal::internal()
+        })
+    }
+
+    /// From now on it cannot be restored; `false` when it rests there no more. `why`, and whose call it was, for people.
+    async fn let_leave(&self, notebook: &Notebook, why: String, called: Option<&Called>) -> Result<bool, StoreError> {
+        let id = notebook.id;
+        tracing::info!(notebook = %id, "the volume of notebook {id} (`{}`) leaves the trash: {why}", notebook.name);
+        let origin = called.map_or_else(Origin::system, |called| origin(&called.caller, &called.request_id));
+        let audit = called.map(|called| AuditRecord {
+            changes: vec![removed(notebook.volume.id.to_string())],
+            ..AuditRecord::of_call(&called.caller, &called.request_id, called.operation, id, self.now())
+        });
+        let commit = Commit {
+            notebook: Some(NotebookWrite::Discard(id)),
+            events: vec![self.event(notebook, &origin, "volume.removed", why)],
+            audit: audit.into_iter().collect(),
+            ..Commit::default()
+        };
+        Ok(matches!(self.commit(commit).await?, Committed::Written(_)))
+    }
+
+    /// Removes the volume of one that leaves; whether it is gone.
+    async fn see_off(&self, id: NotebookId) -> bool {
+        failpoint::reach("trash", "discard", "volume", "record");
+        if let Err(error) = self.remove_for_good(id).await {
+            tracing::warn!(notebook = %id, "the volume of notebook {id} in the trash is still there: {error}");
+            return false;
+        }
+        failpoint::reach("trash", "discard", "volume", "effect");
+        let forget = Commit { notebook: Some(NotebookWrite::Forget(id)), ..Commit::default() };
+        if let Err(error) = self.inner.store.commit(forget).await {
+            tracing::warn!(notebook = %id, "the volume of notebook {id} is gone, which is not written yet: {error}");
+        }
+        true
+    }
+
+    async fn remove_for_good(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        let runtime = self.inner.runtime.clone();
+        let errand = Errand { notebook: id, what: "remove the volume", limit: limit(StepName::RemoveStorage) };
+        self.call(errand, async move || runtime.remove(id).await).await
+    }
+
+    /// Lets leave whose time is over, and while the disk has too little room the oldest of the others.
+    pub async fn empty_trash(&self) {
+        let _alone = self.inner.emptying.lock().await;
+        let emptied = async {
+            for id in self.let_leave_in_time().await? {
+                self.see_off(id).await;
+            }
+            while let Some(why) = self.lacks_room().await {
+                let query = TrashQuery { limit: 1, ..TrashQuery::default() };
+                let Some(oldest) = self.inner.store.trash(&query).await?.pop() else { break };
+                let why = format!("it is the oldest in the trash, and {why}");
+                if !self.leaves(&oldest, why).await? || !self.see_off(oldest.notebook.id).await {
+                    break;
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = emptied.await {
+            tracing::warn!("the trash cannot be looked through: {error}");
+        }
+    }
+
+    /// Those that leave, because of their time or since before. Not while the clock is being set: half of what is
+    /// compared would be of the one clock and half of the other.
+    async fn let_leave_in_time(&self) -> Result<Vec<NotebookId>, StoreError> {
+        let _shared = self.inner.frame.read().await;
+        let due = Some(self.now().plus_millis(-self.inner.config.trash_ms));
+        let query = TrashQuery { due, limit: AT_A_TIME, ..TrashQuery::default() };
+        let mut leaving = Vec::new();
+        for trashed in self.inner.store.trash(&query).await? {
+            if self.leaves(&trashed, "its time in the trash is over".into()).await? {
+                leaving.push(trashed.notebook.id);
+            }
+        }
+        Ok(leaving)
+    }
+
+    /// Whether it leaves: from now on if not before.
+    async fn leaves(&self, trashed: &Trashed, why: String) -> Result<bool, StoreError> {
+        Ok(trashed.leaves || self.let_leave(&trashed.notebook, why, None).await?)
+    }
+}
+
+fn is_own(caller: &Caller, trashed: &Trashed) -> bool {
+    trashed.notebook.project_id == caller.project_id && trashed.notebook.owner.user_id == caller.user_id
+}
+
+fn not_in_trash(id: NotebookId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no volume of notebook `{id}` in the trash"))
+}
+
+fn removed(volume: String) -> FieldChange {
+    FieldChange { field: "volume.id".into(), before: Some(volume), after: None }
+}
