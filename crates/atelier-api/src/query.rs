@@ -1,7 +1,7 @@
 //! Reads query strings key by key.
 //!
 //! What is wrong with a parameter is always 0104 (a sort key: 6303), and the refusal names the parameter. An empty value
-//! is the same as none, keys that nobody asks for are ignored. A key may be repeated with the same value; with different
+//! is the same as none, but where a number is asked for: no number is empty. Keys that nobody asks for are ignored. A key may be repeated with the same value; with different
 //! values nobody could say which one counts, so that is refused.
 
 use atelier_core::pool;
@@ -23,13 +23,21 @@ impl Query {
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
-        let mut values = self.0.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value);
+        Self::only(name, self.values(name).filter(|value| !value.is_empty()))
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What is given once, or again and again the same.
+    fn only<'q>(name: &str, mut values: impl Iterator<Item = &'q str>) -> Result<Option<&'q str>, Refusal> {
         let first = values.next();
         match first {
             Some(first) if values.any(|other| other != first) => {
                 Err(Refusal::bad_query(name, "given once, not with several values"))
             }
-            found => Ok(found.map(String::as_str)),
+            found => Ok(found),
         }
     }
 
@@ -45,7 +53,7 @@ impl Query {
 
     /// A whole number. One beyond 64 bits comes back as the nearest that fits, for a range check to refuse.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, Refusal> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = Self::only(name, self.values(name))? else { return Ok(None) };
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Refusal::bad_query(name, "an integer"));
@@ -139,7 +147,8 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_or_of_form_are_refused_by_name() {
-        for bad in ["0", "11", "-1", "1.0", "x", "+5", "5+", "0x5", "99999999999999999999", "-99999999999999999999"] {
+        for bad in ["", "0", "11", "-1", "1.0", "x", "+5", "5+", "0x5", "99999999999999999999", "-99999999999999999999"]
+        {
             let query = Query::of(&format!("limit={bad}"));
             let refusal = query.number_within("limit", 1, 10).unwrap_err();
             assert_eq!(refusal.code(), Code::BadQuery, "{bad}");

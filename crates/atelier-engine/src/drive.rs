@@ -158,27 +158,23 @@ impl Engine {
                 Err(driven) => return Ok(driven),
             };
             self.set_note(notebook.id, None);
-            let reason = match applied {
-                Ok(news) => {
-                    brought = news.or(brought);
-                    None
-                }
-                Err(reason) => Some(reason),
-            };
-            if let Some(reason) = reason {
-                tracing::warn!(notebook = %notebook.id, operation = %operation.id, step = %step,
+            match applied {
+                Ok(news) => brought = news.or(brought),
+                Err(reason) => {
+                    tracing::warn!(notebook = %notebook.id, operation = %operation.id, step = %step,
                     "step {step} of the {kind} of notebook {} failed: {reason}", notebook.id);
-                self.record(&mut operation, |engine, notebook, operation| {
-                    operation.state = OperationState::Undoing;
-                    operation.error = Some(reason.clone());
-                    operation.steps[at].state = StepState::Failed;
-                    operation.steps[at].ended_at = Some(engine.now());
-                    operation.steps[at].note = Some(reason.clone());
-                    mirror(notebook, operation);
-                    Ok(Noted::default())
-                })
-                .await?;
-                return self.drive_back(operation).await;
+                    self.record(&mut operation, |engine, notebook, operation| {
+                        operation.state = OperationState::Undoing;
+                        operation.error = Some(reason.clone());
+                        operation.steps[at].state = StepState::Failed;
+                        operation.steps[at].ended_at = Some(engine.now());
+                        operation.steps[at].note = Some(reason.clone());
+                        mirror(notebook, operation);
+                        Ok(Noted::default())
+                    })
+                    .await?;
+                    return self.drive_back(operation).await;
+                }
             }
             failpoint::reach("op", kind, step.as_str(), "effect");
             notebook = self.record(&mut operation, |e, n, o| e.done(n, o, at, brought.as_ref())).await?;
