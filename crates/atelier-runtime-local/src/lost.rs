@@ -30,7 +30,7 @@ pub(crate) fn bring_back(place: &Place) -> io::Result<()> {
     // A folder without a volume holds a log at most.
     file::absent_is_none(fs::remove_dir_all(&place.kept))?;
     rename(place, &place.lost, &place.kept)?;
-    tracing::warn!(notebook = %place.id, "the volume of notebook {} was set aside, and is found again", place.id);
+    tracing::info!(notebook = %place.id, "the volume of notebook {} was set aside, and is found again", place.id);
     Ok(())
 }
 

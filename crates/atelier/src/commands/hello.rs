@@ -209,7 +209,7 @@ async fn take_down(context: &Context, client: &Client) -> Result<(), Failure> {
         wait::until_stopped(client, context.printer, stopping).await?;
         context.printer.say(&format!("`{NAME}` is stopped; its volume is kept"));
     }
-    context.printer.say(&format!("`atelier up` starts it again; `atelier notebook delete {NAME}` deletes it for good"));
+    context.printer.say(&format!("`atelier up` starts it again; `atelier notebook delete {NAME}` deletes it"));
     Ok(())
 }
 
