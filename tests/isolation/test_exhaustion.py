@@ -303,8 +303,19 @@ def inodes():
     return stat.f_files - stat.f_ffree
 
 
-def test_exhaustion_by_connections(kernel, others_answer):
-    """The kernel remembers so many in all. The notebook's turn is first: what it leaves is forgotten after a while."""
+@pytest.fixture
+def kernel_of_its_own(stage):
+    """That of a notebook that nothing else is tried in."""
+    shown = stage.world.api.create_running()
+    with stage.world.notebook(shown).new_kernel() as kernel:
+        yield kernel
+    stage.world.api.remove(shown["id"])
+
+
+def test_exhaustion_by_connections(kernel_of_its_own, others_answer):
+    """The kernel remembers so many in all. The notebook's turn is first: what it leaves is forgotten after a while, and
+    until then it counts for this notebook."""
+    kernel = kernel_of_its_own
     wanted, program = 20_000, CONNECTIONS + "\nbrought = held"
     before = remembered()
     assert int(in_the_cell(kernel, program.format(wanted=wanted, address=OUTSIDE))) == wanted
