@@ -19,12 +19,13 @@ GIB_OF_DISK = 30
 AT_ONCE = 4
 QUESTIONS = 2000
 IDLE_SECONDS = 30
+MORE_THAN_USUAL = {"ATELIER_QUOTA__NOTEBOOKS_PER_USER": "1000", "ATELIER_LOCAL__CPU_OVERCOMMIT": "1000"}
 BUSY_CELL = "while True: sum(range(1000))"
 
 
 def test_two_hundred_notebooks_serve():
     machine.has_room(MANY, GIB_OF_MEMORY, GIB_OF_DISK)
-    with World("local", environment={"ATELIER_QUOTA__NOTEBOOKS_PER_USER": "1000"}) as world:
+    with World("local", environment=MORE_THAN_USUAL) as world:
         world.api.remove(world.create_forked()["id"])
         begun = time.monotonic()
         notebooks = []
