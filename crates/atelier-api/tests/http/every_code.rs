@@ -262,8 +262,10 @@ fn test_named<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Whether what stands above a function makes it a test, and does not switch it off.
 fn is_run(above: &str) -> bool {
-    let attributes = above.rsplit("\n\n").next().unwrap_or_default();
-    ["#[test]", "#[tokio::test"].iter().any(|mark| attributes.contains(mark)) && !attributes.contains("#[ignore")
+    let above = above.rsplit("\n\n").next().unwrap_or_default();
+    let attributes = || above.lines().map(str::trim_start).filter(|line| line.starts_with("#["));
+    attributes().any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+        && !attributes().any(|line| line.contains("ignore"))
 }
 
 fn witnessed_elsewhere(code: Code) -> Result<(), String> {
@@ -295,7 +297,7 @@ async fn every_code_of_the_catalogue_is_provoked() {
 #[test]
 fn a_test_is_cut_out_of_its_file() {
     let rust = "#[test]\nfn test_one() {\n    says(\"a\");\n}\n\n#[test]\nfn test_two() {\n    says(\"b\");\n}\n\n\
-                fn test_four() {}\n\n#[test]\n#[ignore]\nfn test_five() {}\n";
+                fn test_four() {}\n\n#[test]\n#[cfg_attr(all(), ignore)]\nfn test_five() {}\n";
     let python = "\ndef test_one():\n    says('a')\n\n\ndef test_two():\n    says('b')\n";
     for text in [rust, python] {
         assert!(test_named(text, "test_one").is_some_and(|test| test.contains("s(") && !test.contains("two")));
