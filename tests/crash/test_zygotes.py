@@ -27,6 +27,15 @@ def test_zygotes_that_import_end_with_their_server(world):
     wait_until(lambda: gone(mine), "the zygotes have ended", 20, 0.05)
 
 
+def test_a_server_that_stops_leaves_no_zygote_that_learns(world):
+    """Nothing of it is there any more when the server has ended, and not a moment later."""
+    for _ in range(5):
+        wait_until(lambda: len(world.leftovers.zygotes()) >= 3, "a zygote has had a child that learns", 30, 0.01)
+        assert world.server.stop() == 0
+        assert not world.leftovers.processes()
+        world.start()
+
+
 def test_zygotes_that_wait_end_and_a_forked_notebook_runs_on(world):
     """The next server finds the notebook as it was."""
     shown = world.create_forked()

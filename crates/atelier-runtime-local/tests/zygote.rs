@@ -5,6 +5,7 @@ mod bed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
 use bed::kernel::Kernel;
 use bed::processes::{has_limits_and_no_rights, kill, kill_server, running};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
 /// A zygote is known by its parent, which is the process of all these tests.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -169,6 +171,24 @@ async fn without_a_zygote_the_command_line_serves() {
     runtime.close().await;
     assert_eq!(zygotes(), Vec::<PathBuf>::new());
     machine.is_clean();
+}
+
+/// Its server may be killed while the launcher still makes the jail: nobody would end the program then.
+#[test]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+fn a_zygote_whose_server_has_gone_does_not_become_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = serde_json::json!({
+        "lowers": [folder.path()], "run": folder.path(), "argv": ["/there-is-no-such-program"], "links": [], "files": [],
+    });
+    let flags = SocketFlags::CLOEXEC;
+    let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    send(&gate, spec.to_string().as_bytes(), SendFlags::empty()).unwrap();
+    drop(gate);
+    let mut launcher = Command::new(env!("CARGO_BIN_EXE_atelier-launch"));
+    let ended = launcher.arg("zygote").stdin(theirs).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "gate: its server has gone\n");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "a mount point is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

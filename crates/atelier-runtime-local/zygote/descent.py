@@ -121,7 +121,7 @@ def serve(gate):
     zygote = os.getpid()
     taken, taking = os.pipe()
     events = select.poll()
-    events.register(gate, 0)
+    events.register(gate, select.POLLRDHUP)
     events.register(taken, select.POLLIN)
     gate.send(b"warm")
     free = SPARE
@@ -146,11 +146,17 @@ def leave():
     os._exit(0)
 
 
+def end_with(parent):
+    """Whatever ends the parent ends this process too."""
+    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "end with the zygote")
+    # It may have ended before.
+    if os.getppid() != parent:
+        os._exit(0)
+
+
 def wait_for_a_request(zygote, gate, taking):
     """In A. It ends with the zygote, or whoever asks would not see that there is none."""
-    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "end with the zygote")
-    if os.getppid() != zygote:
-        os._exit(0)
+    end_with(zygote)
     _, descriptors, _, _ = socket.recv_fds(gate, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not descriptors:
         os._exit(0)

@@ -48,10 +48,12 @@ def learn():
     """The modules that a server has after its first answers, in the order of their import, and the regular expressions
     that it has compiled."""
     read, write = os.pipe()
+    zygote = os.getpid()
     child = os.fork()
     if child == 0:
         try:
             os.close(read)
+            descent.end_with(zygote)
             take_the_lesson(write)
         finally:
             os._exit(1)
@@ -63,7 +65,6 @@ def learn():
 
 
 def take_the_lesson(write):
-    descent.libc.prctl(descent.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.alarm(LESSON_SECONDS)
     folder = tempfile.mkdtemp()
     os.environ.update(

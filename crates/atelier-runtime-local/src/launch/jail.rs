@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use rustix::thread::{
@@ -100,7 +101,15 @@ fn end_with_the_server(gate: BorrowedFd<'_>) -> io::Result<()> {
         let flags = libc::fcntl(gate.as_raw_fd(), libc::F_GETFL);
         libc::fcntl(gate.as_raw_fd(), libc::F_SETFL, flags | libc::O_ASYNC)
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The kernel tells what happens from now on; whoever left before is asked for.
+    let mut gone = [PollFd::new(&gate, PollFlags::RDHUP)];
+    match poll(&mut gone, Some(&Timespec::default()))? {
+        0 => Ok(()),
+        _ => Err(io::Error::other("its server has gone")),
+    }
 }
 
 /// Whatever else is open comes from whoever started the server.

@@ -64,9 +64,12 @@ impl Zygote {
         let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::io::ioctl_fionbio(&theirs, false)?;
         send(&gate, &serde_json::to_vec(spec)?, SendFlags::empty())?;
-        let mut command = crate::launch::command(launcher);
-        let mut process =
-            command.arg(crate::launch::ZYGOTE).stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
+        // Their end is the zygote's alone afterwards: the command that holds it too goes with this statement.
+        let mut process = crate::launch::command(launcher)
+            .arg(crate::launch::ZYGOTE)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()?;
         let said = process.stderr.take().map(|stderr| tokio::spawn(listen(stderr)));
         // SAFETY: an owned descriptor stays open and the same for as long as it is owned.
         let gate = unsafe { AsyncFd::register_with_interest(gate, Interest::READABLE | Interest::WRITABLE)? };
@@ -104,11 +107,11 @@ impl Zygote {
         while self.hear().await.unwrap_or(false) {}
     }
 
-    /// It has ended afterwards, and so have its children that waited.
+    /// It has ended afterwards, and so have its children that learn or wait: they hold its end of the gate too.
     pub(super) async fn end(&self) {
-        let _ = shutdown(&self.gate, Shutdown::Both);
+        let _ = shutdown(&self.gate, Shutdown::Write);
         let mut process = self.process.lock().await;
-        if timeout(FAREWELL, process.wait()).await.is_err()
+        if timeout(FAREWELL, async { tokio::join!(self.ended(), process.wait()) }).await.is_err()
             && let Err(e) = process.kill().await
         {
             tracing::warn!("a zygote could not be ended: {e}");
