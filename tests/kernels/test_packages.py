@@ -44,8 +44,7 @@ def again(world, shown):
     world.api.stop(shown["id"])
     world.api.wait_for(shown["id"], "STOPPED")
     world.api.start(shown["id"])
-    world.api.wait_for(shown["id"], "RUNNING")
-    return world.notebook(world.api.show(shown["id"]))
+    return world.notebook(world.api.wait_for_running(shown["id"]))
 
 
 def facts(kernel):
@@ -115,3 +114,12 @@ def test_a_volume_without_the_environment_serves(world, shown):
     with again(world, shown).new_kernel() as kernel:
         assert facts(kernel)[0][0] == ENVIRONMENT
         assert kernel.value("__import__('importlib.util').util.find_spec('kept') is None")
+
+
+def test_an_environment_that_was_half_made_is_completed(world, shown):
+    """By a start that was cut short: a link was there under the name it has for a moment, and not yet under its own."""
+    with world.notebook(shown).new_kernel() as kernel:
+        kernel.run(f"!cd {ENVIRONMENT}/bin && mv python python.new && ln -s python3 python3.new && rm python3")
+    with again(world, shown).new_kernel() as kernel:
+        assert facts(kernel)[0][:2] == [ENVIRONMENT, f"{ENVIRONMENT}/bin/python"]
+        assert "python3.new" not in kernel.run(f"!ls {ENVIRONMENT}/bin")

@@ -23,9 +23,11 @@ def complete():
         path = os.path.join(ENVIRONMENT, name)
         if not os.path.lexists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            # Whole, or not there.
-            whole = shutil.copy2(os.path.join(TEMPLATE, name), f"{path}.new", follow_symlinks=False)
-            os.rename(whole, path)
+            # Whole, or not there; a start that was cut short may have left its own, and a link is never written over.
+            new = f"{path}.new"
+            if os.path.lexists(new):
+                os.unlink(new)
+            os.rename(shutil.copy2(os.path.join(TEMPLATE, name), new, follow_symlinks=False), path)
 
 
 if os.environ.get("VIRTUAL_ENV") == ENVIRONMENT:
