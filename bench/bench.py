@@ -11,7 +11,6 @@ one another, and the medians of the rounds are compared.
 | WebSocket through the gateway, configurable-http-proxy | messages of 256 bytes that the server behind sends back, one at a time on each of many sockets | more messages/s |
 | a route comes and goes, configurable-http-proxy | from the call that changes it to the first answer that shows it; ours starts or stops a notebook and is on disk, the peer's changes a table in memory | |
 | ShowLease, JupyterHub | one authenticated look at one record, through the peer's own front door | as many times as possible |
-| create to first 200, bare `jupyter lab` | from the request (the command line) to the first answer of the API | at most 1.3 of its time |
 """
 
 import argparse

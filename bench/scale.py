@@ -136,19 +136,13 @@ def creates(world, seconds):
         "volume": {"category": "EVS", "ownership": "MANAGED", "capacity": 5},
         "duration": -1,
     }
-    before = processor_seconds(world.server.pid)
+    before = children.processor_seconds(world.server.pid)
     seen = load(f"{world.server.url}/v1/{world.api.project}/notebooks", world.api.token(), seconds, 64, body)
     # On a machine that others use too, this says more of the server than the rate does. The load's second of warming up
     # is in it, and its requests are not counted.
     share = (seconds + 1) / seconds
-    seen["processor_us"] = (processor_seconds(world.server.pid) - before) * 1e6 / (seen["requests"] * share)
+    seen["processor_us"] = (children.processor_seconds(world.server.pid) - before) * 1e6 / (seen["requests"] * share)
     return seen
-
-
-def processor_seconds(pid):
-    """What the process has had of the processors."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def anonymous_bytes(pid):

@@ -11,7 +11,8 @@ round takes one of each, in turns, so that what else the machine does falls on a
 | twenty at once | the first request, to the last one's first 200 | 2 s |
 | memory | the proportional share (PSS) of an idle notebook, all its processes | 35 MB |
 
-The peer of a line is the same without zygotes; of the last line, the command line of a bare `jupyter lab`.
+The peer of a line is the same without zygotes; of the last line, the command line of a bare `jupyter lab`. The ratio says
+how many times as long, or as much, the peer takes.
 """
 
 import argparse

@@ -5,7 +5,6 @@ that one notebook stops, and that the end of the other one's lease has moved far
 """
 
 import json
-import subprocess
 
 import pytest
 from support.deadline import wait_until
@@ -58,10 +57,7 @@ def type_into_a_terminal(notebook, line):
 
 def why(world, name):
     """What `atelier notebook why` prints."""
-    command = [world.server.binary, "notebook", "why", name, "--data-dir", world.server.data_dir]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
+    return world.server.atelier("notebook", "why", name).stdout
 
 
 def test_a_silent_cell_keeps_its_notebook_and_a_polling_page_does_not(world):

@@ -13,18 +13,10 @@ pytestmark = pytest.mark.local
 PROMISED_SECONDS = 5.0
 
 
-def own(world, method, path, body=None):
-    """One call of what only Atelier has, as the administrator."""
-    url = f"{world.server.url}/atelier/v1/{world.api.project}{path}"
-    answer = world.api.http.request(method, url, json=body, headers={"X-Auth-Token": world.api.token()}, timeout=30)
-    assert answer.ok, answer.text
-    return answer.json()
-
-
 @pytest.fixture(scope="module")
 def owned(local):
     """A user who is not the operator, and a running notebook of theirs."""
-    made = own(local, "POST", "/users", {"name": "ada"})
+    made = local.api.own("/users", "POST", {"name": "ada"})
     api = Api(local.server)
     api.admin = {**api.admin, "user_name": "ada", "password": made["password"]}
     return made["user"]["id"], api, api.create_running("adas")
@@ -54,16 +46,13 @@ def ends(sockets, began, what):
 def test_a_new_token_cuts_what_the_old_one_opened(local, owned):
     _, api, shown = owned
     open_ways = opened(local, shown)
-    shows = {"X-Auth-Token": api.token()}
-    url = f"{local.server.url}/atelier/v1/{api.project}/notebooks/{shown['id']}/token"
     began = time.monotonic()
-    answer = api.http.post(url, headers=shows, timeout=30)
-    assert answer.status_code == 200, answer.text
+    made = api.own(f"/notebooks/{shown['id']}/token", "POST")
     ends([socket for _, socket in open_ways], began, "a token was replaced")
     for notebook, _ in open_ways:
         assert notebook.request("GET", "/api/status").status_code == 403, "the old token"
     fresh = Notebook(local.server, api.show(shown["id"]))
-    assert fresh.token == answer.json()["token"] != shown["token"]
+    assert fresh.token == made["token"] != shown["token"]
     assert fresh.request("GET", "/api/status").json()["kernels"] == 2, "the kernels run on"
     assert api.show(shown["id"])["status"] == "RUNNING"
 
@@ -73,7 +62,7 @@ def test_nothing_is_left_open_for_a_user_who_is_switched_off(local, owned):
     shown = api.show(shown["id"])
     open_ways = opened(local, shown)
     began = time.monotonic()
-    own(local, "PATCH", f"/users/{user}", {"enabled": False})
+    local.api.own(f"/users/{user}", "PATCH", {"enabled": False})
     with pytest.raises(RefusedError) as refused:
         api.show(shown["id"])
     print(f"a user was switched off: the API refused after {(time.monotonic() - began) * 1000:.1f} ms")
@@ -83,7 +72,7 @@ def test_nothing_is_left_open_for_a_user_who_is_switched_off(local, owned):
         answer = notebook.request("GET", "/api/status")
         assert (answer.status_code, answer.json()["error_code"]) == (403, "ModelArts.0112")
 
-    own(local, "PATCH", f"/users/{user}", {"enabled": True})
+    local.api.own(f"/users/{user}", "PATCH", {"enabled": True})
     assert Notebook(local.server, shown).request("GET", "/api/status").status_code == 200, "their notebook ran on"
     api._token = None
     api.delete(shown["id"])

@@ -1,7 +1,6 @@
 """One stage for the whole suite: two notebooks, one of which attacks."""
 
 import pytest
-from support.notebook import Notebook
 from support.stage import Stage
 from support.world import World
 
@@ -16,14 +15,12 @@ def stage():
 @pytest.fixture(scope="session")
 def kernel(stage):
     """A kernel of the notebook that attacks."""
-    kernel = Notebook(stage.world.server, stage.attacker).start_kernel()
-    yield kernel
-    kernel.close()
+    with stage.world.notebook(stage.attacker).new_kernel() as kernel:
+        yield kernel
 
 
 @pytest.fixture(scope="session")
 def neighbours_kernel(stage):
     """A kernel of the other one, which is smaller."""
-    kernel = Notebook(stage.world.server, stage.neighbour).start_kernel()
-    yield kernel
-    kernel.close()
+    with stage.world.notebook(stage.neighbour).new_kernel() as kernel:
+        yield kernel

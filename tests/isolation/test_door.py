@@ -1,5 +1,6 @@
 """What a notebook puts in the place of its own server, for the machine's side to meet it there."""
 
+import contextlib
 import secrets
 import socket
 from pathlib import Path
@@ -15,37 +16,34 @@ ANSWER = "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{word}"
 MUCH = 64 << 20
 
 ENDLESS = """
-import os, socket, threading
-os.rename({path!r}, {path!r} + '.own')
-endless = socket.socket(socket.AF_UNIX)
-endless.bind({path!r})
-endless.listen()
-def say():
+def answer(connection):
+    connection.sendall(b'HTTP/1.1 200 OK\\r\\nX-Much: ')
     while True:
-        connection, _ = endless.accept()
-        try:
-            connection.sendall(b'HTTP/1.1 200 OK\\r\\nX-Much: ')
-            while True:
-                connection.sendall(b'x' * 65536)
-        except OSError:
-            connection.close()
-threading.Thread(target=say, daemon=True).start()
+        connection.sendall(b'x' * 65536)
 """
 
-
 WELCOME = """
+def answer(connection):
+    connection.recv(65536)
+    connection.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\nwelcome')
+"""
+
+# Follows one of these.
+SERVE = f"""
 import os, socket, threading
-os.rename({path!r}, {path!r} + '.own')
-welcoming = socket.socket(socket.AF_UNIX)
-welcoming.bind({path!r})
-welcoming.listen()
-def say():
+os.rename({SOCKET!r}, {SOCKET!r} + '.own')
+listener = socket.socket(socket.AF_UNIX)
+listener.bind({SOCKET!r})
+listener.listen()
+def serve(listener, answer):
     while True:
-        connection, _ = welcoming.accept()
-        connection.recv(65536)
-        connection.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\nwelcome')
+        connection, _ = listener.accept()
+        try:
+            answer(connection)
+        except OSError:
+            pass
         connection.close()
-threading.Thread(target=say, daemon=True).start()
+threading.Thread(target=serve, args=(listener, answer), daemon=True).start()
 """
 
 
@@ -54,6 +52,14 @@ def restored(kernel):
     """The notebook's own socket is back in its place afterwards."""
     yield
     kernel.run(f"import os\nif os.path.exists({SOCKET!r} + '.own'): os.rename({SOCKET!r} + '.own', {SOCKET!r})")
+
+
+@contextlib.contextmanager
+def control(stage):
+    """A connection to whatever is in the socket's place, made without any care."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"/proc/{stage.world.first_process(stage.attacker['id'])}/root{SOCKET}")
+        yield connection
 
 
 def through_the_gateway(stage):
@@ -72,9 +78,8 @@ def test_door_link_to_a_socket_of_the_machine(stage, kernel):
     try:
         path.chmod(0o600)
         kernel.run(f"import os\nos.rename({SOCKET!r}, {SOCKET!r} + '.own')\nos.symlink({str(path)!r}, {SOCKET!r})")
-        with socket.socket(socket.AF_UNIX) as control:
-            control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
-            assert stage.word in control.recv(4096).decode(), "the link leads nowhere, so the attempt proves nothing"
+        with control(stage) as connection:
+            assert stage.word in connection.recv(4096).decode(), "the link leads nowhere, so the attempt proves nothing"
         status, text = through_the_gateway(stage)
         assert status >= 500
         assert stage.word not in text
@@ -86,12 +91,11 @@ def test_door_link_to_a_socket_of_the_machine(stage, kernel):
 @pytest.mark.usefixtures("restored")
 def test_door_answer_without_end(stage, kernel):
     """A server whose first line never ends, for whoever keeps what it has heard."""
-    kernel.run(ENDLESS.format(path=SOCKET))
-    with socket.socket(socket.AF_UNIX) as control:
-        control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
+    kernel.run(ENDLESS + SERVE)
+    with control(stage) as connection:
         heard = 0
         while heard < MUCH:
-            heard += len(control.recv(1 << 20))
+            heard += len(connection.recv(1 << 20))
     before = stage.world.server.resident_bytes()
     assert through_the_gateway(stage)[0] >= 500
     assert stage.world.server.resident_bytes() - before < MUCH
@@ -100,11 +104,10 @@ def test_door_answer_without_end(stage, kernel):
 @pytest.mark.usefixtures("restored")
 def test_door_server_that_lets_everybody_in(stage, kernel):
     """A server that asks nobody for a token, as a changed configuration makes it: the gateway asks all the same."""
-    kernel.run(WELCOME.format(path=SOCKET))
-    with socket.socket(socket.AF_UNIX) as control:
-        control.connect(f"/proc/{stage.first_process(stage.attacker)}/root{SOCKET}")
-        control.sendall(b"GET /api/status HTTP/1.0\r\n\r\n")
-        assert b"welcome" in control.recv(4096)
+    kernel.run(WELCOME + SERVE)
+    with control(stage) as connection:
+        connection.sendall(b"GET /api/status HTTP/1.0\r\n\r\n")
+        assert b"welcome" in connection.recv(4096)
     for token in ({}, {"Authorization": f"token {stage.neighbour['token']}"}):
         answer = stage.world.notebook(stage.attacker).request("GET", "/api/status", token, authorized=False)
         assert answer.status_code in (401, 403)

@@ -7,10 +7,11 @@ holds what it got. Whatever is held, the API and the neighbour answer meanwhile.
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.attempts import SCRATCH, hold_in_a_cell, hold_on_the_machine, in_the_cell, names, on_the_machine
+from support.attempts import SCRATCH, hold_in_a_cell, hold_on_the_machine, in_the_cell, on_the_machine
 from support.stage import OUTSIDE
 
 pytestmark = pytest.mark.local
@@ -166,75 +167,35 @@ for name in glob.glob('/proc/[0-9]*/cmdline'):
 """
 
 
+@dataclass(frozen=True)
 class Limited:
     """What a notebook has a limit of its own for."""
 
-    def __init__(self, program, wanted, inside=None, outside=None, small=False, shared=False, **both):
-        inside, outside = {**both, **(inside or {})}, {**both, **(outside or {})}
-        self.inside, self.outside = (program.format(wanted=wanted, **at) for at in (inside, outside))
-        # Those that take much of the machine are tried in the smaller notebook.
-        self.wanted, self.small = wanted, small
-        # A few of what the kernel counts for all together.
-        self.few = program.format(wanted=FEW, **outside) + "\nbrought = held" if shared else None
+    program: str
+    wanted: int
+    folder: str = ""  # where a notebook takes it
+    part: int = 0  # that is taken at once
+    small: bool = False  # much of the machine, so that it is tried in the smaller notebook
+    shared: bool = False  # counted by the kernel for all together
+
+    def taking(self, folder="", wanted=None):
+        """The program that takes it in a folder."""
+        return self.program.format(wanted=wanted or self.wanted, folder=folder, part=self.part)
 
 
-def threads(_roomy):
-    return Limited(THREADS, 4200)
-
-
-def processes(_roomy):
-    return Limited(PROCESSES, 4200)
-
-
-def memory(_roomy):
-    return Limited(MEMORY, 700, small=True)
-
-
-def volume(roomy):
-    return Limited(RESERVE, 5120, {"folder": "/home/ma-user/work"}, {"folder": roomy}, part=16)
-
-
-def own_layer(roomy):
-    return Limited(RESERVE, 20480, {"folder": "/home/ma-user"}, {"folder": roomy}, part=64)
-
-
-def shared_memory(roomy):
-    return Limited(RESERVE, 400, {"folder": "/dev/shm"}, {"folder": roomy}, small=True, part=16)
-
-
-def folder_of_the_door(roomy):
-    return Limited(RESERVE, 4, {"folder": "/run/atelier/nb"}, {"folder": roomy}, part=1)
-
-
-def terminals(_roomy):
-    return Limited(TERMINALS, 600, shared=True)
-
-
-def bytes_on_the_way(_roomy):
-    return Limited(BYTES_ON_THE_WAY, 128, small=True)
-
-
-def watchers(_roomy):
-    return Limited(WATCHERS, 200, shared=True)
-
-
-def pending_signals(_roomy):
-    return Limited(SIGNALS, 2000, shared=True)
-
-
-LIMITED = [
-    threads,
-    processes,
-    memory,
-    volume,
-    own_layer,
-    shared_memory,
-    folder_of_the_door,
-    terminals,
-    bytes_on_the_way,
-    watchers,
-    pending_signals,
-]
+LIMITED = {
+    "threads": Limited(THREADS, 4200),
+    "processes": Limited(PROCESSES, 4200),
+    "memory": Limited(MEMORY, 700, small=True),
+    "volume": Limited(RESERVE, 5120, "/home/ma-user/work", 16),
+    "own_layer": Limited(RESERVE, 20480, "/home/ma-user", 64),
+    "shared_memory": Limited(RESERVE, 400, "/dev/shm", 16, small=True),
+    "folder_of_the_door": Limited(RESERVE, 4, "/run/atelier/nb", 1),
+    "terminals": Limited(TERMINALS, 600, shared=True),
+    "bytes_on_the_way": Limited(BYTES_ON_THE_WAY, 128, small=True),
+    "watchers": Limited(WATCHERS, 200, shared=True),
+    "pending_signals": Limited(SIGNALS, 2000, shared=True),
+}
 
 
 @pytest.fixture
@@ -255,18 +216,19 @@ def roomy(stage):
     return str(stage.unprotected_volume(gib=64))
 
 
-@pytest.mark.parametrize("limited", **names(LIMITED))
-def test_exhaustion(kernel, neighbours_kernel, others_answer, roomy, limited):
-    taking = limited(roomy)
-    with hold_on_the_machine(taking.outside) as held:
-        assert held.amount == taking.wanted, f"the control got {held.said} of {taking.wanted}, so it proves nothing"
-    with hold_in_a_cell(neighbours_kernel if taking.small else kernel, taking.inside) as held:
+@pytest.mark.parametrize("name", LIMITED)
+def test_exhaustion(kernel, neighbours_kernel, others_answer, roomy, name):
+    limited = LIMITED[name]
+    with hold_on_the_machine(limited.taking(roomy)) as held:
+        assert held.amount == limited.wanted, f"the control got {held.said} of {limited.wanted}, so it proves nothing"
+    with hold_in_a_cell(neighbours_kernel if limited.small else kernel, limited.taking(limited.folder)) as held:
         others_answer()
-        print(f"\n{limited.__name__}: {held.said} of {taking.wanted}")
-        assert held.amount < taking.wanted, f"a notebook took all {taking.wanted}"
-        if taking.few:
-            assert int(on_the_machine(taking.few)) == FEW, "the machine's root gets none any more"
-            assert int(in_the_cell(neighbours_kernel, taking.few)) == FEW, "the neighbour gets none any more"
+        print(f"\n{name}: {held.said} of {limited.wanted}")
+        assert held.amount < limited.wanted, f"a notebook took all {limited.wanted}"
+        if limited.shared:
+            few = limited.taking(wanted=FEW) + "\nbrought = held"
+            assert int(on_the_machine(few)) == FEW, "the machine's root gets none any more"
+            assert int(in_the_cell(neighbours_kernel, few)) == FEW, "the neighbour gets none any more"
 
 
 def test_exhaustion_by_open_files(kernel, others_answer):

@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from support.attempts import Attempt, calls, names
+from support.attempts import READ, Attempt, calls, names
 
 pytestmark = pytest.mark.local
-
-READ = "brought = open({path!r}, 'rb').read().decode(errors='replace')"
 
 READ_DIGEST = """
 import hashlib
@@ -217,7 +215,7 @@ def neighbours_file(stage):
 
 
 def neighbours_volume(stage):
-    volume = stage.world.server.data_dir / "notebooks" / stage.neighbour["id"] / "volume.img"
+    volume = stage.world.volume_of(stage.neighbour["id"])
     return Attempt(READ_DEVICE.format(path=str(volume)), "XFSB")
 
 

@@ -15,7 +15,6 @@ import pytest
 from support.api import StrandedError
 from support.attempts import Attempt, names
 from support.deadline import wait_until
-from support.notebook import Notebook
 from support.stage import unmount
 
 pytestmark = pytest.mark.local
@@ -107,34 +106,26 @@ def poisoned(stage, asked, trap):
     """A notebook whose volume was poisoned while it stood still; what the trap was before its start goes with it."""
     world = stage.world
     shown = world.api.wait_for_running(asked["poisoned"])
-    kernel = world.notebook(shown).start_kernel()
-    plant(kernel, stage)
-    kernel.close()
+    with world.notebook(shown).new_kernel() as kernel:
+        plant(kernel, stage)
     world.api.stop(shown["id"])
     world.api.wait_for(shown["id"], "STOPPED")
-    point = stage.mounted(image_of(world, shown), world.folder / "poisoned")
+    point = stage.mounted(world.volume_of(shown["id"]), world.folder / "poisoned")
     poison(point, os.stat(stage.neighbour_device()).st_rdev, trap)
     # As if somebody else's: the notebook is given what is root's.
     os.chown(point, 0, 0)
     unmount(point)
     before = snapshot(trap)
     world.api.start(shown["id"])
-    world.api.wait_for(shown["id"], "RUNNING")
-    yield world.api.show(shown["id"]), before
+    yield world.api.wait_for_running(shown["id"]), before
     world.api.remove(shown["id"])
 
 
 @pytest.fixture(scope="module")
 def poisoned_kernel(stage, poisoned):
     """A kernel of that notebook."""
-    kernel = Notebook(stage.world.server, poisoned[0]).start_kernel()
-    yield kernel
-    kernel.close()
-
-
-def image_of(world, shown):
-    """The file that a notebook's volume is."""
-    return world.server.data_dir / "notebooks" / shown["id"] / "volume.img"
+    with stage.world.notebook(poisoned[0]).new_kernel() as kernel:
+        yield kernel
 
 
 def device_in_the_volume(careless):
@@ -242,7 +233,7 @@ def test_poison_crafted_file_system(stage, asked):
     shown = world.api.wait_for_running(asked["crafted"])
     world.api.stop(shown["id"])
     world.api.wait_for(shown["id"], "STOPPED")
-    craft = ["xfs_db", "-x", "-c", "sb 0", "-c", "write -d rootino 999999", image_of(world, shown)]
+    craft = ["xfs_db", "-x", "-c", "sb 0", "-c", "write -d rootino 999999", world.volume_of(shown["id"])]
     subprocess.run(craft, check=True, capture_output=True)
     world.api.start(shown["id"])
     with pytest.raises(StrandedError, match="START_FAILED"):

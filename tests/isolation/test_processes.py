@@ -1,11 +1,9 @@
 """Processes of the machine and of other tenants: seen, read, signalled, traced; and the notebook's own first one."""
 
 import pytest
-from support.attempts import Attempt, calls, in_the_cell, names, on_the_machine
+from support.attempts import READ, Attempt, calls, in_the_cell, names, on_the_machine
 
 pytestmark = pytest.mark.local
-
-READ = "brought = open({path!r}, 'rb').read().decode(errors='replace')"
 
 SEARCH_COMMAND_LINES = """
 import glob
@@ -103,12 +101,12 @@ def own_first_process(stage):
 
 
 def environment_of_the_first_process(stage):
-    outside = READ.format(path=f"/proc/{stage.first_process(stage.attacker)}/environ")
+    outside = READ.format(path=f"/proc/{stage.world.first_process(stage.attacker['id'])}/environ")
     return Attempt(READ.format(path="/proc/1/environ"), "PATH=", control=outside)
 
 
 def trace_the_first_process(stage):
-    outside = calls(TRACE, pid=stage.first_process(stage.attacker))
+    outside = calls(TRACE, pid=stage.world.first_process(stage.attacker["id"]))
     return Attempt(calls(TRACE, pid=1), "seized", control=outside)
 
 

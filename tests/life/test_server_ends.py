@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 from support.deadline import wait_until
-from support.faults import init_of, server_of
+from support.faults import server_of
 from support.world import World
 
 pytestmark = pytest.mark.local
@@ -35,7 +34,7 @@ def count(world, what):
 def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given_up(world):
     api = world.api
     shown = api.create_running("ends")
-    notebook, container = shown["id"], init_of(world, shown["id"])
+    notebook, container = shown["id"], world.first_process(shown["id"])
     way = world.notebook(shown)
     before = way.start_kernel()
     before.run("kept = 1")
@@ -44,7 +43,7 @@ def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given
         wait_until(lambda: len(api.events(notebook, "server.restarted")) == time, "the server is started again", 120)
         assert api.status(notebook) == "RUNNING"
         # Same container, same token; the kernels ended with their server.
-        assert init_of(world, notebook) == container
+        assert world.first_process(notebook) == container
         assert way.request("GET", "/api/kernels").json() == []
         assert way.start_kernel().run("print(6 * 7)") == "42\n"
     ended = api.events(notebook, "server.ended")
@@ -59,11 +58,8 @@ def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given
     assert "signal 9" in reason and f"{MOST} attempts" in reason, reason
     assert api.events(notebook)[-1] in ("fault", "left-overs.collected")
 
-    command = [world.server.binary, "notebook", "start", "ends", "--data-dir", world.server.data_dir]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0, answer.stderr
-    api.wait_for(notebook, "RUNNING")
-    assert world.notebook(api.show(notebook)).start_kernel().run("print(6 * 7)") == "42\n"
+    world.server.atelier("notebook", "start", "ends")
+    assert world.notebook(api.wait_for_running(notebook)).start_kernel().run("print(6 * 7)") == "42\n"
 
 
 def test_a_stop_while_the_server_is_away_comes_first(world):

@@ -1,11 +1,10 @@
 """Two hundred notebooks on one machine, some of them busy: all serve, and what that costs is printed."""
 
-import os
 import statistics
 import time
 
 import pytest
-from support import machine
+from support import children, machine
 from support.leftovers import proportional_share
 from support.world import World
 
@@ -68,17 +67,5 @@ def quantile(values, hundredth):
 
 def processor_seconds(world):
     """What the server, and what everything in notebooks, has had of the processors."""
-    server, rest = 0.0, 0.0
-    for process in {*world.leftovers.outliving(), None}:
-        pid = process.pid if process else world.server.pid
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        if process:
-            rest += seconds
-        else:
-            server = seconds
-    return server, rest
+    rest = (children.processor_seconds(process.pid) or 0.0 for process in world.leftovers.outliving())
+    return children.processor_seconds(world.server.pid), sum(rest)

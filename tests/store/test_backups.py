@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import tarfile
 import threading
 
@@ -12,16 +11,6 @@ import pytest
 from support.api import Api
 from support.server import Server, ServerEndedError
 from support.world import ROOMY, World
-
-
-def atelier(world, *arguments, check=True):
-    """Runs a command; what it printed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")}
-    done = subprocess.run(
-        [str(world.server.binary), *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -55,7 +44,7 @@ def test_a_backup_under_load_is_restored_with_all_that_was_answered(world, elsew
     try:
         before = list(made)
         backup = tmp_path / name
-        atelier(world, "backup", backup, "--data-dir", world.server.data_dir)
+        world.server.atelier("backup", backup)
     finally:
         stop.set()
         load.join()
@@ -63,7 +52,7 @@ def test_a_backup_under_load_is_restored_with_all_that_was_answered(world, elsew
     names = tarfile.open(backup).getnames() if backup.suffix == ".tar" else os.listdir(backup)
     assert set(names) == {"manifest.json", "atelier.db", "master.key", "admin.json"}
     assert stat.S_IMODE(backup.stat().st_mode) & 0o077 == 0
-    done = atelier(world, "restore", backup, "--data-dir", elsewhere.data_dir, "--output", "json")
+    done = elsewhere.atelier("restore", backup, "--output", "json")
     without = json.loads(done.stdout)["without_volume"]
     assert set(kept) <= set(without), "no volume was in the backup"
 
@@ -74,7 +63,7 @@ def test_a_backup_under_load_is_restored_with_all_that_was_answered(world, elsew
     assert shown[kept[0]]["status"] == "STOPPED"
     assert shown[kept[1]]["status"] == "ERROR"
     assert "without its volume" in json.dumps(api.show(kept[1]))
-    events = atelier(world, "notebook", "events", kept[0], "--data-dir", elsewhere.data_dir).stdout
+    events = elsewhere.atelier("notebook", "events", kept[0]).stdout
     assert "restore.volume-missing" in events
     # The same people, the same secrets.
     assert elsewhere.admin()["access_key"] == world.server.admin()["access_key"]
@@ -84,17 +73,17 @@ def test_a_backup_under_load_is_restored_with_all_that_was_answered(world, elsew
 def test_a_restore_is_careful(world, elsewhere, tmp_path):
     notebook = world.api.create_running()["id"]
     backup = tmp_path / "backup"
-    atelier(world, "backup", backup, "--data-dir", world.server.data_dir)
-    again = atelier(world, "backup", backup, "--data-dir", world.server.data_dir, check=False)
+    world.server.atelier("backup", backup)
+    again = world.server.atelier("backup", backup, check=False)
     assert again.returncode == 1 and "overwrites nothing" in again.stderr
 
-    held = atelier(world, "restore", backup, "--data-dir", world.server.data_dir, "--replace", check=False)
+    held = world.server.atelier("restore", backup, "--replace", check=False)
     assert held.returncode == 1 and "used by another server" in held.stderr
 
     elsewhere.start()
     elsewhere.stop()
     other = (elsewhere.data_dir / "admin.json").read_text()
-    occupied = atelier(world, "restore", backup, "--data-dir", elsewhere.data_dir, check=False)
+    occupied = elsewhere.atelier("restore", backup, check=False)
     assert occupied.returncode == 1 and "--replace" in occupied.stderr
 
     for file in ("atelier.db", "master.key", "manifest.json"):
@@ -103,11 +92,11 @@ def test_a_restore_is_careful(world, elsewhere, tmp_path):
         content = bytearray((damaged / file).read_bytes())
         content[len(content) // 2] ^= 1
         (damaged / file).write_bytes(content)
-        refused = atelier(world, "restore", damaged, "--data-dir", elsewhere.data_dir, "--replace", check=False)
+        refused = elsewhere.atelier("restore", damaged, "--replace", check=False)
         assert refused.returncode == 1 and "damaged" in refused.stderr, refused.stderr
     assert (elsewhere.data_dir / "admin.json").read_text() == other, "a refused restore changes nothing"
 
-    atelier(world, "restore", backup, "--data-dir", elsewhere.data_dir, "--replace")
+    elsewhere.atelier("restore", backup, "--replace")
     kept = list(elsewhere.data_dir.glob("before-restore-*"))
     assert len(kept) == 1 and (kept[0] / "admin.json").read_text() == other
     assert (kept[0] / "atelier.db").stat().st_size > 0
@@ -117,7 +106,7 @@ def test_a_restore_is_careful(world, elsewhere, tmp_path):
 
 def test_a_lost_or_damaged_database_is_named_and_never_begun_anew(world, tmp_path):
     backup = tmp_path / "backup.tar"
-    atelier(world, "backup", backup, "--data-dir", world.server.data_dir)
+    world.server.atelier("backup", backup)
     assert world.server.stop() == 0
     database = world.server.data_dir / "atelier.db"
     whole = database.read_bytes()
@@ -145,5 +134,5 @@ def test_a_lost_or_damaged_database_is_named_and_never_begun_anew(world, tmp_pat
     world.start()
     assert world.server.stop() == 0
     database.unlink()
-    atelier(world, "restore", backup, "--data-dir", world.server.data_dir, "--replace")
+    world.server.atelier("restore", backup, "--replace")
     world.start()

@@ -142,11 +142,6 @@ def test_what_was_answered_survives_a_disk_that_fills_up(disk, server):
 RESTARTED = ["create.asked", "create.done", "host.rebooted", "start.asked", "start.done"]
 
 
-def history(machine, notebook):
-    """What is told of a notebook."""
-    return [event["what"] for event in machine.api.own(f"/notebooks/{notebook}/events")["events"]]
-
-
 class Rebooted:
     """A simulated machine whose data disk is full, and which is rebooted: the disk stays as it is, and nothing of what
     ran is there any more."""
@@ -204,7 +199,7 @@ def test_a_reboot_with_a_full_disk_is_survived(machine, end):
 
     machine.disk.free()
     assert machine.api.wait_for(kept, "RUNNING") == "RUNNING"
-    assert history(machine, kept) == RESTARTED
+    assert machine.api.events(kept) == RESTARTED
 
 
 @pytest.mark.local
@@ -233,4 +228,4 @@ def test_without_a_reserve_the_server_comes_up_all_the_same_and_judges_nothing(m
     machine.disk.free()
     wait_until(lambda: "rebooted" not in readiness(machine.server)[1]["note"], "the reboot is written", 30)
     assert machine.api.wait_for(kept, "RUNNING") == "RUNNING"
-    assert history(machine, kept) == RESTARTED
+    assert machine.api.events(kept) == RESTARTED

@@ -138,13 +138,13 @@ class Api:
         """Grants the lease anew from now on."""
         return self.call("PATCH", f"/notebooks/{notebook}/lease", {"duration": duration, "type": kind})
 
-    def own(self, path):
-        """Reads what only Atelier has, with the token."""
+    def own(self, path, method="GET", body=None):
+        """One call of what only Atelier has, with the token."""
         url = f"{self.server.url}/atelier/v1/{self.project}{path}"
-        answer = self.http.get(url, headers={"X-Auth-Token": self.token()}, timeout=30)
+        answer = self.http.request(method, url, json=body, headers={"X-Auth-Token": self.token()}, timeout=60)
         if not answer.ok:
             raise RefusedError(answer)
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def events(self, notebook, what=None):
         """The words of the notebook's history, oldest first; with `what` the sentences of those events."""

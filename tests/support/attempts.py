@@ -29,6 +29,8 @@ def call(number, *arguments):
     return result
 """
 
+READ = "brought = open({path!r}, 'rb').read().decode(errors='replace')"
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -92,12 +94,16 @@ HOLD = "\nimport sys\nprint('held', held, flush=True)\nsys.stdin.read()"
 
 
 class Held:
-    """Something that is being held, on the machine or in a notebook, by a process of its own."""
+    """Something that is being held, on the machine or in a notebook, by a process of its own. Whoever takes too much may
+    be killed for it; any other end is a program that does not work, and tells nothing."""
 
     def __init__(self, said, let_go):
-        self.amount = int(said.split()[1]) if said.startswith("held ") else 0
-        self.said = said.strip() or "ended by force"
+        self.said = said.strip()
+        self.amount = int(self.said.split()[1]) if self.said.startswith("held ") else 0
         self._let_go = let_go
+        if not self.said.startswith("held ") and self.said != f"ended {-signal.SIGKILL}":
+            let_go()
+            raise AssertionError(f"the program that takes has failed: {self.said}")
 
     def __enter__(self):
         return self
@@ -120,7 +126,7 @@ def hold_on_the_machine(program, *through):
             pass
         process.communicate()
 
-    return Held(process.stdout.readline(), let_go)
+    return Held(process.stdout.readline() or f"ended {process.wait()}", let_go)
 
 
 def hold_in_a_cell(kernel, program):
@@ -128,7 +134,7 @@ def hold_in_a_cell(kernel, program):
     kernel.run("import os, signal, subprocess, sys")
     said = kernel.run(
         f"holder = subprocess.Popen([sys.executable, *{[*PYTHON, program + HOLD]!r}], stdin=-1, stdout=-1, text=True, "
-        "start_new_session=True)\nprint(holder.stdout.readline())"
+        "start_new_session=True)\nprint(holder.stdout.readline() or f'ended {holder.wait()}')"
     )
 
     def let_go():

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -45,6 +46,15 @@ def start_time(pid):
         return _stat(pid)[3]
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def processor_seconds(pid):
+    """What a process has had of the processors, or `None` when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(root=None):

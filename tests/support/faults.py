@@ -7,7 +7,6 @@ a user's file still there, is anything left behind? What a fault may do is also 
 """
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 import requests
 
 from . import children
-from .api import GONE, RefusedError
+from .api import RefusedError
 from .campaign import ENDS, PHASES, STEPS, Campaign
 from .deadline import wait_until
 
@@ -168,13 +167,12 @@ class Faults(Campaign):
         way = self.world.notebook(self.world.api.show(notebook))
         body = {"type": "file", "format": "text", "content": name}
         assert way.request("PUT", "/api/contents/proof.txt", json=body).status_code == 201
-        os.kill(init_of(self.world, notebook), signal.SIGKILL)
+        os.kill(self.world.first_process(notebook), signal.SIGKILL)
         api = self.world.api
         wait_until(lambda: api.status(notebook) == "ERROR", f"{notebook} is seen to be broken", 60)
         assert api.show(notebook)["fail_reason"], "no reason"
         api.start(notebook)
-        api.wait_for(notebook, "RUNNING")
-        kept = self.world.notebook(api.show(notebook)).request("GET", "/api/contents/proof.txt")
+        kept = self.world.notebook(api.wait_for_running(notebook)).request("GET", "/api/contents/proof.txt")
         assert kept.status_code == 200 and kept.json()["content"] == name, f"the user's file: {kept.text[:200]}"
         self.converge(name, notebook, True, {"RUNNING"})
 
@@ -214,15 +212,9 @@ class Faults(Campaign):
         self.must_be_well(name, notebook, answered, ends)
 
 
-def init_of(world, notebook):
-    """The first process of the notebook's container."""
-    record = Path(world.server.data_dir, "notebooks", notebook, "state.json")
-    return json.loads(record.read_text(encoding="utf-8"))["first"]["pid"]
-
-
 def server_of(world, notebook):
     """The notebook server; none when it does not run."""
-    inside = children_of(init_of(world, notebook))
+    inside = children_of(world.first_process(notebook))
     return next((pid for pid in inside if b"--ServerApp.sock" in command_of(pid)), None)
 
 

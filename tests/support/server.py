@@ -127,6 +127,16 @@ class Server:
         """The number of the server's process."""
         return self.process.pid
 
+    def atelier(self, *arguments, check=True):
+        """What a command prints that an operator gives on this folder; with `check` it must not fail."""
+        command = [self.binary, *arguments, "--data-dir", self.data_dir]
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("ATELIER_")}
+        done = subprocess.run(
+            [str(word) for word in command], env=clean, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
     def admin(self):
         """What the first start has written for the operator; its mode is checked on the way."""
         path = self.data_dir / "admin.json"

@@ -273,11 +273,6 @@ class Stage:
         assert sockets, f"no socket is below `{run}`"
         return min(sockets, key=len)
 
-    def first_process(self, notebook):
-        """The notebook's first process, as the machine numbers it."""
-        first = [process for process in children.descendants() if process.command.startswith("/run/atelier/bin/init")]
-        return next(p.pid for p in first if notebook["id"] in Path(f"/proc/{p.pid}/cgroup").read_text(encoding="ascii"))
-
     def unprotected_volume(self, gib=1):
         """A file system like that of a volume, mounted on the machine without any of the care that volumes get."""
         folder = Path(tempfile.mkdtemp(prefix="atelier-test-volume-", dir="/var/tmp"))

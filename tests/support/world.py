@@ -67,7 +67,16 @@ class World:
 
     def was_forked(self, notebook):
         """Whether the notebook's events say that its server was forked."""
-        return "was forked from the zygote" in json.dumps(self.api.own(f"/notebooks/{notebook}/events"))
+        return any("was forked from the zygote" in why for why in self.api.events(notebook, "create.done"))
+
+    def first_process(self, notebook):
+        """The first process of the notebook's container, as the machine numbers it."""
+        record = self.server.data_dir / "notebooks" / notebook / "state.json"
+        return json.loads(record.read_text(encoding="utf-8"))["first"]["pid"]
+
+    def volume_of(self, notebook):
+        """The file that the notebook's volume is on the local runtime."""
+        return self.server.data_dir / "notebooks" / notebook / "volume.img"
 
     def create_forked(self):
         """A running notebook whose server was forked; the first ones do not wait for the zygote."""

@@ -46,9 +46,8 @@ open('/home/ma-user/work/room.txt', 'w').write('room' * 1000)
 
 def run(world, notebook, code):
     """Runs code in a kernel of the notebook."""
-    kernel = world.notebook(world.api.show(notebook)).start_kernel()
-    kernel.run(code, seconds=240)
-    kernel.close()
+    with world.notebook(world.api.show(notebook)).new_kernel() as kernel:
+        kernel.run(code, seconds=240)
 
 
 def restarted(world, notebook):
@@ -61,17 +60,20 @@ def restarted(world, notebook):
 def starts(world, notebook):
     """The notebook starts, and its page is there."""
     world.api.start(notebook)
-    world.api.wait_for(notebook, "RUNNING")
-    shown = world.api.show(notebook)
+    shown = world.api.wait_for_running(notebook)
     for path in ("/api/status", "/lab"):
         assert world.notebook(shown).request("GET", path).status_code == 200
 
 
-def warned(world, notebook):
-    """Whether the notebook's history tells of a volume that is nearly full."""
-    url = f"{world.server.url}/atelier/v1/{world.api.project}/notebooks/{notebook}/events"
-    answer = world.api.http.get(url, headers={"X-Auth-Token": world.api.token()}, timeout=30)
-    return [event["what"] for event in answer.json()["events"]].count("volume.nearly_full")
+def warnings(world, notebook):
+    """What the notebook's history tells of a volume that is nearly full, once the present server has looked at it."""
+
+    def looked_at():
+        volumes = {volume["notebook_id"]: volume for volume in world.api.own("/volumes")["volumes"]}
+        return "used" in volumes[notebook]
+
+    wait_until(looked_at, "the server has looked", 60)
+    return world.api.events(notebook, "volume.nearly_full")
 
 
 @contextlib.contextmanager
@@ -95,8 +97,7 @@ def test_a_volume_without_a_free_block_keeps_nobody_out():
         # A server looks at its start, and tells a thing once.
         for _ in range(2):
             world.restart()
-            wait_until(lambda: warned(world, notebook), "the warning", 60)
-        assert warned(world, notebook) == 1
+            assert len(warnings(world, notebook)) == 1
         run(world, notebook, CLEAR)
         restarted(world, notebook)
 
@@ -106,13 +107,13 @@ def test_a_volume_without_a_free_inode_keeps_nobody_out():
         notebook = world.api.create_running()["id"]
         world.api.stop(notebook)
         world.api.wait_for(notebook, "STOPPED")
-        with mounted(world.server.data_dir / "notebooks" / notebook / "volume.img") as folder:
+        with mounted(world.volume_of(notebook)) as folder:
             # Few enough that filling them takes seconds.
             subprocess.run(["xfs_growfs", "-m", "1", folder], check=True, stdout=subprocess.DEVNULL)
             fill(folder)
         starts(world, notebook)
         world.restart()
-        wait_until(lambda: warned(world, notebook), "the warning", 60)
+        assert len(warnings(world, notebook)) == 1
         run(world, notebook, CLEAR)
 
 
