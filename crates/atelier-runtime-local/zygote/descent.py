@@ -90,10 +90,10 @@ def check(result, doing):
 
 
 def wait(warm):
-    """Has `warm` import everything, and waits. Returns in a child as `serve` does."""
+    """Has `warm` import everything, and waits. Returns in a child as `serve` does, and with it what `warm` has returned."""
     reserve()
     gate = socket.socket(fileno=0)
-    warm()
+    warmed = warm()
     if len(os.listdir("/proc/self/task")) != 1:
         raise Failed("an import has started a thread")
     # What is there now is looked at by no collection any more, so that the children share it.
@@ -102,7 +102,7 @@ def wait(warm):
     request = serve(gate)
     # Descriptor 0 is another one now.
     gate.detach()
-    return request
+    return request, warmed
 
 
 def reserve():

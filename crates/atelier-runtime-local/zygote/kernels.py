@@ -197,10 +197,16 @@ def in_the_way():
     for name in os.listdir(PACKAGES):
         if name.partition(".")[0] in imported:
             return f"`{name}` was installed, and takes the place of what was imported"
+    for name in of_the_user():
         # Python runs the lines of such a file that begin like this.
-        if name.endswith(".pth") and name != IMAGE and b"import" in (read(f"{PACKAGES}/{name}") or b"import"):
+        if b"import" in (read(f"{PACKAGES}/{name}") or b"import"):
             return f"`{name}` runs when a kernel starts"
     return None
+
+
+def of_the_user():
+    """The files by which installed packages name folders, in the order in which Python reads them."""
+    return sorted(name for name in os.listdir(PACKAGES) if name.endswith(".pth") and name != IMAGE)
 
 
 def read(path):
@@ -243,10 +249,8 @@ def become_a_kernel(warm, request, descriptors, connection):
     # Memory that runs out is taken from a kernel and from what it has started, not from the notebook server.
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(OOM_SCORE)
-    # Folders that the installed packages name.
-    for name in sorted(os.listdir(PACKAGES)):
-        if name.endswith(".pth") and name != IMAGE:
-            site.addpackage(PACKAGES, name, None)
+    for name in of_the_user():
+        site.addpackage(PACKAGES, name, None)
     importlib.invalidate_caches()
     argv = [sys.argv[0], *request["argv"][-2:], f"--IPKernelApp.parent_handle={os.getppid()}"]
     run(argv, lambda: tell(saying))
@@ -290,10 +294,9 @@ def warm():
 
 
 def main():
-    born = []
-    request = descent.wait(lambda: born.append(warm()))
+    request, born = descent.wait(warm)
     descent.entitle("kernels are forked from this")
-    warmed = Warm(request["listener"], *born)
+    warmed = Warm(request["listener"], born)
     become_a_kernel(warmed, *warmed.serve())
 
 

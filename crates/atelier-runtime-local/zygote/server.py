@@ -153,4 +153,5 @@ def be_the_server(request):
     descent.run_to_the_end(lambda: run(["jupyterlab", *arguments, chosen], request["listener"]))
 
 
-be_the_server(descent.wait(warm))
+request, _ = descent.wait(warm)
+be_the_server(request)
