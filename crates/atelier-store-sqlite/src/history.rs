@@ -2,7 +2,8 @@
 //!
 //! Both tables are numbered in the order of their commits, so what is oldest is at their beginning. Each step looks at
 //! some rows from there on, in one job of the writer, and removes those of them that may go. What belongs to notebooks
-//! that still exist stays, however old, and is stepped over. The first row that is too young ends it.
+//! that still exist or rest in the trash stays, however old, and is stepped over. The first row that is too young ends
+//! it.
 
 use atelier_core::Timestamp;
 use atelier_store::StoreError;
@@ -81,7 +82,8 @@ async fn remove(
         What::Events => {
             sqlx::query!(
                 "delete from events where seq > $1 and seq <= $2 and happened_at < $3
-                    and not exists (select 1 from notebooks where notebooks.id = events.notebook_id)",
+                    and not exists (select 1 from notebooks where notebooks.id = events.notebook_id)
+                    and not exists (select 1 from trash where trash.notebook_id = events.notebook_id)",
                 after,
                 last,
                 moment
@@ -93,7 +95,8 @@ async fn remove(
             sqlx::query!(
                 "delete from operations where seq > $1 and seq <= $2 and ended_at < $3
                     and state not in ('running', 'undoing')
-                    and not exists (select 1 from notebooks where notebooks.id = operations.notebook_id)",
+                    and not exists (select 1 from notebooks where notebooks.id = operations.notebook_id)
+                    and not exists (select 1 from trash where trash.notebook_id = operations.notebook_id)",
                 after,
                 last,
                 moment

@@ -422,7 +422,7 @@ pub trait NotebookStore: Send + Sync {
     ) -> Result<Vec<NotebookEvent>, StoreError>;
 
     /// Removes what is only history: the events that happened before `moment`, and the operations that ended before it,
-    /// of notebooks that are there no longer. Returns how many. Other writes are not kept waiting: it goes in small
+    /// of notebooks that are there no longer, not in the trash either. Returns how many. Other writes are not kept waiting: it goes in small
     /// steps, oldest first.
     async fn prune(&self, moment: Timestamp) -> Result<u64, StoreError>;
 

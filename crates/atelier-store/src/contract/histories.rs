@@ -7,7 +7,8 @@ use atelier_core::event::NotebookEvent;
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 
 use super::sample::{NOW, Person, event, insert, insertion, operation, removal};
-use crate::{Commit, Committed, NotebookStore, OperationQuery};
+use super::trash::set_aside;
+use crate::{Commit, Committed, NotebookStore, NotebookWrite, OperationQuery};
 
 async fn write(store: &impl NotebookStore, operations: &[&Operation]) {
     let operations = operations.iter().copied().cloned().collect();
@@ -143,12 +144,14 @@ pub async fn events_of_a_project_go_by_owner_and_outlive_notebooks(store: &impl 
 }
 
 /// Events that happened and operations that ended before the moment, of notebooks that are gone: they and nothing else
-/// are removed, in however many steps it takes, and a second time there is nothing left to do.
+/// are removed, in however many steps it takes, and a second time there is nothing left to do. What rests in the trash
+/// is not gone before it has left.
 pub async fn only_old_history_of_what_is_gone_is_pruned(store: &impl NotebookStore) {
     let (there, gone) = (Person::new().notebook("there"), Person::new().notebook("gone"));
     insert(store, [&there]).await;
+    let resting = set_aside(store, &Person::new(), "resting", 0).await;
     let (began, ended) = (NOW.plus_millis(-3), NOW.plus_millis(-1));
-    for notebook in [&there, &gone] {
+    for notebook in [&there, &gone, &resting] {
         let operation = |kind, state: OperationState, ended_at| {
             let ended_at = state.is_ended().then_some(ended_at);
             Operation { state, began_at: began, ended_at, ..operation(notebook, kind) }
@@ -161,17 +164,23 @@ pub async fn only_old_history_of_what_is_gone_is_pruned(store: &impl NotebookSto
         let events = (0..1500).map(|_| NotebookEvent { at: ended, ..event(notebook, "old") }).collect();
         store.commit(Commit { operations, events, ..Commit::default() }).await.unwrap();
     }
-    let late = vec![event(&there, "late"), event(&gone, "late")];
+    let late = [&there, &gone, &resting].map(|notebook| event(notebook, "late")).into();
     store.commit(Commit { events: late, ..Commit::default() }).await.unwrap();
     assert_eq!(store.prune(NOW.plus_millis(-1)).await.unwrap(), 0);
     assert_eq!(store.prune(NOW).await.unwrap(), 1501);
     assert_eq!(store.prune(NOW).await.unwrap(), 0);
     assert_eq!(store.events(gone.id, None, 9999).await.unwrap().len(), 1);
-    assert_eq!(store.events(there.id, None, 9999).await.unwrap().len(), 1501);
+    for notebook in [&there, &resting] {
+        assert_eq!(store.events(notebook.id, None, 9999).await.unwrap().len(), 1501);
+        assert_eq!(store.operations_of(notebook.id).await.unwrap().len(), 3);
+    }
     let kinds = |operations: Vec<Operation>| operations.iter().map(|o| o.kind).collect::<Vec<_>>();
     let left = kinds(store.operations_of(gone.id).await.unwrap());
     assert_eq!(left, [OperationKind::Delete, OperationKind::Create]);
-    assert_eq!(store.operations_of(there.id).await.unwrap().len(), 3);
+    for leaving in [NotebookWrite::Discard(resting.id), NotebookWrite::Forget(resting.id)] {
+        store.commit(Commit { notebook: Some(leaving), ..Commit::default() }).await.unwrap();
+    }
+    assert_eq!(store.prune(NOW).await.unwrap(), 1501);
 }
 
 /// Each name has its own text, the last one; a name that nothing was kept under has none.

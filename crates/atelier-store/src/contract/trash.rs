@@ -14,7 +14,7 @@ fn write(write: NotebookWrite) -> Commit {
 }
 
 /// A notebook that was set aside `ms` after the moment when everything is made.
-async fn set_aside(store: &impl NotebookStore, person: &Person, name: &str, ms: i64) -> Notebook {
+pub(super) async fn set_aside(store: &impl NotebookStore, person: &Person, name: &str, ms: i64) -> Notebook {
     let mut notebook = person.notebook_in(name, Status::Deleting);
     insert(store, [&notebook]).await;
     notebook.apply(Event::Gone, NOW.plus_millis(ms)).unwrap();
