@@ -21,8 +21,8 @@ use crate::hands::Errand;
 
 /// How long the measuring may take.
 const MEASURE_LIMIT: Duration = Duration::from_secs(5);
-/// How far back the history is read.
-const EVENTS: u32 = 10_000;
+/// How much of the history is read at once.
+pub(crate) const EVENTS: u32 = 1_000;
 
 /// What is known of volumes in use: how full they were at the last look, and what of it was told.
 #[derive(Debug, Default)]
@@ -103,8 +103,13 @@ impl Engine {
 
     /// What the history says.
     async fn told_before(&self, id: NotebookId) -> Result<Fullness, StoreError> {
-        let history = self.inner.store.events(id, None, EVENTS).await?;
         let of = |text: &str| Fullness::ALL.into_iter().find(|fullness| what(*fullness) == text);
-        Ok(history.iter().rev().find_map(|event| of(&event.what)).unwrap_or_default())
+        let (mut told, mut after) = (Fullness::default(), None);
+        loop {
+            let page = self.inner.store.events(id, after, EVENTS).await?;
+            let Some(last) = page.last() else { return Ok(told) };
+            after = Some(last.id);
+            told = page.iter().rev().find_map(|event| of(&event.what)).unwrap_or(told);
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Volumes that fill up.
 
+use atelier_core::caller::Origin;
 use atelier_core::filling::{Filling, Share};
+use atelier_store::Commit;
 
 use super::*;
+use crate::fullness::EVENTS;
 
 impl World {
     /// Lets the volume be so full, in hundredths, and looks.
@@ -49,6 +52,20 @@ async fn each_mark_is_told_once_until_it_was_fallen_below() {
     world.filled(id, 10, 0).await;
     world.filled(id, 81, 0).await;
     assert_eq!(world.warnings(id).await.last().unwrap(), "volume.filling");
+}
+
+#[tokio::test]
+async fn what_was_told_is_found_behind_a_long_history() {
+    let mut world = World::new().await;
+    let id = world.running().await;
+    let notebook = world.show(id).await;
+    let events = (0..EVENTS).map(|_| world.engine.event(&notebook, &Origin::system(), "old", String::new()));
+    world.store.commit(Commit { events: events.collect(), ..Commit::default() }).await.unwrap();
+    world.filled(id, 81, 0).await;
+    world.restart().await;
+    world.filled(id, 82, 0).await;
+    let history = world.store.events(id, None, u32::MAX).await.unwrap();
+    assert_eq!(history.iter().filter(|event| event.what == "volume.filling").count(), 1);
 }
 
 #[tokio::test]
