@@ -26,14 +26,12 @@ use serde_json::{Value, json};
 use crate::Engine;
 use crate::steady::FOLLOWED_MS;
 use crate::time::{Reading, Timekeeper};
-use crate::write::Change;
+use crate::write::{AGAIN_MS, Change};
 
 /// What the store remembers the clocks under.
 const CLOCK: &str = "clock";
 /// How often they are remembered.
 const KEPT_EVERY_MS: i64 = 300_000;
-/// How long to wait after the store failed.
-const AGAIN_MS: i64 = 1_000;
 
 /// The last reading of this boot that a former server has left.
 pub(crate) async fn last_reading(

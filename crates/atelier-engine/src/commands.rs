@@ -26,7 +26,7 @@ use secrecy::SecretString;
 use crate::broken::{Broken, is_left_out};
 use crate::shares::{Share, pool_is_gone};
 use crate::update::find_image;
-use crate::write::{Called, Change, hidden, name_taken};
+use crate::write::{AGAIN_MS, Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks};
 
 /// How long the machine may take to say something of itself.
@@ -35,13 +35,6 @@ const SAID_WITHIN: Duration = Duration::from_secs(5);
 /// What an interface demands of the status of a notebook before a command, in its own words, beyond what the status table
 /// does.
 pub type Demand = fn(Status) -> Result<(), Refusal>;
-
-pub(crate) fn origin(caller: &Caller, request_id: &str) -> Origin {
-    Origin {
-        actor: Actor::User(caller.user_id.clone(), caller.user_name.clone()),
-        request_id: Some(request_id.to_owned()),
-    }
-}
 
 /// The notebook is refused as not there when it is not the caller's own.
 pub(crate) fn own(caller: &Caller, notebook: &Notebook) -> Result<(), Refusal> {
@@ -90,7 +83,7 @@ impl Engine {
         condition: Option<Condition>,
     ) -> Result<Notebook, Refusal> {
         let _shared = self.inner.frame.read().await;
-        let origin = origin(&called.caller, &called.request_id);
+        let origin = called.origin();
         let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor, share)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
         let commit = Commit {
@@ -107,15 +100,12 @@ impl Engine {
                 self.drive(notebook.id);
                 Ok(notebook)
             }
-            Committed::QuotaExhausted => Err(self.quota_exhausted()),
-            Committed::NameTaken => Err(name_taken(&notebook.name)),
-            Committed::PoolQuotaExhausted => Err(self.pool_quota_exhausted(&notebook)),
             Committed::NoCapacity => Err(sold_out(&notebook.flavor.id)),
-            Committed::AlreadyOne => Err(one_free_instance()),
             Committed::Lost | Committed::Missing => {
                 tracing::error!(notebook = %notebook.id, "a fresh id was taken");
                 Err(Refusal::internal())
             }
+            unmet => Err(self.unmet(unmet, &notebook)),
         }
     }
 
@@ -250,7 +240,7 @@ impl Engine {
         (grant, kind): (Option<Grant>, Option<LeaseKind>),
         demand: Demand,
     ) -> Result<Notebook, Refusal> {
-        let origin = origin(&by.caller, &by.request_id);
+        let origin = by.origin();
         let short = self.memory_is_short().await;
         let room = self.needs_room(Code::NoCapacity).await;
         let (engine, by) = (self.clone(), by.clone());
@@ -295,7 +285,7 @@ impl Engine {
 
     /// The same, as this call and on this further demand.
     pub(crate) async fn stop_as(&self, by: Called, id: NotebookId, demand: Demand) -> Result<Notebook, Refusal> {
-        let origin = origin(&by.caller, &by.request_id);
+        let origin = by.origin();
         let engine = self.clone();
         self.detached(async move {
             let why = format!("{} asked for a stop", origin.actor);
@@ -344,7 +334,7 @@ impl Engine {
             }
             Err(refusal) if matches!(refusal.code(), Code::Conflict | Code::NotFound) => {}
             // The store failed: look again soon, or the notebook would run on for ever.
-            Err(_) => self.inner.leases.set(id, Some(self.now().plus_millis(1000))),
+            Err(_) => self.inner.leases.set(id, Some(self.now().plus_millis(AGAIN_MS))),
         }
     }
 
@@ -355,7 +345,7 @@ impl Engine {
 
     /// The same, as this call and on this further demand.
     pub(crate) async fn delete_as(&self, by: Called, id: NotebookId, demand: Demand) -> Result<Notebook, Refusal> {
-        let origin = origin(&by.caller, &by.request_id);
+        let origin = by.origin();
         let engine = self.clone();
         self.detached(async move {
             let why = format!("{} asked for deletion", origin.actor);
@@ -410,12 +400,11 @@ impl Engine {
         kind: LeaseKind,
     ) -> Result<Lease, Refusal> {
         let by = Called::new(caller, request_id, "RenewLease");
-        let origin = origin(caller, request_id);
-        let (engine, caller) = (self.clone(), caller.clone());
+        let (engine, origin) = (self.clone(), by.origin());
         self.detached(async move {
             let renewed = engine
                 .change(id, |mut notebook| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
                     if notebook.status() != Status::Running {
                         let message =
                             format!("notebook is {}; its lease can be renewed only while RUNNING", notebook.status());
@@ -435,12 +424,12 @@ impl Engine {
 
     /// Gives a notebook a new token. What was opened with the old one ends; the notebook itself goes on.
     pub async fn replace_token(&self, caller: &Caller, request_id: &str, id: NotebookId) -> Result<Notebook, Refusal> {
-        let (by, origin) = (Called::new(caller, request_id, "PostNotebooksToken"), origin(caller, request_id));
-        let (engine, caller) = (self.clone(), caller.clone());
+        let by = Called::new(caller, request_id, "PostNotebooksToken");
+        let (engine, origin) = (self.clone(), by.origin());
         self.detached(async move {
             engine
                 .change(id, |mut notebook| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
                     notebook.token = engine.new_token();
                     let why =
                         format!("{} replaced the token; what was opened with the old one has ended", origin.actor);
@@ -566,11 +555,4 @@ async fn answered<T>(question: impl Future<Output = Result<T, RuntimeError>>) ->
 
 fn sold_out(flavor: &str) -> Refusal {
     Refusal::new(Code::FlavorSoldOut, format!("flavor `{flavor}` is sold out; see ListFlavors for others"))
-}
-
-pub(crate) fn one_free_instance() -> Refusal {
-    Refusal::new(
-        Code::QuotaExhausted,
-        "the quota of 1 free instance (`feature` DEFAULT) per user is used up; RunCodeLab opens the one that is there",
-    )
 }

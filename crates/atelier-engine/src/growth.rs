@@ -22,9 +22,7 @@ use atelier_runtime::RuntimeError;
 use crate::Engine;
 use crate::hands::Errand;
 use crate::steps::{limit, spec};
-
-/// How long to wait before the store is asked again that has failed.
-const AGAIN_MS: i64 = 1_000;
+use crate::write::AGAIN_MS;
 
 /// The notebooks whose volumes are being given a new size.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 use atelier_store::{Condition, NotebookFilter, NotebookQuery, SortKey};
 
-use crate::commands::{Demand, origin, own};
+use crate::commands::{Demand, own};
 use crate::write::{Called, Change, hidden};
 use crate::{CreateNotebook, Engine};
 
@@ -97,8 +97,7 @@ impl Engine {
         change: InstanceChange,
     ) -> Result<Notebook, Refusal> {
         let by = Called::new(caller, request_id, "UpdateDevEnvironInstance");
-        let origin = origin(caller, request_id);
-        let engine = self.clone();
+        let (engine, origin) = (self.clone(), by.origin());
         self.detached(async move {
             engine
                 .change(id, |mut notebook| {

@@ -13,7 +13,7 @@ use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 use atelier_store::OperationQuery;
 
-use crate::commands::{origin, own};
+use crate::commands::own;
 use crate::drive::mirror;
 use crate::steps::longest;
 use crate::write::{Called, Change, hidden};
@@ -94,7 +94,8 @@ impl Engine {
     ) -> Result<OperationView, Refusal> {
         let (found, _) = self.visible(caller, whose, id).await?;
         let (engine, notebook_id) = (self.clone(), found.notebook_id);
-        let (by, origin) = (Called::new(caller, request_id, "CancelOperation"), origin(caller, request_id));
+        let by = Called::new(caller, request_id, "CancelOperation");
+        let origin = by.origin();
         self.detached(async move {
             let why = format!("cancelled by {}", origin.actor);
             engine
@@ -151,7 +152,7 @@ impl Engine {
         Ok(self.view(newest.unwrap_or(found), notebook.as_ref()))
     }
 
-    async fn kept(&self, id: NotebookId) -> Result<Option<Notebook>, Refusal> {
+    pub(crate) async fn kept(&self, id: NotebookId) -> Result<Option<Notebook>, Refusal> {
         self.inner.store.notebook(id).await.map_err(|e| hidden(&e))
     }
 

@@ -27,11 +27,12 @@ use atelier_core::id::{NotebookId, ProjectId};
 use atelier_core::refusal::Refusal;
 use atelier_core::status::Status;
 use atelier_runtime::{Lost, Observed, RuntimeError};
-use atelier_store::Commit;
+use atelier_store::{Commit, TrashQuery};
 use tokio::sync::Semaphore;
 
 use crate::Engine;
 use crate::hands::Errand;
+use crate::write::hidden;
 
 /// How often the runtime is compared with the store.
 pub(crate) const ROUND_MS: i64 = 30_000;
@@ -195,11 +196,13 @@ impl Engine {
 
     /// The volumes that were set aside and belong to no notebook, be it in the trash.
     pub async fn lost(&self) -> Result<Vec<Lost>, Refusal> {
+        let aside = self.set_aside_volumes().await?;
+        let everything = TrashQuery { limit: u32::MAX, ..TrashQuery::default() };
+        let trashed = self.inner.store.trash(&everything).await.map_err(|e| hidden(&e))?;
+        let trashed: HashSet<_> = trashed.into_iter().map(|trashed| trashed.notebook.id).collect();
         let mut lost = Vec::new();
-        for volume in self.set_aside_volumes().await? {
-            if self.inner.routes.status(volume.notebook).is_none()
-                && self.find_in_trash(volume.notebook).await?.is_none()
-            {
+        for volume in aside {
+            if !trashed.contains(&volume.notebook) && !self.is_known(volume.notebook).await? {
                 lost.push(volume);
             }
         }

@@ -171,8 +171,7 @@ impl Engine {
     fn stopped_by_reboot(&self, mut notebook: Notebook) -> Result<Change, Refusal> {
         notebook.apply(Event::RebootedAfterLease, self.now())?;
         let why = "the machine was rebooted, and the lease was over by then: the notebook is stopped";
-        let event = self.event(&notebook, &Origin::system(), REBOOTED, why.into());
-        Ok(Change { events: vec![event], ..Change::of(notebook) })
+        Ok(self.with_event(notebook, REBOOTED, why.into()))
     }
 
     fn started_again(&self, mut notebook: Notebook) -> Result<Change, Refusal> {
@@ -200,8 +199,7 @@ impl Engine {
             return Err(Refusal::new(Code::Conflict, "it is being taken back"));
         }
         let why = "the machine was rebooted; what is under way begins anew".into();
-        let event = self.event(&notebook, &Origin::system(), REBOOTED, why);
-        Ok(Change { operations, events: vec![event], ..Change::of(notebook) })
+        Ok(Change { operations, ..self.with_event(notebook, REBOOTED, why) })
     }
 
     /// Whether the lease is written anew when this operation has brought its notebook to RUNNING.

@@ -30,11 +30,10 @@ use crate::Engine;
 use crate::hands::Errand;
 use crate::steps::{limit, spec};
 use crate::time::Timekeeper as _;
+use crate::write::AGAIN_MS;
 
 /// The pauses before the first attempts; later ones wait as long as the last of these.
 const PAUSES_MS: [i64; 5] = [0, 1_000, 4_000, 15_000, 60_000];
-/// How long to wait before the store is asked again that has failed.
-const AGAIN_MS: i64 = 1_000;
 
 /// How often a notebook server that ended by itself is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

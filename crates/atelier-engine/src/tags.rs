@@ -10,7 +10,7 @@ use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
 
 use crate::Engine;
-use crate::commands::{origin, own};
+use crate::commands::own;
 use crate::write::{Called, Change, hidden};
 
 impl Engine {
@@ -44,8 +44,7 @@ impl Engine {
         id: NotebookId,
         new: impl Fn(&Tags) -> Result<Tags, Refusal> + Send + Sync + 'static,
     ) -> Result<(), Refusal> {
-        let origin = origin(&by.caller, &by.request_id);
-        let engine = self.clone();
+        let (engine, origin) = (self.clone(), by.origin());
         self.detached(async move {
             let retagged = engine.change(id, |mut notebook| {
                 own(&by.caller, &notebook)?;

@@ -191,6 +191,13 @@ impl World {
         (self.store, self.runtime, self.engine) = (store, runtime, engine);
     }
 
+    /// Ends the engine and opens another one, with this configuration, on the store and the runtime that are there.
+    async fn reopen(&mut self, config: EngineConfig) {
+        self.engine.shut_down().await;
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        self.engine = Engine::open(config, store, runtime, self.time.clone(), self.entropy.clone()).await.unwrap();
+    }
+
     fn caller(name: char) -> Caller {
         let id = |c: char| c.to_string().repeat(32);
         Caller {

@@ -14,6 +14,8 @@
 //! that of leases, and errs to the longer side: a clock that is set forward moves it along, and one that is set back
 //! begins it anew.
 
+use std::collections::HashMap;
+
 use atelier_core::Timestamp;
 use atelier_core::audit::{AuditRecord, FieldChange};
 use atelier_core::caller::{Caller, Origin};
@@ -22,14 +24,14 @@ use atelier_core::notebook::{Notebook, check_name};
 use atelier_core::operation::StepName;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
-use atelier_runtime::{Lost, RuntimeError};
+use atelier_runtime::RuntimeError;
 use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError, TrashQuery, Trashed};
 
-use crate::commands::{one_free_instance, origin};
+use crate::commands::own;
 use crate::hands::Errand;
 use crate::operations::Whose;
 use crate::steps::limit;
-use crate::write::{Called, hidden, name_taken};
+use crate::write::{Called, hidden};
 use crate::{Engine, failpoint};
 
 /// How many leave in one round.
@@ -60,13 +62,15 @@ impl Engine {
         let query = TrashQuery { of, limit: u32::MAX, ..TrashQuery::default() };
         let trashed = self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?;
         let aside = self.set_aside_volumes().await?;
-        Ok(trashed.into_iter().map(|trashed| self.in_trash(trashed, &aside)).collect())
-    }
-
-    fn in_trash(&self, trashed: Trashed, aside: &[Lost]) -> InTrash {
-        let Trashed { notebook, since, leaves } = trashed;
-        let bytes = aside.iter().find(|lost| lost.notebook == notebook.id).map(|lost| lost.bytes);
-        InTrash { until: since.plus_millis(self.inner.config.trash_ms), notebook, since, leaves, bytes }
+        let bytes: HashMap<_, _> = aside.into_iter().map(|lost| (lost.notebook, lost.bytes)).collect();
+        let in_trash = trashed.into_iter().map(|Trashed { notebook, since, leaves }| InTrash {
+            bytes: bytes.get(&notebook.id).copied(),
+            until: since.plus_millis(self.inner.config.trash_ms),
+            notebook,
+            since,
+            leaves,
+        });
+        Ok(in_trash.collect())
     }
 
     /// How many volumes are set aside, and what they take of the disk together.
@@ -87,38 +91,36 @@ impl Engine {
         if let Some(name) = &name {
             check_name(name)?;
         }
-        let (engine, caller, request_id) = (self.clone(), caller.clone(), request_id.to_owned());
-        self.detached(async move { engine.take_out(&caller, whose, &request_id, id, name).await }).await
+        let (engine, by) = (self.clone(), Called::new(caller, request_id, "PostVolumesRestore"));
+        self.detached(async move { engine.take_out(&by, whose, id, name).await }).await
     }
 
     async fn take_out(
         &self,
-        caller: &Caller,
+        by: &Called,
         whose: Whose,
-        request_id: &str,
         id: NotebookId,
         name: Option<String>,
     ) -> Result<Notebook, Refusal> {
-        let _shared = self.inner.frame.read().await;
-        let _one_at_a_time = self.inner.locks.lock(id).await;
-        let trashed = self.rests(caller, whose, id).await?;
-        let aside = self.set_aside_volumes().await?;
-        if aside.iter().all(|lost| lost.notebook != id) {
+        self.rests(&by.caller, whose, id).await?;
+        // Without a lock: the runtime may take its time.
+        if !self.is_set_aside(id).await? {
             let message = format!("the volume of notebook `{id}` is not in its place any more; it cannot be restored");
             return Err(Refusal::new(Code::NotFound, message));
         }
-        let before = trashed.notebook;
+        let _shared = self.inner.frame.read().await;
+        let _one_at_a_time = self.inner.locks.lock(id).await;
+        let before = self.rests(&by.caller, whose, id).await?.notebook;
         let mut notebook = before.clone();
         notebook.apply(Event::Restored, self.now())?;
         notebook.name = name.unwrap_or(notebook.name);
         notebook.token = self.new_token();
         notebook.upstream_secret = self.new_token();
-        let origin = origin(caller, request_id);
+        let origin = by.origin();
         let why = format!("{} restored notebook `{}` from the trash", origin.actor, notebook.name);
-        let by = Called::new(caller, request_id, "PostVolumesRestore");
         let commit = Commit {
             events: vec![self.event(&notebook, &origin, "volume.restored", why)],
-            audit: vec![self.audited(&by, Some(&before), &notebook)],
+            audit: vec![self.audited(by, Some(&before), &notebook)],
             conditions: self.conditions_of_return(&notebook),
             notebook: Some(NotebookWrite::Restore(Box::new(notebook.clone()))),
             operations: Vec::new(),
@@ -129,11 +131,8 @@ impl Engine {
                 self.follow(&notebook);
                 Ok(notebook)
             }
-            Committed::NameTaken => Err(name_taken(&notebook.name)),
-            Committed::QuotaExhausted => Err(self.quota_exhausted()),
-            Committed::PoolQuotaExhausted => Err(self.pool_quota_exhausted(&notebook)),
-            Committed::AlreadyOne => Err(one_free_instance()),
-            Committed::Lost | Committed::Missing | Committed::NoCapacity => Err(not_in_trash(id)),
+            Committed::Lost | Committed::Missing => Err(not_in_trash(id)),
+            unmet => Err(self.unmet(unmet, &notebook)),
         }
     }
 
@@ -145,9 +144,9 @@ impl Engine {
 
     /// The caller's notebook in the trash, where it can be restored from.
     async fn rests(&self, caller: &Caller, whose: Whose, id: NotebookId) -> Result<Trashed, Refusal> {
-        let found =
-            self.find_in_trash(id).await?.filter(|trashed| whose == Whose::Everybodys || is_own(caller, trashed));
-        let trashed = found.ok_or_else(|| not_in_trash(id))?;
+        let found = self.find_in_trash(id).await?;
+        let theirs = found.filter(|found| whose == Whose::Everybodys || own(caller, &found.notebook).is_ok());
+        let trashed = theirs.ok_or_else(|| not_in_trash(id))?;
         if trashed.leaves {
             return Err(Refusal::new(
                 Code::Conflict,
@@ -157,13 +156,23 @@ impl Engine {
         Ok(trashed)
     }
 
-    pub(crate) async fn find_in_trash(&self, id: NotebookId) -> Result<Option<Trashed>, Refusal> {
+    async fn find_in_trash(&self, id: NotebookId) -> Result<Option<Trashed>, Refusal> {
         let query = TrashQuery { id: Some(id), limit: 1, ..TrashQuery::default() };
         Ok(self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?.pop())
     }
 
-    /// Removes a volume for good that rests in the trash; for everybody's also one that nobody knows. When it cannot be
-    /// removed at once, it is by a later round.
+    /// Whether the notebook is there, or in the trash. Under its lock, as every commit that moves it between the two.
+    pub(crate) async fn is_known(&self, id: NotebookId) -> Result<bool, Refusal> {
+        let _one_at_a_time = self.inner.locks.lock(id).await;
+        Ok(self.kept(id).await?.is_some() || self.find_in_trash(id).await?.is_some())
+    }
+
+    async fn is_set_aside(&self, id: NotebookId) -> Result<bool, Refusal> {
+        Ok(self.set_aside_volumes().await?.iter().any(|lost| lost.notebook == id))
+    }
+
+    /// Removes a volume for good. One that rests in the trash is removed by a later round when it cannot be at once. For
+    /// everybody's also one that nobody knows, which stays when it cannot be removed.
     pub async fn discard_volume(
         &self,
         caller: &Caller,
@@ -171,54 +180,60 @@ impl Engine {
         request_id: &str,
         id: NotebookId,
     ) -> Result<(), Refusal> {
-        let (engine, caller, request_id) = (self.clone(), caller.clone(), request_id.to_owned());
+        let (engine, by) = (self.clone(), Called::new(caller, request_id, "DeleteVolumes"));
         self.detached(async move {
-            let by = Called::new(&caller, &request_id, "DeleteVolumes");
-            if whose == Whose::Everybodys && engine.find_in_trash(id).await?.is_none() {
-                return engine.discard_lost(&by, id).await;
+            match engine.rests(&by.caller, whose, id).await {
+                Ok(trashed) => engine.discard_trashed(&by, &trashed.notebook).await,
+                Err(refusal) if whose == Whose::Everybodys && refusal.code() == Code::NotFound => {
+                    engine.discard_lost(&by, id).await
+                }
+                Err(refusal) => Err(refusal),
             }
-            let trashed = engine.rests(&caller, whose, id).await?;
-            let why = format!("{} asked for it", origin(&caller, &request_id).actor);
-            if !engine.let_leave(&trashed.notebook, why, Some(&by)).await.map_err(|e| hidden(&e))? {
-                return Err(not_in_trash(id));
-            }
-            engine.see_off(id).await;
-            Ok(())
         })
         .await
     }
 
-    /// Removes a volume that nobody knows.
+    async fn discard_trashed(&self, called: &Called, notebook: &Notebook) -> Result<(), Refusal> {
+        let why = format!("{} asked for it", called.origin().actor);
+        if !self.let_leave(notebook, why, Some(called)).await.map_err(|e| hidden(&e))? {
+            return Err(not_in_trash(notebook.id));
+        }
+        self.see_off(notebook.id).await;
+        Ok(())
+    }
+
+    /// Removes a volume that nobody knows, and tells of it.
     async fn discard_lost(&self, called: &Called, id: NotebookId) -> Result<(), Refusal> {
-        if self.lost().await?.iter().all(|lost| lost.notebook != id) {
+        if self.is_known(id).await? || !self.is_set_aside(id).await? {
             return Err(not_in_trash(id));
         }
-        let origin = origin(&called.caller, &called.request_id);
-        let why = format!("{} asked for its volume to be removed", origin.actor);
-        let commit = Commit {
-            events: vec![self.event_of(id, self.former_project(id).await, &origin, "orphan.removed", why)],
-            audit: vec![AuditRecord {
-                changes: vec![removed(id.to_string())],
-                ..AuditRecord::of_call(&called.caller, &called.request_id, called.operation, id, self.now())
-            }],
-            ..Commit::default()
-        };
-        self.commit(commit).await.map_err(|e| hidden(&e))?;
         self.remove_for_good(id).await.map_err(|error| {
             tracing::error!(notebook = %id, "the volume of notebook {id} cannot be removed: {error}");
             Refusal::internal()
-        })
+        })?;
+        let origin = called.origin();
+        let why = format!("{} asked for its volume to be removed", origin.actor);
+        let commit = Commit {
+            events: vec![self.event_of(id, self.former_project(id).await, &origin, "orphan.removed", why)],
+            audit: vec![self.removal(called, id, id.to_string())],
+            ..Commit::default()
+        };
+        self.commit(commit).await.map_err(|e| hidden(&e)).map(drop)
+    }
+
+    /// The record of a call that removed a volume.
+    fn removal(&self, called: &Called, id: NotebookId, volume: String) -> AuditRecord {
+        let Called { caller, request_id, operation } = called;
+        let removed = FieldChange { field: "volume.id".into(), before: Some(volume), after: None };
+        AuditRecord { changes: vec![removed], ..AuditRecord::of_call(caller, request_id, operation, id, self.now()) }
     }
 
     /// From now on it cannot be restored; `false` when it rests there no more. `why`, and whose call it was, for people.
     async fn let_leave(&self, notebook: &Notebook, why: String, called: Option<&Called>) -> Result<bool, StoreError> {
         let id = notebook.id;
         tracing::info!(notebook = %id, "the volume of notebook {id} (`{}`) leaves the trash: {why}", notebook.name);
-        let origin = called.map_or_else(Origin::system, |called| origin(&called.caller, &called.request_id));
-        let audit = called.map(|called| AuditRecord {
-            changes: vec![removed(notebook.volume.id.to_string())],
-            ..AuditRecord::of_call(&called.caller, &called.request_id, called.operation, id, self.now())
-        });
+        let origin = called.map_or_else(Origin::system, Called::origin);
+        let audit = called.map(|called| self.removal(called, id, notebook.volume.id.to_string()));
         let commit = Commit {
             notebook: Some(NotebookWrite::Discard(id)),
             events: vec![self.event(notebook, &origin, "volume.removed", why)],
@@ -228,19 +243,18 @@ impl Engine {
         Ok(matches!(self.commit(commit).await?, Committed::Written(_)))
     }
 
-    /// Removes the volume of one that leaves; whether it is gone.
-    async fn see_off(&self, id: NotebookId) -> bool {
+    /// Removes the volume of one that leaves. Whatever fails, the next round does it again.
+    async fn see_off(&self, id: NotebookId) {
         failpoint::reach("trash", "discard", "volume", "record");
         if let Err(error) = self.remove_for_good(id).await {
             tracing::warn!(notebook = %id, "the volume of notebook {id} in the trash is still there: {error}");
-            return false;
+            return;
         }
         failpoint::reach("trash", "discard", "volume", "effect");
         let forget = Commit { notebook: Some(NotebookWrite::Forget(id)), ..Commit::default() };
         if let Err(error) = self.inner.store.commit(forget).await {
             tracing::warn!(notebook = %id, "the volume of notebook {id} is gone, which is not written yet: {error}");
         }
-        true
     }
 
     async fn remove_for_good(&self, id: NotebookId) -> Result<(), RuntimeError> {
@@ -256,19 +270,26 @@ impl Engine {
             for id in self.let_leave_in_time().await? {
                 self.see_off(id).await;
             }
-            while let Some(why) = self.lacks_room().await {
-                let query = TrashQuery { limit: 1, ..TrashQuery::default() };
-                let Some(oldest) = self.inner.store.trash(&query).await?.pop() else { break };
-                let why = format!("it is the oldest in the trash, and {why}");
-                if !self.leaves(&oldest, why).await? || !self.see_off(oldest.notebook.id).await {
-                    break;
-                }
-            }
-            Ok::<_, StoreError>(())
+            self.make_room().await
         };
         if let Err(error) = emptied.await {
             tracing::warn!("the trash cannot be looked through: {error}");
         }
+    }
+
+    /// While the disk has too little room, the oldest leave, one after the other. One that cannot keeps no other.
+    async fn make_room(&self) -> Result<(), StoreError> {
+        if self.lacks_room().await.is_none() {
+            return Ok(());
+        }
+        let query = TrashQuery { limit: AT_A_TIME, ..TrashQuery::default() };
+        for oldest in self.inner.store.trash(&query).await? {
+            let Some(why) = self.lacks_room().await else { break };
+            if self.leaves(&oldest, format!("it is the oldest in the trash, and {why}")).await? {
+                self.see_off(oldest.notebook.id).await;
+            }
+        }
+        Ok(())
     }
 
     /// Those that leave, because of their time or since before. Not while the clock is being set: half of what is
@@ -292,14 +313,6 @@ impl Engine {
     }
 }
 
-fn is_own(caller: &Caller, trashed: &Trashed) -> bool {
-    trashed.notebook.project_id == caller.project_id && trashed.notebook.owner.user_id == caller.user_id
-}
-
 fn not_in_trash(id: NotebookId) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no volume of notebook `{id}` in the trash"))
-}
-
-fn removed(volume: String) -> FieldChange {
-    FieldChange { field: "volume.id".into(), before: Some(volume), after: None }
 }

@@ -15,7 +15,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Status;
 
-use crate::commands::{origin, own};
+use crate::commands::own;
 use crate::shares::{Share, names};
 use crate::write::{Called, Change};
 use crate::{Engine, OfferedFlavor, Size};
@@ -51,12 +51,11 @@ impl Engine {
     ) -> Result<Notebook, Refusal> {
         let images = if wanted.image_id.is_some() { self.images().await? } else { Vec::new() };
         let by = Called::new(caller, request_id, "UpdateNotebook");
-        let origin = origin(caller, request_id);
-        let (engine, caller) = (self.clone(), caller.clone());
+        let (engine, origin) = (self.clone(), by.origin());
         self.detached(async move {
             let updated = engine
                 .change(id, |mut notebook| {
-                    own(&caller, &notebook)?;
+                    own(&by.caller, &notebook)?;
                     let changed = engine.write_fields(&mut notebook, &wanted, &images)?;
                     if changed.is_empty() {
                         return Ok(Change::of(notebook).called(&by));

@@ -8,14 +8,12 @@
 //! * A notebook that is under way without an operation (no code writes this, but a damaged or restored store may hold
 //!   it) ends in its failed status, with that as the reason.
 
-use atelier_core::caller::Origin;
 use atelier_core::id::NotebookId;
 use atelier_core::operation::Operation;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
 
 use crate::Engine;
-use crate::write::Change;
 
 /// How often it looks.
 pub(crate) const LOOK_MS: i64 = 15_000;
@@ -74,8 +72,7 @@ impl Engine {
                 notebook.apply(Event::Broke, self.now())?;
                 notebook.fail_reason = Some(reason.clone());
                 notebook.progress.clear();
-                let event = self.event(&notebook, &Origin::system(), "stranded", reason);
-                Ok(Change { events: vec![event], ..Change::of(notebook) })
+                Ok(self.with_event(notebook, "stranded", reason))
             })
             .await;
         if let Ok(notebook) = ended {

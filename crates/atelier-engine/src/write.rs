@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use atelier_core::audit::AuditRecord;
-use atelier_core::caller::{Caller, Origin};
+use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::id::{EventId, NotebookId, ProjectId};
 use atelier_core::notebook::Notebook;
@@ -15,10 +15,9 @@ use atelier_store::{Commit, Committed, Condition, NotebookWrite, Resting, StoreE
 
 use crate::Engine;
 use crate::broken::{Broken, is_left_out};
-use crate::commands::one_free_instance;
 
-/// How long to wait before the store is read again that has failed.
-const READ_AGAIN_MS: i64 = 1_000;
+/// How long to wait before the store is asked again that has failed.
+pub(crate) const AGAIN_MS: i64 = 1_000;
 
 /// A decided change.
 pub(crate) struct Change {
@@ -62,6 +61,14 @@ pub(crate) struct Called {
 impl Called {
     pub(crate) fn new(caller: &Caller, request_id: &str, operation: &'static str) -> Self {
         Self { caller: caller.clone(), request_id: request_id.to_owned(), operation }
+    }
+
+    /// Who asked, as operations and events name them.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            actor: Actor::User(self.caller.user_id.clone(), self.caller.user_name.clone()),
+            request_id: Some(self.request_id.clone()),
+        }
     }
 }
 
@@ -154,20 +161,7 @@ impl Engine {
                     return Ok(change.notebook);
                 }
                 Committed::Lost => {}
-                Committed::Missing => return Err(Refusal::no_notebook(&id.to_string())),
-                Committed::QuotaExhausted => return Err(self.quota_exhausted()),
-                Committed::PoolQuotaExhausted => return Err(self.pool_quota_exhausted(&change.notebook)),
-                Committed::AlreadyOne => return Err(one_free_instance()),
-                Committed::NameTaken => return Err(name_taken(&change.notebook.name)),
-                Committed::NoCapacity => {
-                    return Err(Refusal::new(
-                        Code::NoCapacity,
-                        format!(
-                            "there is no capacity left for flavor `{}`; stop a notebook first",
-                            change.notebook.flavor.id
-                        ),
-                    ));
-                }
+                unmet => return Err(self.unmet(unmet, &change.notebook)),
             }
         }
     }
@@ -199,7 +193,7 @@ impl Engine {
             loop {
                 tokio::select! {
                     () = engine.inner.stopping.cancelled() => return,
-                    () = engine.pass(READ_AGAIN_MS) => {}
+                    () = engine.pass(AGAIN_MS) => {}
                 }
                 let one_at_a_time = engine.inner.locks.lock(id).await;
                 let Ok(read) = engine.inner.store.notebook(id).await else { continue };
@@ -222,16 +216,36 @@ impl Engine {
         AuditRecord::of_change(caller, request_id, operation, before, after, self.now())
     }
 
-    pub(crate) fn quota_exhausted(&self) -> Refusal {
-        let limit = self.inner.config.notebooks_per_user;
-        Refusal::new(
-            Code::QuotaExhausted,
-            format!("the quota of {limit} notebooks per user is used up; delete one first"),
-        )
+    /// The refusal for which a commit of this notebook was not written.
+    pub(crate) fn unmet(&self, committed: Committed, notebook: &Notebook) -> Refusal {
+        match committed {
+            Committed::Written(_) | Committed::Lost | Committed::Missing => {
+                Refusal::no_notebook(&notebook.id.to_string())
+            }
+            Committed::QuotaExhausted => {
+                let limit = self.inner.config.notebooks_per_user;
+                let message = format!("the quota of {limit} notebooks per user is used up; delete one first");
+                Refusal::new(Code::QuotaExhausted, message)
+            }
+            Committed::PoolQuotaExhausted => self.pool_quota_exhausted(notebook),
+            Committed::AlreadyOne => Refusal::new(
+                Code::QuotaExhausted,
+                "the quota of 1 free instance (`feature` DEFAULT) per user is used up; RunCodeLab opens the one that is there",
+            ),
+            Committed::NameTaken => {
+                let name = &notebook.name;
+                Refusal::new(Code::NameTaken, format!("you have a notebook `{name}` already; take another name"))
+            }
+            Committed::NoCapacity => {
+                let flavor = &notebook.flavor.id;
+                let message = format!("there is no capacity left for flavor `{flavor}`; stop a notebook first");
+                Refusal::new(Code::NoCapacity, message)
+            }
+        }
     }
 
     /// The refusal of one more notebook of its owner in its pool.
-    pub(crate) fn pool_quota_exhausted(&self, notebook: &Notebook) -> Refusal {
+    fn pool_quota_exhausted(&self, notebook: &Notebook) -> Refusal {
         let pool = self.inner.shares.of_notebook(notebook).and_then(|share| share.pool.as_ref());
         let (id, limit) = pool.map(|pool| (pool.id.as_str(), pool.notebooks_per_user)).unwrap_or_default();
         let limit = limit.unwrap_or_default();
@@ -304,10 +318,6 @@ impl Engine {
         let id = EventId::generate(at, &*self.inner.entropy);
         NotebookEvent { id, notebook_id, project_id, at, what: what.into(), origin: origin.clone(), why }
     }
-}
-
-pub(crate) fn name_taken(name: &str) -> Refusal {
-    Refusal::new(Code::NameTaken, format!("you have a notebook `{name}` already; take another name"))
 }
 
 /// One lock per notebook, nearly: notebooks share a fixed number of locks, chosen by id.

@@ -26,11 +26,7 @@ fn team() -> Pool {
 impl World {
     /// The same world, opened anew with these pools.
     async fn with_pools(mut self, pools: Vec<Pool>) -> Self {
-        self.engine.shut_down().await;
-        let config = EngineConfig { cpu_overcommit: 1, memory_overcommit: 1, pools, ..EngineConfig::default() };
-        let (store, runtime) = (self.store.clone(), self.runtime.clone());
-        let opened = Engine::open(config, store, runtime, self.time.clone(), self.entropy.clone()).await;
-        self.engine = opened.unwrap();
+        self.reopen(EngineConfig { cpu_overcommit: 1, memory_overcommit: 1, pools, ..EngineConfig::default() }).await;
         self
     }
 

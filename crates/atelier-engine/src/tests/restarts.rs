@@ -159,16 +159,13 @@ async fn a_stop_and_a_deletion_break_a_start_off() {
         world.script.on(Call::Initialize, Turn::Waits);
         world.server_ends(id).await;
         world.script.reached().await;
-        if delete {
-            world.delete(id).await.unwrap();
-            world.vanishes(id).await;
-        } else {
+        if !delete {
             world.stop(id).await.unwrap();
             world.reaches(id, Status::Stopped).await;
             assert_eq!(world.observed(id).await, Observed::Absent);
-            world.delete(id).await.unwrap();
-            world.vanishes(id).await;
         }
+        world.delete(id).await.unwrap();
+        world.vanishes(id).await;
     }
 }
 

@@ -5,11 +5,7 @@ use super::*;
 impl World {
     /// The same world, opened anew with a reserve of so many bytes.
     async fn keeping_back(mut self, disk_reserve_bytes: u64) -> Self {
-        self.engine.shut_down().await;
-        let config = EngineConfig { disk_reserve_bytes, ..EngineConfig::default() };
-        let (store, runtime) = (self.store.clone(), self.runtime.clone());
-        let opened = Engine::open(config, store, runtime, self.time.clone(), self.entropy.clone()).await;
-        self.engine = opened.unwrap();
+        self.reopen(EngineConfig { disk_reserve_bytes, ..EngineConfig::default() }).await;
         self
     }
 }

@@ -1,5 +1,8 @@
 //! Deleted notebooks, and how they are had back.
 
+use atelier_core::status::Event;
+use atelier_store::{Commit, NotebookWrite, TrashQuery};
+
 use super::*;
 use crate::operations::Whose;
 
@@ -93,6 +96,8 @@ async fn after_its_time_a_volume_is_removed() {
 async fn what_begins_to_leave_leaves_whatever_fails_on_the_way() {
     let mut world = World::new().await;
     let id = world.deleted().await;
+    // The next round is this one, and none of the engine's own.
+    world.engine.shut_down().await;
     world.time.advance(DAY);
     world.script.fails(Call::Remove, 1, RuntimeError::Transient);
     world.engine.empty_trash().await;
@@ -129,10 +134,7 @@ async fn what_never_ran_and_what_may_not_rest_is_removed_at_once() {
     world.vanishes(id).await;
     assert_eq!(world.in_trash().await, []);
 
-    world.engine.shut_down().await;
-    let config = EngineConfig { trash_ms: 0, ..EngineConfig::default() };
-    let (store, runtime) = (world.store.clone(), world.runtime.clone());
-    world.engine = Engine::open(config, store, runtime, world.time.clone(), world.entropy.clone()).await.unwrap();
+    world.reopen(EngineConfig { trash_ms: 0, ..EngineConfig::default() }).await;
     world.deleted().await;
     assert_eq!(world.in_trash().await, []);
     assert_eq!(world.runtime.lost().await.unwrap(), []);
@@ -188,13 +190,43 @@ async fn volumes_are_removed_when_somebody_says_so() {
 }
 
 #[tokio::test]
+async fn the_volume_of_a_restored_notebook_is_nobodys_at_no_moment() {
+    let world = World::new().await;
+    let id = world.deleted().await;
+    // Written, and not followed yet: so it stands while the reply of the store is lost.
+    let resting = TrashQuery { id: Some(id), limit: 1, ..TrashQuery::default() };
+    let mut notebook = world.store.trash(&resting).await.unwrap().pop().unwrap().notebook;
+    notebook.apply(Event::Restored, world.engine.now()).unwrap();
+    let restored = Commit { notebook: Some(NotebookWrite::Restore(Box::new(notebook))), ..Commit::default() };
+    world.store.commit(restored).await.unwrap();
+    assert_eq!(world.engine.route(id).map(|route| route.status), None);
+
+    assert_eq!(world.engine.lost().await.unwrap(), []);
+    let refused = world.engine.discard_volume(&World::caller('a'), Whose::Everybodys, "r", id).await;
+    assert_eq!(refused.map_err(|refusal| refusal.code()), Err(Code::NotFound));
+    assert_eq!(world.runtime.lost().await.unwrap().len(), 1, "its volume is where it was");
+}
+
+#[tokio::test]
+async fn the_removal_of_a_lost_volume_is_told_once_when_it_is_done() {
+    let world = World::new().await;
+    let spec = atelier_runtime::contract::new_spec();
+    world.runtime.prepare_storage(&spec).await.unwrap();
+    world.runtime.set_aside(spec.notebook).await.unwrap();
+    let caller = World::caller('a');
+    let discard = || world.engine.discard_volume(&caller, Whose::Everybodys, "r", spec.notebook);
+    world.script.fails(Call::Remove, 1, RuntimeError::Transient);
+    assert_eq!(discard().await.unwrap_err().code(), Code::Internal);
+    assert_eq!((world.events(spec.notebook).await, world.audit().await.len()), (vec![], 0));
+    discard().await.unwrap();
+    assert_eq!((world.events(spec.notebook).await, world.audit().await.len()), (vec!["orphan.removed".into()], 1));
+}
+
+#[tokio::test]
 async fn on_a_full_disk_the_trash_makes_room() {
     let mut world = World::new().await;
     let ids = [world.deleted().await, world.running().await];
-    world.engine.shut_down().await;
-    let config = EngineConfig { disk_reserve_bytes: u64::MAX, ..EngineConfig::default() };
-    let (store, runtime) = (world.store.clone(), world.runtime.clone());
-    world.engine = Engine::open(config, store, runtime, world.time.clone(), world.entropy.clone()).await.unwrap();
+    world.reopen(EngineConfig { disk_reserve_bytes: u64::MAX, ..EngineConfig::default() }).await;
     world.delete(ids[1]).await.unwrap();
     world.vanishes(ids[1]).await;
     // Waits for who empties it.
@@ -204,6 +236,20 @@ async fn on_a_full_disk_the_trash_makes_room() {
         let last = world.store_events(id).await.pop().unwrap();
         assert!(last.what == "volume.removed" && last.why.contains("nearly full"), "{last:?}");
     }
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_removed_keeps_no_other_from_making_room() {
+    let mut world = World::new().await;
+    let stuck = world.deleted().await;
+    world.time.advance(1);
+    world.deleted().await;
+    world.reopen(EngineConfig { disk_reserve_bytes: u64::MAX, ..EngineConfig::default() }).await;
+    // One round, and none of the engine's own before it.
+    world.engine.shut_down().await;
+    world.script.fails(Call::Remove, 1, RuntimeError::Permanent);
+    world.engine.empty_trash().await;
+    assert_eq!(world.in_trash().await, [stuck]);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use atelier_runtime::simulated::Call;
 use atelier_store::audit::{AuditEntry, AuditQuery, AuditStore as _};
 
 use super::{HOUR, World};
-use crate::{Engine, EngineConfig};
+use crate::EngineConfig;
 
 /// What was told, in words.
 #[derive(Default)]
@@ -45,11 +45,7 @@ impl World {
     async fn watched() -> (Self, Arc<Heard>) {
         let mut world = Self::new().await;
         let heard = Arc::new(Heard::default());
-        world.engine.shut_down().await;
-        let config = EngineConfig { watcher: Watcher::new(heard.clone()), ..EngineConfig::default() };
-        let (store, runtime) = (world.store.clone(), world.runtime.clone());
-        let opened = Engine::open(config, store, runtime, world.time.clone(), world.entropy.clone()).await;
-        world.engine = opened.unwrap();
+        world.reopen(EngineConfig { watcher: Watcher::new(heard.clone()), ..EngineConfig::default() }).await;
         (world, heard)
     }
 
@@ -59,7 +55,7 @@ impl World {
         std::mem::take(&mut *heard.0.lock().unwrap())
     }
 
-    async fn audit(&self) -> Vec<AuditEntry> {
+    pub(super) async fn audit(&self) -> Vec<AuditEntry> {
         let mut entries = self.store.audit(&AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap();
         entries.reverse();
         entries
