@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    async fn usage(&self, id: NotebookId) -> Answer<Usage> {
+    pub(crate) async fn usage(&self, id: NotebookId) -> Answer<Usage> {
         tokio::select! {
             biased;
             usage = self.inner.runtime.usage(id) => usage.map_err(|e| e.to_string()),

@@ -23,6 +23,7 @@
 //!   wall clock is set.
 //! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
 //! * [`mod@memory`] says whose memory ran out.
+//! * [`mod@usage`] tells what running notebooks use.
 //! * [`mod@fullness`] warns of volumes that fill up.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
@@ -60,6 +61,7 @@ mod threads;
 pub mod time;
 mod trash;
 mod update;
+mod usage;
 mod watchdog;
 mod write;
 
@@ -99,6 +101,7 @@ pub use threads::Threads;
 pub use time::Timekeeper;
 pub use trash::InTrash;
 pub use update::UpdateNotebook;
+pub use usage::NotebookUsage;
 
 use crate::activity::Activities;
 use crate::drivers::Drivers;

@@ -34,6 +34,7 @@ mod network;
 mod place;
 pub mod probe;
 mod process;
+mod processes;
 mod record;
 mod runtime;
 mod seccomp;

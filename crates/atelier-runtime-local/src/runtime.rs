@@ -17,12 +17,12 @@ use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage,
-    Victim, Way,
+    Connection, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind,
+    Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
-use crate::cgroup::{self, CgroupTree, Limits, Memory};
+use crate::cgroup::{self, CgroupTree, Limits};
 use crate::config::LocalConfig;
 use crate::control::Init;
 use crate::kernel_log::{KernelLog, Kill};
@@ -37,7 +37,7 @@ use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, file, foreground, host, kernels, lost, process, sweep, volume};
+use crate::{control, file, foreground, host, kernels, lost, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -332,7 +332,7 @@ impl LocalRuntime {
             Some(kernel) => Victim::Kernel(kernel),
             None => Victim::Process { name: kill.name, pid: process::inner_number(kill.pid) },
         };
-        let Memory { peak, limit } = self.tree.memory(&self.places.of(notebook).cgroup);
+        let Memory { peak, limit, .. } = self.tree.memory(&self.places.of(notebook).cgroup);
         Some(OutOfMemory { notebook, victim, held: kill.held, peak, limit, of_machine: kill.of_machine })
     }
 
@@ -531,13 +531,29 @@ impl Runtime for LocalRuntime {
         self.present(id)?;
         let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
         let asking = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
-            let cpu = tree.cpu_time(&cgroup)?;
-            Ok(Usage { cpu, foreground: foreground::programs(&cgroup::processes(&*tree, &cgroup)?)? })
+            let processes = cgroup::processes(&*tree, &cgroup)?;
+            Ok(Usage {
+                cpu: tree.cpu_time(&cgroup)?,
+                foreground: foreground::programs(&processes)?,
+                memory: tree.memory(&cgroup),
+                processes: processes.len() as u64,
+            })
         });
         let asked = asking.await.map_err(io::Error::other).flatten();
         // It may have ended while it was being asked.
         self.present(id)?;
         asked.map_err(transient("what it uses"))
+    }
+
+    async fn processes(&self, id: NotebookId) -> Result<Vec<atelier_runtime::Process>, RuntimeError> {
+        self.present(id)?;
+        let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
+        let asking =
+            tokio::task::spawn_blocking(move || cgroup::processes(&*tree, &cgroup).map(|all| processes::shown(&all)));
+        let asked = asking.await.map_err(io::Error::other).flatten();
+        // It may have ended while it was being asked.
+        self.present(id)?;
+        asked.map_err(transient("its processes"))
     }
 
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {

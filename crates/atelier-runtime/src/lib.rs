@@ -120,6 +120,34 @@ pub struct Usage {
     /// The programs that have one of its terminals to themselves, by name: what a shell waits for. The names are the
     /// instance's own.
     pub foreground: Vec<String>,
+    /// What it holds of its memory.
+    pub memory: Memory,
+    /// How many processes it has.
+    pub processes: u64,
+}
+
+/// What an instance holds of its memory, in bytes; `None` where the machine does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What could not be taken back from it: without the cached contents of files that nobody has used lately.
+    pub used: Option<u64>,
+    /// The most that it ever held, such contents included.
+    pub peak: Option<u64>,
+    /// What it may hold.
+    pub limit: Option<u64>,
+}
+
+/// A process of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number within the instance.
+    pub pid: i32,
+    /// The processor time that it has taken since it began.
+    pub cpu: Duration,
+    /// The bytes of memory that are mapped into it, those that it shares included.
+    pub memory: u64,
+    /// Its command line, or its name where it shows none: the instance's own words.
+    pub command: String,
 }
 
 /// Memory ran out for an instance, and its machine has killed a process of it.
@@ -276,6 +304,9 @@ pub trait Runtime: Send + Sync {
 
     /// What it uses and does at this moment. [`RuntimeError::Absent`] when it does not run.
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError>;
+
+    /// Its processes at this moment. [`RuntimeError::Absent`] when it does not run.
+    async fn processes(&self, id: NotebookId) -> Result<Vec<Process>, RuntimeError>;
 
     /// How full its volume is at this moment. [`RuntimeError::Absent`] when it does not run.
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError>;

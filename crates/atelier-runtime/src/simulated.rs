@@ -22,7 +22,8 @@ use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
 
 use crate::{
-    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind, Usage, Way,
+    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter, Runtime, RuntimeError, RuntimeKind,
+    Usage, Way,
 };
 
 /// The calls that faults can be injected into.
@@ -355,6 +356,11 @@ impl Runtime for SimulatedRuntime {
             return Err(RuntimeError::Absent);
         }
         Ok(self.usage.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default())
+    }
+
+    /// Nothing runs here.
+    async fn processes(&self, id: NotebookId) -> Result<Vec<Process>, RuntimeError> {
+        if self.has(id, CONTAINER) { Ok(Vec::new()) } else { Err(RuntimeError::Absent) }
     }
 
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {

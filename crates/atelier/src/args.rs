@@ -260,6 +260,8 @@ pub(crate) enum NotebookCommand {
     Lab(Lab),
     /// Print the log of a notebook's server
     Logs(Logs),
+    /// Show what running notebooks use: processors, memory, processes, volume
+    Top(Top),
     /// Print what happened to a notebook, when and why
     Events(One),
     /// Say who works or what computes in a notebook, and when and why it stops by itself
@@ -611,6 +613,21 @@ pub(crate) struct Logs {
     /// Go on printing what is added, until Ctrl-C
     #[arg(long, short)]
     pub follow: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Their names or ids; of one alone its processes are shown, too [default: all of yours that run]
+    #[arg(value_name = "NOTEBOOK")]
+    pub notebooks: Vec<String>,
+    /// Everybody's, not only your own; for administrators
+    #[arg(long, conflicts_with = "notebooks")]
+    pub all: bool,
+    /// Print once, instead of anew every 2 seconds; the default where stdout is no terminal
+    #[arg(long)]
+    pub once: bool,
     #[command(flatten)]
     pub connection: Connection,
 }

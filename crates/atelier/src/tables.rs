@@ -10,13 +10,13 @@ use serde_json::Value;
 use crate::commands::change;
 use crate::times;
 
-fn table(headings: &[&str]) -> Table {
+pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
     table
 }
 
-fn aligned(mut table: Table, right: &[usize]) -> String {
+pub(crate) fn aligned(mut table: Table, right: &[usize]) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if right.contains(&index) {

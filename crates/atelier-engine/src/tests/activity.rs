@@ -138,6 +138,7 @@ async fn a_program_in_a_terminal_keeps_its_notebook() {
     let usage = |foreground: &[&str]| Usage {
         cpu: Duration::ZERO,
         foreground: foreground.iter().map(|name| (*name).to_owned()).collect(),
+        ..Usage::default()
     };
     idle.world.runtime.pretend(idle.id, usage(&["python"]));
     idle.pass(2 * HOUR).await;
@@ -152,7 +153,7 @@ async fn processor_time_keeps_a_notebook_whatever_its_server_says() {
     let idle = Idle::new().await;
     for n in 1..=240_u64 {
         let cpu = Duration::from_secs(3 * n);
-        idle.world.runtime.pretend(idle.id, Usage { cpu, foreground: Vec::new() });
+        idle.world.runtime.pretend(idle.id, Usage { cpu, ..Usage::default() });
         idle.pass(PERIOD).await;
     }
     assert!(idle.runs().await, "a tenth of a CPU for two hours");

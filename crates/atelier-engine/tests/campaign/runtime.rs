@@ -10,7 +10,7 @@ use atelier_core::flavor::Capacity;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_runtime::simulated::SimulatedRuntime;
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
+    Connection, InstanceSpec, Lost, Observed, Process, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
 };
 
 use crate::hand::hold_on;
@@ -145,6 +145,10 @@ impl Runtime for FaultyRuntime {
 
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
         self.inner.usage(id).await
+    }
+
+    async fn processes(&self, id: NotebookId) -> Result<Vec<Process>, RuntimeError> {
+        self.inner.processes(id).await
     }
 
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {

@@ -14,6 +14,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use atelier_runtime::Memory;
+
 use crate::file::{absent_is_none, names};
 use crate::process::Handle;
 
@@ -26,15 +28,6 @@ pub(crate) struct Limits {
     pub(crate) cpu_millis: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) pids: u32,
-}
-
-/// What an instance has held of its memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Memory {
-    /// The most bytes ever; `None` where the kernel does not count them.
-    pub(crate) peak: Option<u64>,
-    /// What it may hold.
-    pub(crate) limit: Option<u64>,
 }
 
 /// How a process gets into an instance's cgroups.
@@ -60,13 +53,21 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
     /// The processor time that everything ever in the group has taken.
     fn cpu_time(&self, name: &str) -> io::Result<Duration>;
 
-    /// The memory that the group has held.
+    /// The memory that the group holds and has held.
     fn memory(&self, name: &str) -> Memory;
 }
 
 /// A file that holds one number and nothing else; `None` for a word such as `max`, and when there is no such file.
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// What a group holds without the cached files that nobody has used lately. `current` holds the bytes of all, `inactive`
+/// begins the line of those files in `memory.stat`.
+fn held(folder: &Path, current: &str, inactive: &str) -> Option<u64> {
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let idle = stat.lines().find_map(|line| line.strip_prefix(inactive)?.trim().parse().ok());
+    Some(number(&folder.join(current))?.saturating_sub(idle.unwrap_or(0)))
 }
 
 /// What this machine has.

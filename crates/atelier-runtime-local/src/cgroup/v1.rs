@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, Memory, PARENT, mounts, no_number, number, read, write};
+use atelier_runtime::Memory;
+
+use super::{CgroupTree, Entry, Limits, PARENT, held, mounts, no_number, number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -94,7 +96,8 @@ impl CgroupTree for Tree {
     fn memory(&self, name: &str) -> Memory {
         let folder = self.memory.join(PARENT).join(name);
         let of = |file: &str| number(&folder.join(file));
-        Memory { peak: of("memory.max_usage_in_bytes"), limit: of("memory.limit_in_bytes") }
+        let used = held(&folder, "memory.usage_in_bytes", "total_inactive_file ");
+        Memory { used, peak: of("memory.max_usage_in_bytes"), limit: of("memory.limit_in_bytes") }
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(read("memory/atelier/x/memory.kmem.tcp.limit_in_bytes"), "67108864");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
         fs::write(at("memory/atelier/x/memory.max_usage_in_bytes"), "4096\n").unwrap();
-        assert_eq!(tree.memory("x"), Memory { peak: Some(4096), limit: Some(1 << 29) });
+        assert_eq!(tree.memory("x"), Memory { used: None, peak: Some(4096), limit: Some(1 << 29) });
         assert_eq!(tree.memory("y"), Memory::default());
         fs::write(at("cpuacct/atelier/x/cpuacct.usage"), "1500000000\n").unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));

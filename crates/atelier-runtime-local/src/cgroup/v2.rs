@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CgroupTree, Entry, Limits, Memory, PARENT, mounts, no_number, number, read, write};
+use atelier_runtime::Memory;
+
+use super::{CgroupTree, Entry, Limits, PARENT, held, mounts, no_number, number, read, write};
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -66,7 +68,8 @@ impl CgroupTree for Tree {
         let folder = self.root.join(PARENT).join(name);
         // Linux counts the peak since 5.19.
         let of = |file: &str| number(&folder.join(file));
-        Memory { peak: of("memory.peak"), limit: of("memory.max") }
+        let used = held(&folder, "memory.current", "inactive_file ");
+        Memory { used, peak: of("memory.peak"), limit: of("memory.max") }
     }
 }
 
@@ -84,7 +87,10 @@ mod tests {
         assert_eq!(read("x/cpu.max"), "150000 100000");
         assert_eq!(read("x/memory.max"), "1073741824");
         assert_eq!(read("x/pids.max"), "7");
-        assert_eq!(tree.memory("x"), Memory { peak: None, limit: Some(1 << 30) });
+        assert_eq!(tree.memory("x"), Memory { used: None, peak: None, limit: Some(1 << 30) });
+        fs::write(root.path().join("atelier/x/memory.current"), "5000\n").unwrap();
+        fs::write(root.path().join("atelier/x/memory.stat"), "active_file 7\ninactive_file 1000\n").unwrap();
+        assert_eq!(tree.memory("x").used, Some(4000));
         assert_eq!(read("cgroup.subtree_control"), "+pids");
         let stat = "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n";
         fs::write(root.path().join("atelier/x/cpu.stat"), stat).unwrap();

@@ -18,6 +18,7 @@ pub(crate) mod notebook;
 pub(crate) mod open;
 pub(crate) mod operations;
 pub(crate) mod serve;
+pub(crate) mod top;
 pub(crate) mod user;
 pub(crate) mod volume;
 pub(crate) mod wait;

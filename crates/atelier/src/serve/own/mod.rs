@@ -11,6 +11,7 @@ mod images;
 mod names;
 mod notebooks;
 mod operations;
+mod usage;
 mod users;
 mod volumes;
 
@@ -56,6 +57,7 @@ pub(super) fn router(own: Own) -> Router {
         .merge(operations::routes())
         .merge(capacity::routes())
         .merge(volumes::routes())
+        .merge(usage::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .layer(MapRequestLayer::new(|request: Request| {

@@ -75,13 +75,18 @@ async fn in_trash(own: &Own, call: &Call, all: bool) -> Result<Vec<Value>, Refus
 /// How full it is, is known of those that run.
 fn used(notebook: &Notebook, filling: Option<Filling>) -> Value {
     let mut shown = described(notebook, "IN_USE");
-    if let Some(Filling { bytes, inodes }) = filling {
-        shown["used"] = json!({
-            "bytes": bytes.used, "bytes_total": bytes.total, "bytes_percent": bytes.percent(),
-            "inodes": inodes.used, "inodes_total": inodes.total, "inodes_percent": inodes.percent(),
-        });
+    if let Some(filling) = filling {
+        shown["used"] = full(filling);
     }
     shown
+}
+
+/// How full a volume is.
+pub(super) fn full(Filling { bytes, inodes }: Filling) -> Value {
+    json!({
+        "bytes": bytes.used, "bytes_total": bytes.total, "bytes_percent": bytes.percent(),
+        "inodes": inodes.used, "inodes_total": inodes.total, "inodes_percent": inodes.percent(),
+    })
 }
 
 fn described(notebook: &Notebook, state: &str) -> Value {
