@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_stat_is_read_behind_any_name() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 200 50 13 14 15 16 17 18 19 20 77 22";
-        let read = Stat::parse(&format!("7 (a) (b {rest}")).unwrap();
+        let read = Stat::parse(&format!("7 (a) (b) {rest}")).unwrap();
         assert_eq!(read, Stat { name: "a) (b".into(), ticks: 250, pages: 77 });
         assert_eq!(Stat::parse(&format!("7 (x) {}", rest.replacen('S', "Z", 1))), None);
         assert_eq!(Stat::parse("7 (x) S 1"), None);
