@@ -9,12 +9,13 @@ cd "$(dirname "$0")/.."
 
 [ "$(uname -m)" = x86_64 ] || { printf 'cgroup-v2: only for x86_64\n' >&2; exit 77; }
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
-cache="$(scripts/cache.sh)/virtual-machine"
+cache="$(scripts/cache.sh)/virtual-machine-with-disks"
 mkdir -p "$cache"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-# The newest kernel of the distribution that is made for virtual machines: all that is needed is built in.
+# The newest kernel of the distribution that is made for virtual machines: all that is needed is built in, but for the
+# loop devices where those are a module.
 kernel_package() {
     local name
     for name in linux-image-cloud-amd64 linux-image-virtual; do
@@ -27,7 +28,9 @@ if [ -z "$kernel" ]; then
     [ -n "$package" ] || { printf 'cgroup-v2: the package sources have no kernel for virtual machines\n' >&2; exit 1; }
     printf 'cgroup-v2: fetching %s\n' "$package" >&2
     # apt's own user must be able to write there, or it warns.
-    (cd "$work" && apt-get -q download "$package" >&2 && dpkg-deb --fsys-tarfile ./*.deb | tar -x --wildcards './boot/vmlinuz-*')
+    (cd "$work" && apt-get -q download "$package" >&2 && dpkg-deb --fsys-tarfile ./*.deb > package.tar &&
+        tar -t -f package.tar | grep -E '^./boot/vmlinuz-|/kernel/drivers/block/loop\.ko$' | tar -x -f package.tar -T -)
+    find "$work/lib" -name loop.ko -exec cp -t "$cache" {} + 2>/dev/null || true
     cp "$work"/boot/vmlinuz-* "$cache/"
     kernel="$(find "$cache" -maxdepth 1 -name 'vmlinuz-*' | sort | tail -n 1)"
 fi
@@ -39,6 +42,7 @@ root="$work/root"
 mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc}
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$program" "$root/bin/tests"
+if [ -e "$cache/loop.ko" ]; then cp "$cache/loop.ko" "$root/"; fi
 ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
@@ -52,6 +56,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if [ -e /loop.ko ]; then insmod /loop.ko; fi
 /bin/tests cgroup:: --test-threads=1
 echo "exit status: $?"
 poweroff -f

@@ -1,6 +1,7 @@
 //! What the local runtime is told by the configuration.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use atelier_init::protocol::LogLimits;
@@ -25,6 +26,8 @@ pub struct LocalConfig {
     pub environment: Vec<(String, String)>,
     /// The certificates that notebooks trust, when the image's own are not enough.
     pub ca_bundle: Option<PathBuf>,
+    /// How fast a notebook may read and write.
+    pub disk: DiskLimits,
     /// What notebooks may reach.
     pub network: NetworkConfig,
     /// Whether notebook servers are forked from a process that has imported them; else each is started by its command
@@ -46,6 +49,7 @@ impl LocalConfig {
             pids: 4096,
             environment: Vec::new(),
             ca_bundle: None,
+            disk: DiskLimits::default(),
             network: NetworkConfig::default(),
             zygote: true,
             log: LogLimits { file_bytes: 8 << 20, files: 2 },
@@ -66,6 +70,35 @@ impl Default for Launcher {
     /// The running program, also when its file has been replaced since, with the hidden subcommand.
     fn default() -> Self {
         Self { program: PathBuf::from("/proc/self/exe"), args: vec!["launch-instance".into()] }
+    }
+}
+
+/// What a notebook may do in a second with each of its two disks, the volume and its own layer; `None`: as much as it
+/// gets. What it writes counts when it waits for that, as `fsync` and direct writes do, and on control groups of version 2
+/// always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskLimits {
+    /// Bytes that it reads.
+    pub read_bytes: Option<NonZeroU64>,
+    /// Bytes that it writes.
+    pub write_bytes: Option<NonZeroU64>,
+    /// Times that it reads.
+    pub read_operations: Option<NonZeroU64>,
+    /// Times that it writes.
+    pub write_operations: Option<NonZeroU64>,
+}
+
+impl DiskLimits {
+    /// Those that are set, each with what version 1 and version 2 of control groups call it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, NonZeroU64)> {
+        [
+            ("read_bps", "rbps", self.read_bytes),
+            ("write_bps", "wbps", self.write_bytes),
+            ("read_iops", "riops", self.read_operations),
+            ("write_iops", "wiops", self.write_operations),
+        ]
+        .into_iter()
+        .filter_map(|(first, second, limit)| Some((first, second, limit?)))
     }
 }
 

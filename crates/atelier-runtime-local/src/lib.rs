@@ -46,7 +46,7 @@ mod volume;
 mod zygote;
 
 pub use atelier_init::protocol::LogLimits;
-pub use config::{Launcher, LocalConfig, NetworkConfig};
+pub use config::{DiskLimits, Launcher, LocalConfig, NetworkConfig};
 pub use launch::launcher_main;
 pub use runtime::LocalRuntime;
 pub use source::{ImageSource, Pythons, ReadyImage};

@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cgroup::{self, Limits};
+use crate::config::DiskLimits;
 use crate::volume;
 
 /// The smallest image that `mkfs.xfs` makes a file system on.
@@ -159,7 +160,8 @@ fn xfs(scratch: &Path) -> Result<(), String> {
 fn control_group() -> io::Result<()> {
     let tree = cgroup::detect()?;
     let name = format!("probe-{}", std::process::id());
-    let made = tree.create(&name, &Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 });
+    let made =
+        tree.create(&name, &Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64, disk: DiskLimits::default() });
     let gone = cgroup::destroy(&*tree, &name, GROUP_LIMIT);
     made.and(gone)
 }

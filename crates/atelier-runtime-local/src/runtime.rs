@@ -23,7 +23,7 @@ use atelier_runtime::{
 use tokio::time::sleep;
 
 use crate::cgroup::{self, CgroupTree, Limits};
-use crate::config::LocalConfig;
+use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
 use crate::kernel_log::{KernelLog, Kill};
 use crate::launch::{LaunchSpec, WORK, launch};
@@ -78,9 +78,15 @@ impl LocalRuntime {
             tracing::warn!("one notebook could use up what the whole machine has: {e}");
         }
         let places = Places::open(&config.data_dir, &config.run_dir).map_err(transient("the run folder"))?;
+        let tree = cgroup::detect().map_err(transient("control groups"))?;
+        if config.disk != DiskLimits::default() && !tree.limits_disks() {
+            return Err(RuntimeError::Permanent(
+                "this machine's control groups cannot limit disks (`io`, `blkio`)".into(),
+            ));
+        }
         let runtime = Self {
             slots: Slots::open(&config.run_dir, config.uid_base).map_err(transient("the slots"))?,
-            tree: cgroup::detect().map_err(transient("control groups"))?.into(),
+            tree: tree.into(),
             network: Network::new(config.network.clone()),
             init: host::install_init(places.run()).map_err(transient("the init"))?,
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
@@ -161,7 +167,12 @@ impl LocalRuntime {
         }
         volume::ensure(&place.layer(), u64::from(self.config.layer_gib) << 30).await?;
         let mut record = self.begin(place, &image).map_err(transient("the instance's folders"))?;
-        let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes, pids: self.config.pids };
+        let limits = Limits {
+            cpu_millis: spec.cpu_millis,
+            memory_bytes: spec.memory_bytes,
+            pids: self.config.pids,
+            disk: self.config.disk,
+        };
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
         let pid = launch(&self.config.launcher, &self.launch_spec(spec, place, &record, image)).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
@@ -200,7 +211,7 @@ impl LocalRuntime {
             name: spec.notebook.to_string(),
             hostname: host::NAME.into(),
             cgroup: place.cgroup.clone(),
-            entry: self.tree.entry(&place.cgroup),
+            entry: self.tree.entry(&place.cgroup, &self.config.disk),
             uid_base: record.uid_base,
             lowers: image.layers,
             layer: place.layer(),

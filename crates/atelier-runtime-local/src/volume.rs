@@ -223,7 +223,8 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
-fn attach(image: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+/// Attaches the file to a device. It is freed when nobody has it open any more.
+pub(crate) fn attach(image: &Path) -> io::Result<(PathBuf, OwnedFd)> {
     let control = File::options().read(true).write(true).open("/dev/loop-control")?;
     let file = File::options().read(true).write(true).open(image)?;
     loop {

@@ -3,6 +3,8 @@
 //! Few machines have both versions. The project runs these tests a second time in a virtual machine that has only
 //! version 2, and says so by `ATELIER_EXPECT_CGROUPS=2`. They use nothing but a shell, which is all that is there.
 
+use std::num::NonZeroU64;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 
@@ -47,7 +49,9 @@ impl Drop for Group {
     }
 }
 
-const ROOMY: Limits = Limits { cpu_millis: 1000, memory_bytes: 256 << 20, pids: 100 };
+const ROOMY: Limits = Limits { cpu_millis: 1000, memory_bytes: 256 << 20, pids: 100, disk: NO_LIMIT };
+const NO_LIMIT: DiskLimits =
+    DiskLimits { read_bytes: None, write_bytes: None, read_operations: None, write_operations: None };
 
 #[test]
 fn the_version_is_the_expected_one() {
@@ -111,4 +115,22 @@ fn who_computes_more_has_to_wait() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(seen, "{}", group.cpu_stat());
+}
+
+#[test]
+fn who_reads_more_from_a_disk_has_to_wait() {
+    const MIB: u64 = 1 << 20;
+    let disk = DiskLimits { read_bytes: NonZeroU64::new(2 * MIB), ..NO_LIMIT };
+    let group = Group::new("disk", &Limits { disk, ..ROOMY });
+    assert!(group.tree.limits_disks());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(6 * MIB).unwrap();
+    let (path, _device) = crate::volume::attach(file.path()).unwrap();
+    for throttle in group.tree.entry(&group.name, &disk).throttles {
+        throttle.apply(fs::metadata(&path).unwrap().rdev()).unwrap();
+    }
+    let began = Instant::now();
+    assert!(group.run(&format!("cat {} > /dev/null", path.display())).wait().unwrap().success());
+    // However slow the machine is, it must not be faster than this.
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
 }

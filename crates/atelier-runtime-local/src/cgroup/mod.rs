@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use atelier_runtime::Memory;
 
+use crate::config::DiskLimits;
 use crate::file::{absent_is_none, names};
 use crate::process::Handle;
 
@@ -28,6 +29,7 @@ pub(crate) struct Limits {
     pub(crate) cpu_millis: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) pids: u32,
+    pub(crate) disk: DiskLimits,
 }
 
 /// How a process gets into an instance's cgroups.
@@ -37,6 +39,22 @@ pub(crate) struct Entry {
     pub(crate) join: Vec<PathBuf>,
     /// A file whose first use is slow and makes the next ones fast.
     pub(crate) warm_up: Option<PathBuf>,
+    /// What limits how fast its disks are.
+    pub(crate) throttles: Vec<Throttle>,
+}
+
+/// A file that takes the number of a disk, and a limit for it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Throttle {
+    file: PathBuf,
+    limit: String,
+}
+
+impl Throttle {
+    /// Whoever is in the group uses this disk no faster afterwards.
+    pub(crate) fn apply(&self, disk: u64) -> io::Result<()> {
+        write(&self.file, &format!("{}:{} {}", rustix::fs::major(disk), rustix::fs::minor(disk), self.limit))
+    }
 }
 
 /// The control groups of this machine.
@@ -47,8 +65,11 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
     /// The root folders of every hierarchy.
     fn roots(&self) -> Vec<&Path>;
 
-    /// How to join.
-    fn entry(&self, name: &str) -> Entry;
+    /// How to join, and what slows its disks down.
+    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry;
+
+    /// Whether disks can be slowed down.
+    fn limits_disks(&self) -> bool;
 
     /// The processor time that everything ever in the group has taken.
     fn cpu_time(&self, name: &str) -> io::Result<Duration>;
@@ -238,6 +259,7 @@ pub(super) const HYBRID: &str = "\
 31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
 32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+36 30 0:32 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
 34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
 35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use atelier_runtime::Memory;
 
-use super::{CgroupTree, Entry, Limits, PARENT, held, mounts, no_number, number, read, write};
+use super::{CgroupTree, Entry, Limits, PARENT, Throttle, held, mounts, no_number, number, read, write};
+use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -23,6 +25,8 @@ pub(super) struct Tree {
     account: PathBuf,
     memory: PathBuf,
     pids: PathBuf,
+    /// What slows disks down, where the kernel can.
+    block: Option<PathBuf>,
     /// Those without controllers: the container library does not join them.
     plain: Vec<PathBuf>,
     roots: Vec<PathBuf>,
@@ -42,6 +46,7 @@ impl Tree {
             account: controller("cpuacct")?,
             memory: controller("memory")?,
             pids: controller("pids")?,
+            block: controller("blkio"),
             plain: plain.map(|m| m.point.to_owned()).collect(),
             roots: all.iter().map(|m| m.point.to_owned()).collect(),
         })
@@ -55,7 +60,7 @@ impl CgroupTree for Tree {
             fs::create_dir_all(&folder)?;
             Ok(folder)
         };
-        self.plain.iter().chain([&self.account]).try_for_each(|root| folder(root).map(drop))?;
+        self.plain.iter().chain([&self.account]).chain(&self.block).try_for_each(|root| folder(root).map(drop))?;
         let cpu = folder(&self.cpu)?;
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
@@ -80,12 +85,22 @@ impl CgroupTree for Tree {
         roots
     }
 
-    fn entry(&self, name: &str) -> Entry {
+    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry {
         let file = |root: &PathBuf| root.join(PARENT).join(name).join("cgroup.procs");
+        let throttle = |root: &Path, kind: &str, limit: NonZeroU64| Throttle {
+            file: root.join(PARENT).join(name).join(format!("blkio.throttle.{kind}_device")),
+            limit: limit.to_string(),
+        };
+        let of = |root: &PathBuf| disk.named().map(|(kind, _, limit)| throttle(root, kind, limit)).collect::<Vec<_>>();
         Entry {
             join: self.plain.iter().map(file).collect(),
             warm_up: Some(self.pids.join(PARENT).join("cgroup.procs")),
+            throttles: self.block.iter().flat_map(of).collect(),
         }
+    }
+
+    fn limits_disks(&self) -> bool {
+        self.block.is_some()
     }
 
     fn cpu_time(&self, name: &str) -> io::Result<Duration> {
@@ -110,8 +125,12 @@ mod tests {
     fn a_hybrid_machine_has_controllers_and_plain_hierarchies() {
         let tree = Tree::find(HYBRID).unwrap();
         assert_eq!(tree.cpu, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
-        assert_eq!(tree.roots().len(), 5);
-        let join = tree.entry("x").join;
+        assert_eq!(tree.roots().len(), 6);
+        let disk = DiskLimits { write_bytes: NonZeroU64::new(4096), ..DiskLimits::default() };
+        let Entry { join, throttles, .. } = tree.entry("x", &disk);
+        assert_eq!(throttles.len(), 1);
+        assert_eq!(throttles[0].file, Path::new("/sys/fs/cgroup/blkio/atelier/x/blkio.throttle.write_bps_device"));
+        assert_eq!(throttles[0].limit, "4096");
         assert_eq!(join[0], Path::new("/sys/fs/cgroup/systemd/atelier/x/cgroup.procs"));
         assert_eq!(join[1], Path::new("/sys/fs/cgroup/unified/atelier/x/cgroup.procs"));
         assert!(Tree::find(UNIFIED).is_none());
@@ -126,13 +145,15 @@ mod tests {
             account: at("cpuacct"),
             memory: at("memory"),
             pids: at("pids"),
+            block: None,
             plain: vec![],
             roots: vec![],
         };
         let buffers = at("memory/atelier/x/memory.kmem.tcp.limit_in_bytes");
         fs::create_dir_all(buffers.parent().unwrap()).unwrap();
         fs::write(buffers, "").unwrap();
-        tree.create("x", &Limits { cpu_millis: 500, memory_bytes: 1 << 29, pids: 77 }).unwrap();
+        tree.create("x", &Limits { cpu_millis: 500, memory_bytes: 1 << 29, pids: 77, disk: DiskLimits::default() })
+            .unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cpu/atelier/x/cpu.cfs_quota_us"), "50000");
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use atelier_runtime::Memory;
 
-use super::{CgroupTree, Entry, Limits, PARENT, held, mounts, no_number, number, read, write};
+use super::{CgroupTree, Entry, Limits, PARENT, Throttle, held, mounts, no_number, number, read, write};
+use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -25,9 +26,11 @@ impl Tree {
         Some(Self { root: mount.point.to_owned() })
     }
 
-    fn hand_down(folder: &Path) -> io::Result<()> {
+    /// `disk`: what is not wanted is not handed down, since not every kernel has it.
+    fn hand_down(folder: &Path, disk: &DiskLimits) -> io::Result<()> {
         let file = folder.join("cgroup.subtree_control");
-        ["+cpu", "+memory", "+pids"].into_iter().try_for_each(|controller| write(&file, controller))
+        let io = disk.named().next().map(|_| "+io");
+        ["+cpu", "+memory", "+pids"].into_iter().chain(io).try_for_each(|controller| write(&file, controller))
     }
 }
 
@@ -36,8 +39,8 @@ impl CgroupTree for Tree {
         let parent = self.root.join(PARENT);
         let folder = parent.join(name);
         fs::create_dir_all(&folder)?;
-        Self::hand_down(&self.root)?;
-        Self::hand_down(&parent)?;
+        Self::hand_down(&self.root, &limits.disk)?;
+        Self::hand_down(&parent, &limits.disk)?;
         let quota = u64::from(limits.cpu_millis) * PERIOD_US / 1000;
         write(&folder.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
         write(&folder.join("memory.max"), &limits.memory_bytes.to_string())?;
@@ -52,9 +55,21 @@ impl CgroupTree for Tree {
         vec![&self.root]
     }
 
-    fn entry(&self, name: &str) -> Entry {
-        // The launcher joins as well, so that it is found with everything that it starts.
-        Entry { join: vec![self.root.join(PARENT).join(name).join("cgroup.procs")], warm_up: None }
+    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry {
+        let folder = self.root.join(PARENT).join(name);
+        let limits: Vec<_> = disk.named().map(|(_, kind, limit)| format!("{kind}={limit}")).collect();
+        let throttle = Throttle { file: folder.join("io.max"), limit: limits.join(" ") };
+        Entry {
+            // The launcher joins as well, so that it is found with everything that it starts.
+            join: vec![folder.join("cgroup.procs")],
+            warm_up: None,
+            throttles: if limits.is_empty() { Vec::new() } else { vec![throttle] },
+        }
+    }
+
+    fn limits_disks(&self) -> bool {
+        let all = fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
+        all.split_whitespace().any(|controller| controller == "io")
     }
 
     fn cpu_time(&self, name: &str) -> io::Result<Duration> {
@@ -75,6 +90,8 @@ impl CgroupTree for Tree {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::super::UNIFIED;
     use super::*;
 
@@ -82,7 +99,9 @@ mod tests {
     fn limits_become_the_files_of_version_2() {
         let root = tempfile::tempdir().unwrap();
         let tree = Tree { root: root.path().to_owned() };
-        tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7 }).unwrap();
+        let disk = DiskLimits::default();
+        assert_eq!(tree.entry("x", &disk).throttles, []);
+        tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7, disk }).unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join("atelier").join(file)).unwrap();
         assert_eq!(read("x/cpu.max"), "150000 100000");
         assert_eq!(read("x/memory.max"), "1073741824");
@@ -92,6 +111,12 @@ mod tests {
         fs::write(root.path().join("atelier/x/memory.stat"), "active_file 7\ninactive_file 1000\n").unwrap();
         assert_eq!(tree.memory("x").used, Some(4000));
         assert_eq!(read("cgroup.subtree_control"), "+pids");
+        let limit = NonZeroU64::new;
+        let disk = DiskLimits { read_bytes: limit(1 << 20), write_operations: limit(50), ..disk };
+        let [Throttle { file, limit }] = tree.entry("x", &disk).throttles.try_into().unwrap();
+        assert_eq!((file, limit.as_str()), (root.path().join("atelier/x/io.max"), "rbps=1048576 wiops=50"));
+        tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7, disk }).unwrap();
+        assert_eq!(read("cgroup.subtree_control"), "+io");
         let stat = "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n";
         fs::write(root.path().join("atelier/x/cpu.stat"), stat).unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_micros(1500));

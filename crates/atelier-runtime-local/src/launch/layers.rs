@@ -45,11 +45,18 @@ pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()>
     folder(&spec.run.join(POINTS), 0o700)?;
     let layer = own_layer_point(spec);
     folder(&layer, 0o755)?;
-    volume::mount(&spec.layer, &layer).and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
+    put_on(spec, &spec.layer, &layer).and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
     work(spec, user, &root).context("volume")?;
     ours(spec, user, &root).context("run folder")?;
     mounts::forget(&layer)
+}
+
+/// Mounts one of the instance's disks, which is no faster than it may be.
+fn put_on(spec: &LaunchSpec, image: &Path, point: &Path) -> anyhow::Result<()> {
+    volume::mount(image, point)?;
+    let disk = fs::metadata(point)?.dev();
+    spec.entry.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
 }
 
 fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
@@ -136,7 +143,7 @@ fn raise_rights() -> std::io::Result<()> {
 fn work(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     let point = spec.run.join(POINTS).join("v");
     folder(&point, 0o755)?;
-    volume::mount(&spec.volume, &point)?;
+    put_on(spec, &spec.volume, &point)?;
     if fs::metadata(&point)?.uid() == 0 {
         chown(&point, Some(UID), Some(GID))?;
     }

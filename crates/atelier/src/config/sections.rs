@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use atelier_core::activity::Rules;
 use atelier_core::lease::GrantRange;
 use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
 use atelier_runtime::RuntimeKind;
+use atelier_runtime_local::DiskLimits;
 
 use super::kinds;
 use super::network::Network;
@@ -79,6 +81,8 @@ pub(crate) struct Local {
     pub memory_overcommit: u32,
     /// Images, shared by all data folders of the machine.
     pub cache_dir: PathBuf,
+    /// How fast a notebook may read and write.
+    pub disk: DiskLimits,
     /// Whether notebooks reach the internet.
     pub egress: bool,
     /// Whether notebook servers are forked from a process that has imported them.
@@ -271,6 +275,7 @@ pub(super) fn local(reader: &mut Reader, default_cache_dir: &Path) -> Local {
         cpu_overcommit: reader.read("local.cpu_overcommit", 16, factor_wanted, factor()),
         memory_overcommit: reader.read("local.memory_overcommit", 8, factor_wanted, factor()),
         cache_dir: reader.read("local.cache_dir", default_cache_dir.to_owned(), "an absolute path", kinds::path),
+        disk: disk(reader),
         egress: reader.read("local.egress", true, "true or false", kinds::boolean),
         zygote: reader.read("local.zygote", true, "true or false", kinds::boolean),
         closed_networks: reader.read(
@@ -292,6 +297,20 @@ pub(super) fn local(reader: &mut Reader, default_cache_dir: &Path) -> Local {
             "the name of an environment variable and a text",
             is_variable_name,
         ),
+    }
+}
+
+fn disk(reader: &mut Reader) -> DiskLimits {
+    let mut limit = |key, unit: u64| {
+        let wanted = "a whole number, 1 to 1000000, or 0 for no limit";
+        let number = reader.read(key, 0_u64, wanted, kinds::integer(0..=1_000_000));
+        NonZeroU64::new(number * unit)
+    };
+    DiskLimits {
+        read_bytes: limit("local.disk_read_mib", 1 << 20),
+        write_bytes: limit("local.disk_write_mib", 1 << 20),
+        read_operations: limit("local.disk_read_operations", 1),
+        write_operations: limit("local.disk_write_operations", 1),
     }
 }
 

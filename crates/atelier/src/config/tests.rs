@@ -1,5 +1,7 @@
 //! What the configuration takes and refuses, as a whole.
 
+use atelier_runtime_local::DiskLimits;
+
 use super::*;
 
 fn places() -> Places {
@@ -145,6 +147,10 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LOCAL__CPU_OVERCOMMIT", "2"),
         ("ATELIER_LOCAL__MEMORY_OVERCOMMIT", "3"),
         ("ATELIER_LOCAL__CACHE_DIR", "/y"),
+        ("ATELIER_LOCAL__DISK_READ_MIB", "4"),
+        ("ATELIER_LOCAL__DISK_WRITE_MIB", "3"),
+        ("ATELIER_LOCAL__DISK_READ_OPERATIONS", "20"),
+        ("ATELIER_LOCAL__DISK_WRITE_OPERATIONS", "10"),
         ("ATELIER_LOCAL__EGRESS", "false"),
         ("ATELIER_LOCAL__ZYGOTE", "false"),
         ("ATELIER_LOCAL__CLOSED_NETWORKS", "10.0.0.0/8,192.168.0.0/16"),
@@ -188,6 +194,10 @@ fn every_key_can_be_set_from_the_environment() {
     let defaults = load(&places()).unwrap();
     assert_eq!(config.local.closed_networks, ["10.0.0.0/8", "192.168.0.0/16"]);
     assert_eq!(config.local.environment["HTTPS_PROXY"], "http://p");
+    let disk = config.local.disk;
+    let limits = [disk.read_bytes, disk.write_bytes, disk.read_operations, disk.write_operations];
+    assert_eq!(limits.map(|limit| limit.unwrap().get()), [4 << 20, 3 << 20, 20, 10]);
+    assert_eq!(defaults.local.disk, DiskLimits::default(), "no limit");
     assert_eq!(config.seeing.traces_headers["authorization"], "Bearer b");
     assert!(!format!("{config:?}").contains("Bearer b"), "a credential is shown");
     assert_ne!(config.seeing, defaults.seeing);

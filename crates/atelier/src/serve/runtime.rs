@@ -62,6 +62,7 @@ fn local_config(config: &Config, folder: &Path) -> LocalConfig {
         uid_base: local.uid_base,
         environment: local.environment.clone().into_iter().collect(),
         ca_bundle: local.ca_file.clone(),
+        disk: local.disk,
         network: NetworkConfig {
             egress: local.egress,
             closed: local.closed_networks.clone(),
