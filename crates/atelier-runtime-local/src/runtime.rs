@@ -335,6 +335,18 @@ impl LocalRuntime {
         }
     }
 
+    /// What the kernel says of an instance that runs, and that may end while it is being asked.
+    async fn asked<T: Send + 'static>(
+        &self,
+        id: NotebookId,
+        what: &str,
+        ask: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let answer = tokio::task::spawn_blocking(ask).await.map_err(io::Error::other).flatten();
+        self.present(id)?;
+        answer.map_err(transient(what))
+    }
+
     /// What was killed, if it was a notebook's.
     fn whose(&self, kill: Kill) -> Option<OutOfMemory> {
         let (notebook, live) = self.live.of_user(kill.uid)?;
@@ -510,12 +522,12 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(id).await;
         let place = self.places.of(id);
         self.clear(&place).await?;
-        if !place.volume().exists() {
+        if place.volume().exists() {
+            lost::set_aside(&self.places, &place).map_err(transient("the volume"))?;
+        } else {
             sweep::folder(&place.kept).await?;
-            return Ok(place.lost_volume().exists().then(|| place.lost.display().to_string()));
         }
-        lost::set_aside(&self.places, &place).map_err(transient("the volume"))?;
-        Ok(Some(place.lost.display().to_string()))
+        Ok(place.lost_volume().exists().then(|| place.lost.display().to_string()))
     }
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
@@ -541,7 +553,7 @@ impl Runtime for LocalRuntime {
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
         self.present(id)?;
         let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
-        let asking = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
+        let ask = move || {
             let processes = cgroup::processes(&*tree, &cgroup)?;
             Ok(Usage {
                 cpu: tree.cpu_time(&cgroup)?,
@@ -549,31 +561,20 @@ impl Runtime for LocalRuntime {
                 memory: tree.memory(&cgroup),
                 processes: processes.len() as u64,
             })
-        });
-        let asked = asking.await.map_err(io::Error::other).flatten();
-        // It may have ended while it was being asked.
-        self.present(id)?;
-        asked.map_err(transient("what it uses"))
+        };
+        self.asked(id, "what it uses", ask).await
     }
 
     async fn processes(&self, id: NotebookId) -> Result<Vec<atelier_runtime::Process>, RuntimeError> {
         self.present(id)?;
         let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
-        let asking =
-            tokio::task::spawn_blocking(move || cgroup::processes(&*tree, &cgroup).map(|all| processes::shown(&all)));
-        let asked = asking.await.map_err(io::Error::other).flatten();
-        // It may have ended while it was being asked.
-        self.present(id)?;
-        asked.map_err(transient("its processes"))
+        let ask = move || cgroup::processes(&*tree, &cgroup).map(|all| processes::shown(&all));
+        self.asked(id, "its processes", ask).await
     }
 
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {
         let live = self.present(id)?;
-        let measuring = tokio::task::spawn_blocking(move || volume::filling(&work_of(&live)?));
-        let measured = measuring.await.map_err(io::Error::other).flatten();
-        // It may have ended while it was being asked.
-        self.present(id)?;
-        measured.map_err(transient("how full its volume is"))
+        self.asked(id, "how full its volume is", move || volume::filling(&work_of(&live)?)).await
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {

@@ -127,29 +127,25 @@ impl SimulatedRuntime {
     /// Pretends that the notebook server of `id` ended by itself.
     pub fn break_server(&self, id: NotebookId) -> Result<(), RuntimeError> {
         self.take(id, SERVER)?;
-        self.broken().insert(id);
+        locked(&self.broken).insert(id);
         self.changed.notify_waiters();
         Ok(())
     }
 
     /// Pretends that memory ran out.
     pub fn run_out_of_memory(&self, what: OutOfMemory) {
-        self.short.lock().unwrap_or_else(PoisonError::into_inner).push_back(what);
+        locked(&self.short).push_back(what);
         self.shorter.notify_one();
-    }
-
-    fn broken(&self) -> MutexGuard<'_, HashSet<NotebookId>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
     pub fn pretend(&self, id: NotebookId, usage: Usage) {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).insert(id, usage);
+        locked(&self.usage).insert(id, usage);
     }
 
     /// Pretends that the volume of `id` is so full, until it stops. Without a word it is empty.
     pub fn pretend_filled(&self, id: NotebookId, filling: Filling) {
-        self.fillings.lock().unwrap_or_else(PoisonError::into_inner).insert(id, filling);
+        locked(&self.fillings).insert(id, filling);
     }
 
     /// Pretends that the machine was rebooted: everything but the volumes is gone, and the boot has another name.
@@ -230,9 +226,9 @@ impl SimulatedRuntime {
         for what in [SERVER, NETWORK, CONTAINER] {
             self.take(id, what)?;
         }
-        self.broken().remove(&id);
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        self.fillings.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        locked(&self.broken).remove(&id);
+        locked(&self.usage).remove(&id);
+        locked(&self.fillings).remove(&id);
         Ok(())
     }
 
@@ -240,6 +236,10 @@ impl SimulatedRuntime {
     fn needs(&self, id: NotebookId, what: &str) -> Result<(), RuntimeError> {
         if self.has(id, what) { Ok(()) } else { Err(RuntimeError::Permanent(format!("there is no {what} yet"))) }
     }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(path: &Path, error: &io::Error) -> RuntimeError {
@@ -320,7 +320,7 @@ impl Runtime for SimulatedRuntime {
         self.needs(spec.notebook, NETWORK)?;
         let ran = self.has(spec.notebook, SERVER);
         self.put(spec.notebook, SERVER, "")?;
-        self.broken().remove(&spec.notebook);
+        locked(&self.broken).remove(&spec.notebook);
         self.faults.after(Call::Initialize, Some(spec.notebook)).await?;
         Ok(if ran { Way::Already } else { Way::CommandLine { why: None } })
     }
@@ -345,7 +345,7 @@ impl Runtime for SimulatedRuntime {
         } else if self.has(id, SERVER) {
             Observed::Serving
         } else {
-            let broken = self.broken().contains(&id);
+            let broken = locked(&self.broken).contains(&id);
             Observed::Idle { ended: broken.then(|| "the notebook server was made to end".into()) }
         })
     }
@@ -355,7 +355,7 @@ impl Runtime for SimulatedRuntime {
         if !self.has(id, CONTAINER) {
             return Err(RuntimeError::Absent);
         }
-        Ok(self.usage.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default())
+        Ok(locked(&self.usage).get(&id).cloned().unwrap_or_default())
     }
 
     /// Nothing runs here.
@@ -367,7 +367,7 @@ impl Runtime for SimulatedRuntime {
         if !self.has(id, CONTAINER) {
             return Err(RuntimeError::Absent);
         }
-        Ok(self.fillings.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or(EMPTY))
+        Ok(locked(&self.fillings).get(&id).copied().unwrap_or(EMPTY))
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
@@ -378,15 +378,14 @@ impl Runtime for SimulatedRuntime {
     async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError> {
         self.faults.before(Call::SetAside, Some(id)).await?;
         self.stop_all(id)?;
-        if !self.has(id, VOLUME) {
-            Self::take_folder(&self.folder.join(id.to_string()))?;
-            let place = self.lost_place(id);
-            return Ok(place.exists().then(|| place.display().to_string()));
-        }
         let (from, to) = (self.folder.join(id.to_string()), self.lost_place(id));
-        self.rename(&from, &to)?;
+        if self.has(id, VOLUME) {
+            self.rename(&from, &to)?;
+        } else {
+            Self::take_folder(&from)?;
+        }
         self.faults.after(Call::SetAside, Some(id)).await?;
-        Ok(Some(to.display().to_string()))
+        Ok(to.exists().then(|| to.display().to_string()))
     }
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
@@ -420,7 +419,7 @@ impl Runtime for SimulatedRuntime {
 
     async fn out_of_memory(&self) -> OutOfMemory {
         loop {
-            let next = self.short.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = locked(&self.short).pop_front();
             match next {
                 Some(what) => return what,
                 None => self.shorter.notified().await,

@@ -105,25 +105,25 @@ impl Zygotes {
         }
     }
 
-    fn spec(&self, image: &ReadyImage, python: &[&str], files: &[(&str, &str)]) -> ZygoteSpec {
+    fn spec(&self, image: &ReadyImage, pythons: &Pythons, python: &[&str], files: &[(&str, &str)]) -> ZygoteSpec {
         let program = files.first().map(|(name, _)| format!("/{PROGRAM}/{name}"));
         let words = python.iter().map(|word| (*word).to_owned());
         ZygoteSpec {
             lowers: image.layers.clone(),
             run: self.run.clone(),
             argv: words.chain(program).chain([" ".repeat(ROOM)]).collect(),
-            links: image.zygotes.iter().flat_map(|pythons| pythons.links.clone()).collect(),
+            links: pythons.links.clone(),
             files: files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
         }
     }
 
     fn server(&self, image: &ReadyImage, pythons: &Pythons) -> ZygoteSpec {
-        self.spec(image, &[&pythons.server, "-I"], &[SERVER, DESCENT, PROVISIONER])
+        self.spec(image, pythons, &[&pythons.server, "-I"], &[SERVER, DESCENT, PROVISIONER])
     }
 
     /// As a kernel is started by its specification.
     fn kernels(&self, image: &ReadyImage, pythons: &Pythons) -> ZygoteSpec {
-        self.spec(image, &[&pythons.kernels, "-Xfrozen_modules=off"], &[KERNELS, DESCENT])
+        self.spec(image, pythons, &[&pythons.kernels, "-Xfrozen_modules=off"], &[KERNELS, DESCENT])
     }
 
     /// No zygote runs afterwards, whoever wants one meanwhile; what was forked goes on.
