@@ -120,12 +120,21 @@ impl Capacity {
         }
     }
 
+    /// What notebooks may hold of it beside what is held.
+    pub fn free(&self, held: Held) -> Held {
+        let promised = self.promised();
+        Held {
+            cpu_millis: promised.cpu_millis.saturating_sub(held.cpu_millis),
+            memory_bytes: promised.memory_bytes.saturating_sub(held.memory_bytes),
+        }
+    }
+
     /// Whether one more notebook of this flavor fits beside what is held.
     pub fn fits(&self, held: Held, flavor: &Flavor) -> bool {
-        let promised = self.promised();
+        let free = self.free(held);
         !self.is_too_small_for(flavor)
-            && held.cpu_millis + u64::from(flavor.cpu_millis) <= promised.cpu_millis
-            && held.memory_bytes + flavor.memory_bytes() <= promised.memory_bytes
+            && u64::from(flavor.cpu_millis) <= free.cpu_millis
+            && flavor.memory_bytes() <= free.memory_bytes
     }
 
     /// The bytes of memory that must be available on this host, whatever is held, for anything to be started.

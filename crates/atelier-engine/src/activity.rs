@@ -43,7 +43,7 @@ const LEAST_WRITTEN_MS: i64 = 60_000;
 const PART_WRITTEN: i64 = 20;
 
 /// How notebooks are looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActivityConfig {
     /// How often, in milliseconds.
     pub period_ms: i64,

@@ -259,6 +259,8 @@ struct Inner {
     strangers: Strangers,
     /// Held by who empties the trash.
     emptying: tokio::sync::Mutex<()>,
+    /// How many volumes are set aside, and what they take of the disk, in bytes.
+    set_aside: Mutex<(u64, u64)>,
     locks: NotebookLocks,
     revivals: Revivals,
     restarts: Restarts,
@@ -306,6 +308,7 @@ impl Engine {
                 fillings: Fillings::default(),
                 strangers: Strangers::default(),
                 emptying: tokio::sync::Mutex::default(),
+                set_aside: Mutex::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),
                 restarts: Restarts::default(),

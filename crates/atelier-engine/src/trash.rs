@@ -15,6 +15,7 @@
 //! begins it anew.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
 use atelier_core::Timestamp;
 use atelier_core::audit::{AuditRecord, FieldChange};
@@ -73,10 +74,17 @@ impl Engine {
         Ok(in_trash.collect())
     }
 
-    /// How many volumes are set aside, and what they take of the disk together.
-    pub async fn set_aside_census(&self) -> Result<(u64, u64), Refusal> {
-        let aside = self.set_aside_volumes().await?;
-        Ok((aside.len() as u64, aside.iter().map(|lost| lost.bytes).sum()))
+    /// How many volumes were set aside, and what they took of the disk together, when the last round ended.
+    pub fn set_aside_census(&self) -> (u64, u64) {
+        *self.inner.set_aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What cannot be listed is held to be what it was.
+    async fn count_set_aside(&self) {
+        if let Ok(aside) = self.set_aside_volumes().await {
+            let census = (aside.len() as u64, aside.iter().map(|lost| lost.bytes).sum());
+            *self.inner.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = census;
+        }
     }
 
     /// Makes a deleted notebook be there again, STOPPED, under its name or another one.
@@ -275,6 +283,7 @@ impl Engine {
         if let Err(error) = emptied.await {
             tracing::warn!("the trash cannot be looked through: {error}");
         }
+        self.count_set_aside().await;
     }
 
     /// While the disk has too little room, the oldest leave, one after the other. One that cannot keeps no other.

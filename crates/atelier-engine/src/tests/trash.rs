@@ -117,10 +117,13 @@ async fn what_begins_to_leave_leaves_whatever_fails_on_the_way() {
 async fn a_deletion_whose_reply_was_lost_finds_its_volume_in_the_trash() {
     let world = World::new().await;
     let id = world.running().await;
-    world.script.on(Call::SetAside, Turn::LosesItsReply);
+    for _ in 0..2 {
+        world.script.on(Call::SetAside, Turn::LosesItsReply);
+    }
     world.delete(id).await.unwrap();
     world.vanishes(id).await;
     assert_eq!(world.in_trash().await, [id]);
+    assert_eq!(*world.script.lost_replies.lock().unwrap(), [], "a call that finds it set aside loses its reply, too");
     world.restore(id, None).await.unwrap();
 }
 
@@ -205,6 +208,20 @@ async fn the_volume_of_a_restored_notebook_is_nobodys_at_no_moment() {
     let refused = world.engine.discard_volume(&World::caller('a'), Whose::Everybodys, "r", id).await;
     assert_eq!(refused.map_err(|refusal| refusal.code()), Err(Code::NotFound));
     assert_eq!(world.runtime.lost().await.unwrap().len(), 1, "its volume is where it was");
+}
+
+#[tokio::test]
+async fn each_round_counts_what_is_set_aside() {
+    let world = World::new().await;
+    let id = world.running().await;
+    std::fs::write(world.work(id), "work").unwrap();
+    world.delete(id).await.unwrap();
+    world.vanishes(id).await;
+    world.engine.empty_trash().await;
+    assert_eq!(world.engine.set_aside_census(), (1, 4));
+    world.engine.discard_volume(&World::caller('a'), Whose::Own, "r", id).await.unwrap();
+    world.engine.empty_trash().await;
+    assert_eq!(world.engine.set_aside_census(), (0, 0));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the machine has, what of it is promised and held, and why a flavor is sold out: for what pools leave of it, and for
 //! each pool.
 
-use atelier_core::flavor::{Flavor, Held};
+use atelier_core::flavor::Flavor;
 use atelier_engine::{Offer, OfferedFlavor};
 use axum::extract::State;
 use axum::routing::get;
@@ -53,7 +53,7 @@ fn share(offer: &Offer) -> Map<String, Value> {
             "why": why(offer, &offered.flavor),
         })
     };
-    let (promised, free) = (offer.capacity.promised(), free(offer));
+    let (promised, free) = (offer.capacity.promised(), offer.capacity.free(offer.held));
     let members = [
         ("share", pair(offer.capacity.cpu_millis, offer.capacity.memory_bytes)),
         ("promised", pair(promised.cpu_millis, promised.memory_bytes)),
@@ -64,21 +64,12 @@ fn share(offer: &Offer) -> Map<String, Value> {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What may be held of a share besides what is.
-fn free(offer: &Offer) -> Held {
-    let promised = offer.capacity.promised();
-    Held {
-        cpu_millis: promised.cpu_millis.saturating_sub(offer.held.cpu_millis),
-        memory_bytes: promised.memory_bytes.saturating_sub(offer.held.memory_bytes),
-    }
-}
-
 /// How many more notebooks of this flavor there is room for now.
 fn room_for(offer: &Offer, flavor: &Flavor) -> u64 {
     if offer.short || offer.capacity.is_too_small_for(flavor) {
         return 0;
     }
-    let free = free(offer);
+    let free = offer.capacity.free(offer.held);
     let cpu = free.cpu_millis.checked_div(flavor.cpu_millis.into());
     let memory = free.memory_bytes.checked_div(flavor.memory_bytes());
     cpu.unwrap_or(u64::MAX).min(memory.unwrap_or(u64::MAX))
@@ -86,7 +77,7 @@ fn room_for(offer: &Offer, flavor: &Flavor) -> u64 {
 
 /// Why there is room for none.
 fn why(offer: &Offer, flavor: &Flavor) -> Option<&'static str> {
-    let free = free(offer);
+    let free = offer.capacity.free(offer.held);
     if offer.capacity.is_too_small_for(flavor) {
         Some("the machine, or the share of it, is smaller than this flavor")
     } else if offer.short {
@@ -102,7 +93,7 @@ fn why(offer: &Offer, flavor: &Flavor) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use atelier_core::flavor::Capacity;
+    use atelier_core::flavor::{Capacity, Held};
 
     use super::*;
 

@@ -35,7 +35,7 @@ impl Scrape {
         set(&self.metrics.throttled, self.throttle.refused());
         set(&self.metrics.locked_out, self.iam.locked_out());
         self.measure_disk();
-        self.measure_trash().await;
+        self.count_set_aside();
         self.ask_the_store().await;
         self.metrics.text()
     }
@@ -81,9 +81,8 @@ impl Scrape {
         }
     }
 
-    /// What cannot be listed stays as it was.
-    async fn measure_trash(&self) {
-        let Ok((volumes, bytes)) = self.engine.set_aside_census().await else { return };
+    fn count_set_aside(&self) {
+        let (volumes, bytes) = self.engine.set_aside_census();
         self.metrics.trash_volumes.set(i64::try_from(volumes).unwrap_or(i64::MAX));
         self.metrics.trash_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
@@ -91,14 +90,10 @@ impl Scrape {
     /// A store that does not answer leaves the figures as they were; that it failed is a figure of its own.
     async fn ask_the_store(&self) {
         if let Ok((held, capacity)) = self.engine.room().await {
-            let promised = capacity.promised();
-            let (cpus, memory) = (promised.cpu_millis, promised.memory_bytes);
-            for (state, millis) in [("held", held.cpu_millis), ("free", cpus.saturating_sub(held.cpu_millis))] {
-                let cpus = seconds(i64::try_from(millis).unwrap_or(i64::MAX));
+            for (state, part) in [("held", held), ("free", capacity.free(held))] {
+                let cpus = seconds(i64::try_from(part.cpu_millis).unwrap_or(i64::MAX));
                 self.metrics.cpus.get_or_create_owned(&OfState { state }).set(cpus);
-            }
-            for (state, bytes) in [("held", held.memory_bytes), ("free", memory.saturating_sub(held.memory_bytes))] {
-                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                let bytes = i64::try_from(part.memory_bytes).unwrap_or(i64::MAX);
                 self.metrics.memory.get_or_create_owned(&OfState { state }).set(bytes);
             }
         }
