@@ -55,7 +55,7 @@ def test_a_deleted_notebook_comes_back_with_its_files():
         world.api.delete(notebook)
         world.api.wait_for(notebook, GONE)
         assert volume_of(world, notebook).exists()
-        world.server.atelier("volume", "delete", "--yes", notebook)
+        world.server.atelier("volume", "delete", "--yes", notebook, "again")
         assert "`again`" not in world.server.atelier("volume", "list", "--trash").stdout
         assert not volume_of(world, notebook).exists()
         audit = world.api.own("/audit?limit=100")["records"]

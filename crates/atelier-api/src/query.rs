@@ -1,8 +1,8 @@
 //! Reads query strings key by key.
 //!
 //! What is wrong with a parameter is always 0104 (a sort key: 6303), and the refusal names the parameter. An empty value
-//! is the same as none, but where a number is asked for: no number is empty. Keys that nobody asks for are ignored. A key may be repeated with the same value; with different
-//! values nobody could say which one counts, so that is refused.
+//! is the same as none, but where a number is asked for: no number is empty. Keys that nobody asks for are ignored. A key
+//! may be repeated with the same value; with different values nobody could say which one counts, so that is refused.
 
 use atelier_core::pool;
 use atelier_core::refusal::{Code, Refusal};

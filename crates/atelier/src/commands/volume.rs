@@ -35,7 +35,7 @@ async fn list(context: &Context, args: VolumesList) -> Result<(), Failure> {
 
 async fn restore(context: &Context, args: VolumeRestore) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
-    let id = find(&client, &args.volume).await?;
+    let id = find(&trashed(&client).await?, &args.volume)?;
     let body = args.name.map_or_else(|| json!({}), |name| json!({"name": name}));
     let answer = client.own_with(Method::POST, &format!("/volumes/{id}/restore"), &body).await;
     let answer = answer.map_err(|failure| match failure.code.as_deref() {
@@ -50,9 +50,13 @@ async fn restore(context: &Context, args: VolumeRestore) -> Result<(), Failure> 
 
 async fn discard(context: &Context, args: VolumeDelete) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let trash = trashed(&client).await?;
     let mut ids = Vec::new();
     for volume in &args.volumes {
-        ids.push(find(&client, volume).await?);
+        let id = find(&trash, volume)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
     }
     let names: Vec<_> = args.volumes.iter().map(|name| format!("`{name}`")).collect();
     let question = format!("remove {} from the trash", names.join(", "));
@@ -66,11 +70,15 @@ async fn discard(context: &Context, args: VolumeDelete) -> Result<(), Failure> {
     context.printer.result(&json!(ids), || format!("removed {}", names.join(", ")))
 }
 
-/// The id of the notebook whose volume is meant: by that id, the volume's own, or the notebook's name where only one in
-/// the caller's trash has it.
-async fn find(client: &Client, text: &str) -> Result<String, Failure> {
+/// The caller's trash.
+async fn trashed(client: &Client) -> Result<Vec<Value>, Failure> {
     let answer = client.own(Method::GET, "/volumes?trash=true").await?;
-    let volumes = answer["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(answer["volumes"].as_array().cloned().unwrap_or_default())
+}
+
+/// The id of the notebook whose volume is meant: by that id, the volume's own, or the notebook's name where only one of
+/// these has it.
+fn find(volumes: &[Value], text: &str) -> Result<String, Failure> {
     let word = |volume: &Value, name: &str| volume[name].as_str().unwrap_or_default().to_owned();
     let meant = |volume: &&Value| ["notebook_id", "id", "name"].iter().any(|name| volume[*name] == text);
     let found: Vec<_> = volumes.iter().filter(meant).map(|volume| word(volume, "notebook_id")).collect();

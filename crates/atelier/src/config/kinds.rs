@@ -14,12 +14,12 @@ pub(super) fn text(raw: &Raw) -> Option<String> {
     }
 }
 
-/// A text that `T` can be read from.
 /// A text in one line, of at most so many characters.
 pub(super) fn line(most: usize) -> impl Fn(&Raw) -> Option<String> {
     move |raw| text(raw).filter(|text| text.chars().count() <= most && !text.chars().any(char::is_control))
 }
 
+/// A text that `T` can be read from.
 pub(super) fn parsed<T: FromStr>(raw: &Raw) -> Option<T> {
     text(raw)?.parse().ok()
 }

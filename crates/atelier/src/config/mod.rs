@@ -21,14 +21,13 @@ use atelier_api::Profile;
 use atelier_core::flavor::Flavor;
 use atelier_core::lease::GrantRange;
 use atelier_core::pool::Pool;
+use atelier_engine::{ActivityConfig, RestartConfig};
 use atelier_runtime::RuntimeKind;
 
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
 pub(crate) use self::reader::Mistake;
-pub(crate) use self::sections::{
-    Iam, Idle, Image, Limits, Local, LogFormat, ProxyHeader, Restart, Retention, Server, Tls, Volumes,
-};
+pub(crate) use self::sections::{Iam, Image, Limits, Local, LogFormat, ProxyHeader, Retention, Server, Tls, Volumes};
 pub(crate) use self::seeing::Seeing;
 
 use self::reader::Reader;
@@ -58,9 +57,9 @@ pub(crate) struct Config {
     /// The grants that leases may have.
     pub lease: GrantRange,
     /// How idleness is found out.
-    pub(crate) idle: Idle,
+    pub(crate) idle: ActivityConfig,
     /// How often notebook servers that ended are started again.
-    pub(crate) restart: Restart,
+    pub(crate) restart: RestartConfig,
     /// Notebooks that a user may have in a project.
     pub notebooks_per_user: u32,
     /// What one caller, or all together, may use of the server.

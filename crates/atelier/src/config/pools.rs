@@ -5,7 +5,6 @@
 //! known, when the server starts.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use atelier_core::flavor::Flavor;
 use atelier_core::pool::{self, Pool};
@@ -35,16 +34,13 @@ fn pool(fields: &mut Fields<'_>, known: &RefCell<Vec<Flavor>>) -> Option<Pool> {
     let (cpu_millis, memory_mib) = flavors::size(fields);
     let quota = |raw: &Raw| kinds::integer(1..=1_000_000)(raw).map(Some);
     let notebooks_per_user = fields.take_or("notebooks_per_user", None, "a whole number, 1 to 1000000", quota);
-    let flavors = fields.list("flavors", &flavors::FLAVORS, |id| listed(id, known), |fields| own(fields, known));
+    let (named, own) = (|id: &str| listed(id, known), |fields: &mut Fields<'_>| own(fields, known));
+    let flavors = fields.list("flavors", &flavors::FLAVORS, named, own, |flavor| &flavor.id);
     let (cpu_millis, memory_mib, flavors) = (cpu_millis?, memory_mib?, flavors?);
     let pool = Pool { id: id?, name: name?, cpu_millis, memory_mib, flavors, notebooks_per_user: notebooks_per_user? };
-    let mut seen = BTreeSet::new();
     for flavor in &pool.flavors {
         if !has_room_for(&pool, flavor) {
             fields.refuse("flavors", format!("flavor `{}` is larger than pool `{}`", flavor.id, pool.id));
-        }
-        if !seen.insert(&flavor.id) {
-            fields.refuse("flavors", format!("`flavors` of pool `{}` has `{}` twice", pool.id, flavor.id));
         }
     }
     Some(pool)

@@ -9,10 +9,12 @@ use std::time::Duration;
 use atelier_core::activity::Rules;
 use atelier_core::lease::GrantRange;
 use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
+use atelier_engine::{ActivityConfig, RestartConfig};
 use atelier_runtime::RuntimeKind;
 use atelier_runtime_local::DiskLimits;
 
 use super::kinds;
+use super::layer::Raw;
 use super::network::Network;
 use super::reader::Reader;
 
@@ -125,24 +127,6 @@ pub(crate) struct Image {
 pub(crate) struct Volumes {
     /// Milliseconds that the volumes of deleted notebooks rest in the trash.
     pub(crate) trash_ms: i64,
-}
-
-/// `[idle]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Idle {
-    /// Milliseconds between two looks at a notebook.
-    pub(crate) period_ms: i64,
-    /// By what a verdict is found.
-    pub(crate) rules: Rules,
-}
-
-/// `[restart]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Restart {
-    /// How often a notebook server that ended is started again.
-    pub(crate) most: u32,
-    /// Within so many milliseconds.
-    pub(crate) within_ms: i64,
 }
 
 /// `[limits]`
@@ -358,15 +342,21 @@ pub(super) fn lease(reader: &mut Reader) -> GrantRange {
     GrantRange { default_ms: default_ms.max(min_ms).min(max_ms), ..range }
 }
 
-pub(super) fn idle(reader: &mut Reader) -> Idle {
-    let seconds = |raw: &super::Raw| kinds::integer::<i64>(1..=86_400)(raw).map(|seconds| seconds * 1000);
-    let seconds_wanted = "a whole number of seconds, 1 to 86400";
+/// What [`seconds`] takes.
+const SECONDS: &str = "a whole number of seconds, 1 to 86400";
+
+/// Seconds, as milliseconds.
+fn seconds(raw: &Raw) -> Option<i64> {
+    kinds::integer::<i64>(1..=86_400)(raw).map(|seconds| seconds * 1000)
+}
+
+pub(super) fn idle(reader: &mut Reader) -> ActivityConfig {
     let millis = || kinds::integer::<u32>(0..=1_000_000);
     let millis_wanted = "thousandths of a CPU, 0 to 1000000";
-    let usual = Rules::default();
-    let period_ms = reader.read("idle.look_seconds", 30_000, seconds_wanted, seconds);
+    let ActivityConfig { period_ms, rules: usual } = ActivityConfig::default();
+    let period_ms = reader.read("idle.look_seconds", period_ms, SECONDS, seconds);
     let rules = Rules {
-        cpu_window_ms: reader.read("idle.cpu_window_seconds", usual.cpu_window_ms, seconds_wanted, seconds),
+        cpu_window_ms: reader.read("idle.cpu_window_seconds", usual.cpu_window_ms, SECONDS, seconds),
         cpu_margin_millis: reader.read("idle.cpu_margin_millis", usual.cpu_margin_millis, millis_wanted, millis()),
         cpu_baseline_most_millis: reader.read(
             "idle.cpu_baseline_most_millis",
@@ -374,25 +364,19 @@ pub(super) fn idle(reader: &mut Reader) -> Idle {
             millis_wanted,
             millis(),
         ),
-        unknown_ceiling_ms: reader.read(
-            "idle.unknown_ceiling_seconds",
-            usual.unknown_ceiling_ms,
-            seconds_wanted,
-            seconds,
-        ),
-        starting_most_ms: reader.read("idle.starting_most_seconds", usual.starting_most_ms, seconds_wanted, seconds),
+        unknown_ceiling_ms: reader.read("idle.unknown_ceiling_seconds", usual.unknown_ceiling_ms, SECONDS, seconds),
+        starting_most_ms: reader.read("idle.starting_most_seconds", usual.starting_most_ms, SECONDS, seconds),
         // A look may come late when the machine is busy; several that do not come are a gap.
         gap_most_ms: period_ms * 4 + 60_000,
     };
-    Idle { period_ms, rules }
+    ActivityConfig { period_ms, rules }
 }
 
-pub(super) fn restart(reader: &mut Reader) -> Restart {
-    let seconds = |raw: &super::Raw| kinds::integer::<i64>(1..=86_400)(raw).map(|seconds| seconds * 1000);
-    let within = "a whole number of seconds, 1 to 86400";
-    Restart {
-        most: reader.read("restart.most", 5, "a whole number, 0 to 1000", kinds::integer(0..=1000)),
-        within_ms: reader.read("restart.within_seconds", 600_000, within, seconds),
+pub(super) fn restart(reader: &mut Reader) -> RestartConfig {
+    let usual = RestartConfig::default();
+    RestartConfig {
+        most: reader.read("restart.most", usual.most, "a whole number, 0 to 1000", kinds::integer(0..=1000)),
+        within_ms: reader.read("restart.within_seconds", usual.within_ms, SECONDS, seconds),
     }
 }
 

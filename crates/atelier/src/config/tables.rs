@@ -34,10 +34,7 @@ impl List {
                 Vec::new()
             }
         };
-        let mut seen = BTreeSet::new();
-        for twin in items.iter().filter(|item| !seen.insert(name_of(item))) {
-            mistakes.push(mistake(&entry.source, format!("`{}` must not hold `{}` twice", self.name, name_of(twin))));
-        }
+        refuse_twins(&items, name_of, &format!("`{}`", self.name), &entry.source, &mut mistakes);
         for mistake in mistakes {
             reader.add(mistake);
         }
@@ -67,6 +64,20 @@ impl List {
             let message = format!("unknown key `{key}` in `{}`", self.name);
             mistakes.push(Mistake { source: at(source, *line), message, hint });
         }
+    }
+}
+
+/// Nothing may be in a list twice.
+fn refuse_twins<T>(
+    items: &[T],
+    name_of: impl Fn(&T) -> &str,
+    list: &str,
+    source: &Source,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let mut seen = BTreeSet::new();
+    for twin in items.iter().map(name_of).filter(|name| !seen.insert(*name)) {
+        mistakes.push(mistake(source, format!("{list} must not hold `{twin}` twice")));
     }
 }
 
@@ -116,13 +127,14 @@ impl Fields<'_> {
     }
 
     /// The items of a list, none when it is absent: each is a text that `named` knows, or a table with the keys of
-    /// `list`, which `read` reads.
+    /// `list`, which `read` reads. No two may have one name, which `name_of` says.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
         list: &List,
         named: impl Fn(&str) -> Result<T, String>,
         read: impl Fn(&mut Fields<'_>) -> Option<T>,
+        name_of: impl Fn(&T) -> &str,
     ) -> Option<Vec<T>> {
         let Some((raw, line)) = self.table.get(key) else { return Some(Vec::new()) };
         let Raw::List(items) = raw else {
@@ -142,6 +154,8 @@ impl Fields<'_> {
             }
         };
         let read: Vec<_> = items.iter().filter_map(&mut read_item).collect();
+        let named = format!("`{key}` of a {}", self.list.item);
+        refuse_twins(&read, name_of, &named, &at(self.source, *line), self.mistakes);
         (read.len() == items.len()).then_some(read)
     }
 

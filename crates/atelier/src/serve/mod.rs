@@ -27,7 +27,7 @@ use std::sync::Arc;
 use atelier_api::{ApiConfig, ApiState, NotebookAddress};
 use atelier_core::observe::Watcher;
 use atelier_core::{Clock, Entropy, SystemClock, Timestamp};
-use atelier_engine::{ActivityConfig, Engine, EngineConfig, RestartConfig};
+use atelier_engine::{Engine, EngineConfig};
 use atelier_gateway::{Gateway, GatewayConfig, HostNames, NotebookAsker, Notebooks, PublicUrl, Scheme};
 use atelier_iam::{Iam, IamConfig};
 use atelier_store_sqlite::{Sealer, SqliteStore};
@@ -332,8 +332,8 @@ fn engine_config(config: &Config) -> EngineConfig {
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
         trash_ms: config.volumes.trash_ms,
-        restarts: RestartConfig { most: config.restart.most, within_ms: config.restart.within_ms },
-        activity: ActivityConfig { period_ms: config.idle.period_ms, rules: config.idle.rules },
+        restarts: config.restart,
+        activity: config.idle,
         ..EngineConfig::default()
     }
 }

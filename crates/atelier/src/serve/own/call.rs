@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use atelier_api::{Docket, peer, read_body, source};
 use atelier_core::id::NotebookId;
 use atelier_core::{Caller, Code, Refusal};
+use atelier_engine::Whose;
 use atelier_iam::{Iam, Identity, IncomingRequest};
 use atelier_store::people::Role;
 use axum::body::Bytes;
@@ -123,6 +124,11 @@ impl Call {
     /// Whether the user holds the role `admin` in the project.
     pub(super) const fn administers(&self) -> bool {
         self.administers
+    }
+
+    /// Whose things the caller may look at and steer.
+    pub(super) const fn whose(&self) -> Whose {
+        if self.administers() { Whose::Everybodys } else { Whose::Own }
     }
 
     /// Goes on only for users who hold the role `admin` in the project.

@@ -71,11 +71,6 @@ fn id<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|_| Refusal::new(Code::BadQuery, format!("`{name}` must be a UUID")))
 }
 
-/// An administrator may look at everything.
-fn whose(call: &Call) -> Whose {
-    if call.administrator().is_ok() { Whose::Everybodys } else { Whose::Own }
-}
-
 fn operation_id(call: &Call) -> Result<OperationId, Refused> {
     let missing = || Refusal::new(Code::NotFound, format!("operation `{}` does not exist", call.shown_id()));
     call.id.parse().map_err(|_| call.refused()(missing()))
@@ -96,13 +91,13 @@ async fn list(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused
 
 async fn show(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let id = operation_id(&call)?;
-    let view = own.engine.operation(&call.caller, whose(&call), id).await.map_err(call.refused())?;
+    let view = own.engine.operation(&call.caller, call.whose(), id).await.map_err(call.refused())?;
     Ok(Json(shown(&view)))
 }
 
 async fn cancel(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let id = operation_id(&call)?;
-    let view = own.engine.cancel_operation(&call.caller, whose(&call), call.request_id(), id).await;
+    let view = own.engine.cancel_operation(&call.caller, call.whose(), call.request_id(), id).await;
     Ok(Json(shown(&view.map_err(call.refused())?)))
 }
 

@@ -118,11 +118,6 @@ fn lost(lost: &Lost) -> Value {
     })
 }
 
-/// An administrator may do this with everybody's.
-fn whose(call: &Call) -> Whose {
-    if call.administers() { Whose::Everybodys } else { Whose::Own }
-}
-
 fn notebook(call: &Call) -> Result<NotebookId, Refused> {
     let missing = || format!("there is no volume of notebook `{}` in the trash", call.shown_id());
     call.id.parse().map_err(|_| call.refused()(Refusal::new(Code::NotFound, missing())))
@@ -136,7 +131,7 @@ async fn restore(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refu
         Some(Value::String(name)) => Some(name.clone()),
         Some(_) => return Err(call.refused()(Refusal::wrong_type("name", "a string"))),
     };
-    let restored = own.engine.restore(&call.caller, whose(&call), call.request_id(), id, name).await;
+    let restored = own.engine.restore(&call.caller, call.whose(), call.request_id(), id, name).await;
     let notebook = restored.map_err(call.refused())?;
     let mut shown = described(&notebook, "IN_USE");
     shown["status"] = notebook.status().as_str().into();
@@ -146,7 +141,7 @@ async fn restore(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refu
 /// Removes a volume for good.
 async fn discard(State(own): State<Own>, call: Call) -> Result<StatusCode, Refused> {
     let id = notebook(&call)?;
-    let removed = own.engine.discard_volume(&call.caller, whose(&call), call.request_id(), id).await;
+    let removed = own.engine.discard_volume(&call.caller, call.whose(), call.request_id(), id).await;
     removed.map_err(call.refused())?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -55,28 +55,6 @@ struct OfRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRestart {
-    result: &'static str,
-}
-
-impl OfRestart {
-    const fn of(serves: bool) -> Self {
-        Self { result: if serves { "done" } else { "failed" } }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfVictim {
-    victim: &'static str,
-}
-
-impl OfVictim {
-    const fn of(kernel: bool) -> Self {
-        Self { victim: if kernel { "kernel" } else { "other" } }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStep {
     kind: &'static str,
     step: &'static str,
@@ -106,6 +84,20 @@ label! {
     OfCall: call,
     OfDirection: direction,
     OfState: state,
+    OfRestart: result,
+    OfVictim: victim,
+}
+
+impl OfRestart {
+    const fn of(serves: bool) -> Self {
+        Self { result: if serves { "done" } else { "failed" } }
+    }
+}
+
+impl OfVictim {
+    const fn of(kernel: bool) -> Self {
+        Self { victim: if kernel { "kernel" } else { "other" } }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
