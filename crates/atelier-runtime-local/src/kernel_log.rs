@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// The kernel's log, for root.
-const LOG: &str = "/dev/kmsg";
+pub(crate) const LOG: &str = "/dev/kmsg";
 /// Longer than any record.
 const MAX_RECORD: usize = 8192;
 

@@ -152,7 +152,7 @@ fn container_side(Seat { slot, address, .. }: Seat) -> String {
 
 /// The whole table as one transaction, which may be repeated. Name servers are reachable for questions even where
 /// their network is closed.
-fn rules(closed: &[String], name_servers: &[Ipv4Addr]) -> String {
+pub(crate) fn rules(closed: &[String], name_servers: &[Ipv4Addr]) -> String {
     let closed = closed.iter().fold(String::new(), |all, network| all + ", " + network);
     let servers = lines(name_servers, |s| format!("add element inet atelier resolvers {{ {s} }}"));
     format!(

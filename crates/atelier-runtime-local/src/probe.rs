@@ -20,7 +20,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cgroup::{self, Limits};
 use crate::config::DiskLimits;
-use crate::volume;
+use crate::{kernel_log, network, volume};
 
 /// The smallest image that `mkfs.xfs` makes a file system on.
 const XFS_BYTES: u64 = 320 << 20;
@@ -48,13 +48,17 @@ pub enum Probe {
     ShiftedLayers,
     /// A control group with limits, made and taken away.
     ControlGroup,
+    /// The rules that keep notebooks apart, loaded into a network of their own.
+    Firewall,
+    /// The kernel's log, opened.
+    KernelLog,
     /// The device of file systems in user space, opened.
     Fuse,
 }
 
 impl Probe {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::UserNamespace,
         Self::Namespaces,
         Self::NetworkNamespace,
@@ -63,6 +67,8 @@ impl Probe {
         Self::Volume,
         Self::ShiftedLayers,
         Self::ControlGroup,
+        Self::Firewall,
+        Self::KernelLog,
         Self::Fuse,
     ];
 }
@@ -72,6 +78,8 @@ impl Probe {
 pub fn try_out(probe: Probe, scratch: &Path) -> Result<(), String> {
     match probe {
         Probe::ControlGroup => control_group().map_err(|e| e.to_string()),
+        Probe::Firewall => in_child(|| enter(libc::CLONE_NEWNET).and_then(|()| firewall())),
+        Probe::KernelLog => File::open(kernel_log::LOG).map(drop).map_err(at(kernel_log::LOG)),
         Probe::Fuse => {
             in_child(|| File::options().read(true).write(true).open("/dev/fuse").map(drop).map_err(at("/dev/fuse")))
         }
@@ -155,6 +163,19 @@ fn xfs(scratch: &Path) -> Result<(), String> {
     fs::create_dir(&point).map_err(at("folder"))?;
     volume::mount(&image, &point).map_err(|e| format!("{e:#}"))?;
     fs::write(point.join("file"), "x").map_err(at("writing"))
+}
+
+fn firewall() -> Result<(), String> {
+    let mut nft = Command::new("nft");
+    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut loading = nft.spawn().map_err(at("nft"))?;
+    if let Some(mut input) = loading.stdin.take() {
+        input.write_all(network::rules(&[], &[]).as_bytes()).map_err(at("nft"))?;
+    }
+    let loaded = loading.wait_with_output().map_err(at("nft"))?;
+    // It says much: each line that it could not follow, and the mark below the word.
+    let said = String::from_utf8_lossy(&loaded.stderr);
+    if loaded.status.success() { Ok(()) } else { Err(format!("nft: {}", said.lines().next().unwrap_or_default())) }
 }
 
 fn control_group() -> io::Result<()> {

@@ -1,9 +1,10 @@
 //! `atelier doctor` on this machine: it looks, tells, and leaves nothing behind.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What a probe could have left: folders of its own, loop devices on them, mounts, control groups.
 fn traces(scratch: &std::path::Path) -> BTreeSet<String> {
@@ -44,6 +45,8 @@ fn the_report_is_whole_and_nothing_is_left_of_it() {
         "volumes: XFS on a loop device",
         "shifted ids: layers of an overlay",
         "shifted ids: data folder",
+        "firewall",
+        "kernel's log",
         "FUSE",
         "clock",
         "wall clock and boot",
@@ -63,4 +66,29 @@ fn the_report_is_whole_and_nothing_is_left_of_it() {
     assert_eq!(output.status.code(), Some(i32::from(failed)));
     assert_eq!(traces(scratch.path()), BTreeSet::new());
     assert!(!data.path().join("data").exists());
+}
+
+/// As on a machine whose kernel lacks a module.
+#[test]
+fn a_firewall_that_cannot_be_is_told_in_the_words_of_its_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let nft = folder.path().join("nft");
+    std::fs::write(&nft, "#!/bin/sh\ncat > /dev/null\necho 'Error: no such thing' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&nft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_atelier"))
+        .args(["doctor", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .env("PATH", path.unwrap())
+        .output()
+        .unwrap();
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let firewall = findings.iter().find(|finding| finding["topic"] == "firewall").unwrap();
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        assert_eq!((&firewall["state"], &firewall["found"]), (&json!("failure"), &json!("nft: Error: no such thing")));
+    } else {
+        assert_eq!(firewall["state"], "unknown");
+    }
 }

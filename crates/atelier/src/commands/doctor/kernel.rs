@@ -151,6 +151,20 @@ impl About {
                 "notebooks cannot be limited: none starts",
                 "mount /sys/fs/cgroup read-write, with the controllers cpu, memory and pids",
             ),
+            Probe::Firewall => (
+                "firewall",
+                true,
+                State::Failure,
+                "no notebook gets a network",
+                "install nftables; modprobe nf_tables nft_ct nft_connlimit nft_fib_inet nft_masq",
+            ),
+            Probe::KernelLog => (
+                "kernel's log",
+                true,
+                State::Warning,
+                "nobody is told which kernel was killed when memory runs out",
+                "in a container, pass /dev/kmsg in, and let it read the kernel's log (CAP_SYSLOG)",
+            ),
             Probe::Fuse => (
                 "FUSE",
                 false,
