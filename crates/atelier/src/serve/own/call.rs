@@ -131,6 +131,11 @@ impl Call {
         if self.administers() { Whose::Everybodys } else { Whose::Own }
     }
 
+    /// Whose things are asked for. Everybody's are shown to administrators only.
+    pub(super) fn asked(&self, all: bool) -> Result<Whose, Refused> {
+        if all { self.administrator().map(|()| Whose::Everybodys) } else { Ok(Whose::Own) }
+    }
+
     /// Goes on only for users who hold the role `admin` in the project.
     pub(super) fn administrator(&self) -> Result<(), Refused> {
         if self.administers() {

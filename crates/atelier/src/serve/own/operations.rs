@@ -4,7 +4,7 @@ use atelier_core::id::OperationId;
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepRecord};
 use atelier_core::status::Status;
 use atelier_core::{Code, Refusal, Timestamp};
-use atelier_engine::{OperationView, Whose};
+use atelier_engine::OperationView;
 use atelier_store::OperationQuery;
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -78,10 +78,7 @@ fn operation_id(call: &Call) -> Result<OperationId, Refused> {
 
 async fn list(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let wanted: Wanted = call.query()?;
-    if wanted.all {
-        call.administrator()?;
-    }
-    let whose = if wanted.all { Whose::Everybodys } else { Whose::Own };
+    let whose = call.asked(wanted.all)?;
     let query = wanted.query().map_err(call.refused())?;
     let limit = query.limit as usize;
     let found = own.engine.operations(&call.caller, whose, query).await.map_err(call.refused())?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atelier_engine::{NotebookUsage, Whose};
+use atelier_engine::NotebookUsage;
 use atelier_runtime::Process;
 use axum::extract::State;
 use axum::routing::get;
@@ -30,10 +30,7 @@ struct Wanted {
 /// The caller's running notebooks, or everybody's.
 async fn all(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let wanted: Wanted = call.query()?;
-    if wanted.all {
-        call.administrator()?;
-    }
-    let whose = if wanted.all { Whose::Everybodys } else { Whose::Own };
+    let whose = call.asked(wanted.all)?;
     let usages = own.engine.usages(&call.caller, whose).await.map_err(call.refused())?;
     Ok(Json(json!({"usage": usages.iter().map(shown).collect::<Vec<_>>()})))
 }

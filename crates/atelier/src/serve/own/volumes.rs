@@ -38,15 +38,12 @@ struct Wanted {
 /// The caller's volumes, or everybody's: in use, or in the trash with what nobody knows.
 async fn list(State(own): State<Own>, call: Call) -> Result<Json<Value>, Refused> {
     let wanted: Wanted = call.query()?;
-    if wanted.all {
-        call.administrator()?;
-    }
-    let volumes =
-        if wanted.trash { in_trash(&own, &call, wanted.all).await } else { in_use(&own, &call, wanted.all).await };
+    let whose = call.asked(wanted.all)?;
+    let volumes = if wanted.trash { in_trash(&own, &call, whose).await } else { in_use(&own, &call, whose).await };
     Ok(Json(json!({"volumes": volumes.map_err(call.refused())?})))
 }
 
-async fn in_use(own: &Own, call: &Call, all: bool) -> Result<Vec<Value>, Refusal> {
+async fn in_use(own: &Own, call: &Call, whose: Whose) -> Result<Vec<Value>, Refusal> {
     let wanted = ListNotebooks {
         filter: NotebookFilter::NONE,
         sort_key: SortKey::Name,
@@ -55,7 +52,7 @@ async fn in_use(own: &Own, call: &Call, all: bool) -> Result<Vec<Value>, Refusal
         offset: 0,
         limit: u32::MAX,
     };
-    let page = if all {
+    let page = if whose == Whose::Everybodys {
         own.engine.list_all(&call.caller, None, wanted).await?
     } else {
         own.engine.list(&call.caller, wanted).await?
@@ -63,10 +60,9 @@ async fn in_use(own: &Own, call: &Call, all: bool) -> Result<Vec<Value>, Refusal
     Ok(page.items.iter().map(|notebook| used(notebook, own.engine.filling(notebook.id))).collect())
 }
 
-async fn in_trash(own: &Own, call: &Call, all: bool) -> Result<Vec<Value>, Refusal> {
-    let whose = if all { Whose::Everybodys } else { Whose::Own };
+async fn in_trash(own: &Own, call: &Call, whose: Whose) -> Result<Vec<Value>, Refusal> {
     let mut volumes: Vec<_> = own.engine.trash(&call.caller, whose).await?.iter().map(resting).collect();
-    if all {
+    if whose == Whose::Everybodys {
         volumes.extend(own.engine.lost().await?.iter().map(lost));
     }
     Ok(volumes)
