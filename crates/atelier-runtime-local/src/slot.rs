@@ -4,7 +4,8 @@
 //! one notebook at most, also when several servers with data folders of their own run on one machine. A slot is a
 //! file in a folder that all of them share, changed only under a lock that the kernel releases when its holder dies,
 //! and put in place by `rename`, so that no crash leaves half a slot. Slots of an earlier boot, and of notebooks
-//! whose folder is gone, are free.
+//! whose folder is gone, are free. They are given round and round, so that one comes back as late as can be: the kernel
+//! remembers the connections of an address for a while after its notebook has gone.
 
 use std::fs::{self, File};
 use std::io;
@@ -49,11 +50,25 @@ impl Slots {
         let held = self.held(&taken, notebook);
         let boot_id = boot_id()?;
         taken.retain(|slot| self.in_use(*slot, &boot_id));
-        let free = || (0..self.slots()).find(|slot| taken.binary_search(slot).is_err());
-        let slot = held.or_else(free).ok_or_else(|| io::Error::other("no slot is free"))?;
+        let slot = match held {
+            Some(slot) => slot,
+            None => self.next(&taken)?,
+        };
         // Also for one that it holds: it may have been claimed before this boot.
         let holder = Holder { notebook: notebook.to_owned(), boot_id };
         file::replace(&self.path(slot), &serde_json::to_vec(&holder)?, 0o600)?;
+        Ok(slot)
+    }
+
+    /// The first free one behind that which was given last.
+    fn next(&self, taken: &[u32]) -> io::Result<u32> {
+        let file = self.folder.join("last");
+        let last = file::read(&file)?.and_then(|text| String::from_utf8(text).ok()?.parse::<u32>().ok());
+        let first = last.map_or(0, |last| last.saturating_add(1));
+        let mut all = (first..self.slots()).chain(0..first.min(self.slots()));
+        let free = all.find(|slot| taken.binary_search(slot).is_err());
+        let slot = free.ok_or_else(|| io::Error::other("no slot is free"))?;
+        file::replace(&file, slot.to_string().as_bytes(), 0o600)?;
         Ok(slot)
     }
 
@@ -132,17 +147,41 @@ mod tests {
         first.release(a.path()).unwrap();
         first.release(a.path()).unwrap();
         assert_eq!(second.claim(b.path()).unwrap(), 1);
-        assert_eq!(first.claim(a.path()).unwrap(), 0);
+    }
+
+    /// Room for three.
+    const NEARLY_THE_LAST: u32 = u32::MAX - 3 * UIDS;
+
+    #[test]
+    fn a_slot_is_given_again_as_late_as_can_be() {
+        let run = tempfile::tempdir().unwrap();
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let slots = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        let given = (0..4).map(|_| {
+            let slot = slots.claim(a.path()).unwrap();
+            slots.release(a.path()).unwrap();
+            slot
+        });
+        assert_eq!(given.collect::<Vec<_>>(), [0, 1, 2, 0]);
+        let again = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        assert_eq!((again.claim(a.path()).unwrap(), again.claim(b.path()).unwrap()), (1, 2));
+        // The usual range has more of them; what was given last counts there as well.
+        again.release(b.path()).unwrap();
+        assert_eq!(Slots::open(run.path(), 1_000_000).unwrap().claim(b.path()).unwrap(), 3);
+        again.release(b.path()).unwrap();
+        assert_eq!(again.claim(b.path()).unwrap(), 0);
     }
 
     #[test]
     fn the_slot_of_a_vanished_notebook_is_free() {
         let run = tempfile::tempdir().unwrap();
-        let (gone, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let slots = Slots::open(run.path(), 1_000_000).unwrap();
-        slots.claim(gone.path()).unwrap();
-        drop(gone);
-        assert_eq!(slots.claim(other.path()).unwrap(), 0);
+        let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+        let slots = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        let claim = |at: usize| slots.claim(folders[at].path());
+        assert_eq!([claim(0).unwrap(), claim(1).unwrap(), claim(2).unwrap()], [0, 1, 2]);
+        assert!(claim(3).is_err());
+        std::fs::remove_dir(folders[1].path()).unwrap();
+        assert_eq!(claim(3).unwrap(), 1);
     }
 
     #[test]
