@@ -16,6 +16,7 @@ use secrecy::ExposeSecret;
 use serde_json::Number;
 
 use crate::NotebookAddress;
+use crate::v1::hooks;
 
 const NOTEBOOK: &str = "NOTEBOOK";
 
@@ -39,6 +40,7 @@ pub(crate) fn notebook(notebook: &Notebook, address: &NotebookAddress) -> wire::
         image: image_name(&notebook.image),
         lease: lease(notebook.lease),
         volume: Some(volume(&notebook.volume)),
+        hooks: hooks::shown(&notebook.hooks),
         endpoints: endpoint.into_iter().collect(),
         url,
         token: Some(notebook.token.expose_secret().to_owned()),

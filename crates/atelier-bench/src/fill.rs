@@ -13,6 +13,7 @@ use atelier_core::caller::Origin;
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
+use atelier_core::hook::Hooks;
 use atelier_core::id::{EventId, NotebookId, OperationId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
@@ -109,6 +110,7 @@ fn notebook(number: usize, of: usize, project: &str, owner: &Owner, now: Timesta
         lease: Lease::written(create_at, now, Grant::Millis(72 * 3_600_000), LeaseKind::Timing),
         pool: None,
         legacy: LegacyWords::default(),
+        hooks: Hooks::default(),
         token: SecretString::from(uuid::Uuid::new_v4().to_string()),
         upstream_secret: SecretString::from(uuid::Uuid::new_v4().to_string()),
         progress: Vec::new(),

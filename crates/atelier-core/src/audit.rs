@@ -6,6 +6,7 @@
 
 use crate::caller::{Caller, Source};
 use crate::clock::Timestamp;
+use crate::hook::{Action, Hook, Moment};
 use crate::id::{NotebookId, ProjectId, UserId};
 use crate::notebook::Notebook;
 use crate::tags::Tags;
@@ -89,7 +90,8 @@ pub fn changes(before: Option<&Notebook>, after: &Notebook) -> Vec<FieldChange> 
         let old = old.as_ref().and_then(|old| old[at].1.clone());
         (old != new).then(|| FieldChange { field: field.to_owned(), before: old, after: new })
     });
-    let mut changes: Vec<_> = differing.collect();
+    let hooks = Moment::ALL.into_iter().filter_map(|moment| changed_hook(moment, before, after));
+    let mut changes: Vec<_> = differing.chain(hooks).collect();
     if before.is_some_and(|before| !is_same_token(before, after)) {
         let replaced = Some("replaced".to_owned());
         changes.push(FieldChange { field: "token".into(), before: None, after: replaced });
@@ -126,6 +128,21 @@ fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 19] {
         ("next_start.duration", next.map(|terms| terms.grant.as_wire().to_string())),
         ("profile_id", notebook.legacy.profile_id.clone()),
     ]
+}
+
+/// The hook of this moment, where it is another one. Its text may hold what is nobody's business, and is not told.
+fn changed_hook(moment: Moment, before: Option<&Notebook>, after: &Notebook) -> Option<FieldChange> {
+    let (old, new) = (before.and_then(|before| before.hooks.at(moment)), after.hooks.at(moment));
+    let field = || format!("hooks.{}", moment.as_str());
+    (old != new).then(|| FieldChange { field: field(), before: old.map(outline), after: new.map(outline) })
+}
+
+fn outline(hook: &Hook) -> String {
+    let (mode, kind) = (hook.mode().as_str(), hook.action().kind());
+    match hook.action() {
+        Action::Script(path) => format!("{mode} {kind} {path}"),
+        Action::Command(text) => format!("{mode} {kind} of {} bytes", text.len()),
+    }
 }
 
 /// Tags in one line; neither `,` nor `|` can be in one.

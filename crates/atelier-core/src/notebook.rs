@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::clock::Timestamp;
 use crate::feature::Feature;
 use crate::flavor::Flavor;
+use crate::hook::Hooks;
 use crate::id::{DomainId, NotebookId, ProjectId, UserId};
 use crate::image::Image;
 use crate::lease::{Lease, Terms};
@@ -71,6 +72,8 @@ pub struct Notebook {
     pub image: Image,
     /// Its volume.
     pub volume: Volume,
+    /// What is run in it at each start.
+    pub hooks: Hooks,
     /// The workspace it is in; `0` is the built-in one.
     pub workspace_id: String,
     status: Status,
@@ -167,6 +170,7 @@ impl Notebook {
             pool,
             image,
             volume,
+            hooks,
             workspace_id,
             create_at,
             legacy,
@@ -196,6 +200,7 @@ impl Notebook {
             && *pool == now.pool
             && *image == now.image
             && *volume == now.volume
+            && *hooks == now.hooks
             && *workspace_id == now.workspace_id
             && *legacy == now.legacy
     }
@@ -244,6 +249,8 @@ pub struct NewNotebook {
     pub image: Image,
     /// Its volume.
     pub volume: Volume,
+    /// What is run in it at each start.
+    pub hooks: Hooks,
     /// Its workspace.
     pub workspace_id: String,
     /// Its first lease.
@@ -275,6 +282,7 @@ impl From<NewNotebook> for Notebook {
             pool: new.pool,
             image: new.image,
             volume: new.volume,
+            hooks: new.hooks,
             workspace_id: new.workspace_id,
             status: Status::Init,
             fail_reason: None,

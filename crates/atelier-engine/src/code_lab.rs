@@ -2,6 +2,7 @@
 
 use atelier_core::caller::Caller;
 use atelier_core::feature::Feature;
+use atelier_core::hook::Hooks;
 use atelier_core::id::ImageId;
 use atelier_core::image;
 use atelier_core::lease::LeaseKind;
@@ -88,6 +89,7 @@ impl Engine {
             pool_id: None,
             image_id: image_id.unwrap_or(image::BUILT_IN),
             capacity_gib: MIN_VOLUME_GIB,
+            hooks: Hooks::default(),
             grant: self.inner.config.grants.default_grant(),
             lease_kind: LeaseKind::Timing,
             workspace_id: "0".to_owned(),

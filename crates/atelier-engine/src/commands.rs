@@ -154,6 +154,7 @@ impl Engine {
             pool: share.in_pool(),
             image,
             volume: Volume::new(VolumeId::generate(now, entropy), new.capacity_gib),
+            hooks: new.hooks,
             workspace_id: new.workspace_id,
             lease: Lease::written(now, now, new.grant, new.lease_kind),
             legacy: new.legacy,

@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use atelier_core::event::NotebookEvent;
+use atelier_core::hook::Mode;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::observe::{OperationSeen, StartPath, StepResult, StepSeen};
@@ -124,7 +125,7 @@ impl Engine {
         interrupt: &CancellationToken,
     ) -> Result<Driven, NotRecorded> {
         let kind = operation.kind.as_str();
-        let _turn = tokio::select! {
+        let mut turn = tokio::select! {
             biased;
             () = self.inner.stopping.cancelled() => return Ok(Driven::Left),
             () = interrupt.cancelled() => return Ok(Driven::Ended),
@@ -141,6 +142,10 @@ impl Engine {
             let step = operation.steps[at].name;
             let first = operation.steps[at].attempts == 1;
             let began = Instant::now();
+            if step == StepName::InitializeInstance && notebook.hooks.of(Mode::Block).next().is_some() {
+                // A hook may take minutes, in which the others would wait for nothing.
+                drop(turn.take());
+            }
             let applied = tokio::select! {
                 biased;
                 () = self.inner.stopping.cancelled() => Err(Driven::Left),

@@ -18,6 +18,7 @@
 //!   for a while.
 //! * [`mod@plan`] decides, purely, what to do about a notebook at rest; [`mod@reconcile`] looks and acts on it.
 //! * [`mod@restarts`] starts notebook servers again that ended by themselves.
+//! * [`mod@hooks`] runs what people have run at each start of their notebooks.
 //! * [`mod@reboot`] says what becomes of notebooks whose machine was rebooted.
 //! * [`mod@lease_clock`] knows when the next lease ends; [`mod@steady`] and [`mod@clock_jump`] keep it right when the
 //!   wall clock is set.
@@ -41,6 +42,7 @@ pub mod failpoint;
 mod fullness;
 mod growth;
 mod hands;
+mod hooks;
 
 mod lease_clock;
 mod legacy;
@@ -74,6 +76,7 @@ use std::time::Duration;
 
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Flavor, Held};
+use atelier_core::hook::Hooks;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::notebook::LegacyWords;
@@ -148,6 +151,8 @@ pub struct EngineConfig {
     pub activity: ActivityConfig,
     /// How often notebook servers that ended are started again.
     pub restarts: RestartConfig,
+    /// How long a hook may run.
+    pub hook_limit: Duration,
     /// Does the runtime's calls.
     pub hand: Arc<dyn Hand>,
 }
@@ -166,6 +171,7 @@ impl Default for EngineConfig {
             trash_ms: 24 * 60 * 60 * 1000,
             activity: ActivityConfig::default(),
             restarts: RestartConfig::default(),
+            hook_limit: Duration::from_mins(10),
             hand: Arc::new(Threads::default()),
         }
     }
@@ -190,6 +196,8 @@ pub struct CreateNotebook {
     pub image_id: ImageId,
     /// The volume's size in GiB.
     pub capacity_gib: u32,
+    /// What is run in it at each start.
+    pub hooks: Hooks,
     /// How long it may run.
     pub grant: Grant,
     /// How the end of its lease is found.
@@ -333,7 +341,10 @@ impl Engine {
     /// Fills the routes and the lease clock, follows a reboot, and resumes unfinished operations.
     async fn load(&self, clock_is_known: bool) -> Result<(), OpenError> {
         let mut visit = |standing| match standing {
-            Standing::Whole(notebook) => self.follow(&notebook),
+            Standing::Whole(notebook) => {
+                self.follow(&notebook);
+                self.follow_hooks(&notebook);
+            }
             Standing::Resting(resting) => self.follow_resting(resting),
         };
         self.inner.store.every_standing(&mut visit).await?;

@@ -4,6 +4,8 @@
 //! A user sees the operations on the notebooks that they have; an administrator sees all of them and may turn any round.
 //! Asking again is the owner's alone: it is the same command as the first time, with the same conditions.
 
+use std::time::Duration;
+
 use atelier_core::Timestamp;
 use atelier_core::caller::Caller;
 use atelier_core::id::{NotebookId, OperationId};
@@ -173,11 +175,12 @@ impl Engine {
     fn view(&self, operation: Operation, notebook: Option<&Notebook>) -> OperationView {
         let id = operation.notebook_id;
         let driven_since = if operation.state.is_ended() { None } else { self.inner.drivers.since(id) };
+        let hooks = notebook.map_or(Duration::ZERO, |notebook| self.longest_hooks(&notebook.hooks));
         OperationView {
             notebook_name: notebook.map(|n| n.name.clone()),
             status: notebook.map(Notebook::status),
-            step_deadline: driven_since.and_then(|since| step_deadline(&operation, since)),
-            deadline: driven_since.and_then(|since| deadline(&operation, since)),
+            step_deadline: driven_since.and_then(|since| step_deadline(&operation, since, hooks)),
+            deadline: driven_since.and_then(|since| deadline(&operation, since, hooks)),
             next: next(&operation, driven_since.is_some()).into(),
             hanging: self.inner.hands.hanging(id),
             driven_since,
@@ -187,24 +190,26 @@ impl Engine {
 }
 
 /// The tries of a step are counted by the server that drives it, and so begin with it.
-fn step_deadline(operation: &Operation, since: Timestamp) -> Option<Timestamp> {
+fn step_deadline(operation: &Operation, since: Timestamp, hooks: Duration) -> Option<Timestamp> {
     let step = operation.steps.iter().find(|s| s.state == StepState::Began)?;
     let begun = step.began_at.map_or(since, |at| at.max(since));
-    Some(begun.plus_millis(longest_ms(step.name)))
+    Some(begun.plus_millis(longest_ms(step.name, hooks)))
 }
 
 /// Of the whole operation: every step that is still to come may take as long as the one under way. Nothing is said of an
 /// operation that is taken back; that is tried once, and ends it.
-fn deadline(operation: &Operation, since: Timestamp) -> Option<Timestamp> {
+fn deadline(operation: &Operation, since: Timestamp, hooks: Duration) -> Option<Timestamp> {
     let coming = operation.steps.iter().filter(|step| step.state == StepState::Waiting);
-    let coming: i64 = coming.map(|step| longest_ms(step.name)).sum();
+    let coming: i64 = coming.map(|step| longest_ms(step.name, hooks)).sum();
     (operation.state == OperationState::Running)
-        .then(|| step_deadline(operation, since).map(|end| end.plus_millis(coming)))
+        .then(|| step_deadline(operation, since, hooks).map(|end| end.plus_millis(coming)))
         .flatten()
 }
 
-fn longest_ms(step: StepName) -> i64 {
-    i64::try_from(longest(step).as_millis()).unwrap_or(i64::MAX)
+/// `hooks`: how long the step that runs them may wait for them.
+fn longest_ms(step: StepName, hooks: Duration) -> i64 {
+    let hooks = if step == StepName::InitializeInstance { hooks } else { Duration::ZERO };
+    i64::try_from((longest(step) + hooks).as_millis()).unwrap_or(i64::MAX)
 }
 
 const fn next(operation: &Operation, driven: bool) -> &'static str {

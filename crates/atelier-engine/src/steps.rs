@@ -5,7 +5,7 @@
 //! | prepare-storage | the volume exists | after a failed creation the volume is discarded; after a failed start, or when only the server did not come up, it is kept |
 //! | prepare-compute | the image is there, the container exists | the instance is stopped |
 //! | configure-network | the container has its network | the instance is stopped |
-//! | initialize-instance | the notebook server answers | the instance is stopped |
+//! | initialize-instance | the notebook server answers, and no hook is waited for | the instance is stopped |
 //! | stop-instance | nothing of the instance runs | nothing: what is stopped stays stopped |
 //! | remove-storage | nothing is left, or the volume was set aside for the trash | nothing |
 //!
@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use atelier_core::hook::Moment;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
@@ -43,7 +44,8 @@ pub(crate) const fn limit(step: StepName) -> Duration {
     })
 }
 
-/// How long a step may take with all its tries.
+/// How long a step may take with all its tries; what a notebook's hooks take comes on top
+/// ([`Engine::longest_hooks`]).
 pub(crate) fn longest(step: StepName) -> Duration {
     let tries = (limit(step) + Duration::from_secs(1)) * TRIES;
     if step == StepName::PrepareCompute { tries + IMAGE_LIMIT } else { tries }
@@ -105,7 +107,14 @@ impl Engine {
             }
             self.set_note(notebook.id, None);
         }
-        self.tried(notebook.id, step, |n| self.act(notebook, kind, step, first && n == 1)).await
+        if step == StepName::InitializeInstance {
+            self.run_hook(notebook, Moment::PreStart).await?;
+        }
+        let brought = self.tried(notebook.id, step, |n| self.act(notebook, kind, step, first && n == 1)).await?;
+        if step == StepName::InitializeInstance {
+            self.run_hook(notebook, Moment::PostStart).await?;
+        }
+        Ok(brought)
     }
 
     /// Tries until it is done, cannot be done, or was tried often enough.

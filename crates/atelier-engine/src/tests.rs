@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use async_trait::async_trait;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Capacity;
+use atelier_core::hook::Hooks;
 use atelier_core::id::NotebookId;
 use atelier_core::image;
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
@@ -35,6 +36,7 @@ use crate::{CreateNotebook, Engine, EngineConfig, Size};
 mod activity;
 mod fullness;
 mod growth;
+mod hooks;
 mod memory;
 mod pools;
 mod restarts;
@@ -220,6 +222,7 @@ impl World {
             pool_id: None,
             image_id: image::BUILT_IN,
             capacity_gib: 5,
+            hooks: Hooks::default(),
             grant: Grant::Millis(HOUR),
             lease_kind: LeaseKind::Timing,
             workspace_id: "0".into(),

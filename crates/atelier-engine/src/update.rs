@@ -1,13 +1,14 @@
 //! Changing a notebook: its name, its description, and what its next start makes of it.
 //!
-//! A change is one commit and is there when it is answered. The flavor and the image are written at once and take effect
-//! at the next start, because nothing but a start reads them.
+//! A change is one commit and is there when it is answered. The flavor, the image and the hooks are written at once and
+//! take effect at the next start, because nothing but a start reads them.
 //!
 //! A field that says what is so already asks for nothing, in every status: clients send several fields together although
 //! only one of them is new. Only a field that differs meets the table of statuses.
 
 use atelier_core::caller::Caller;
 use atelier_core::flavor::{CUSTOM, Flavor};
+use atelier_core::hook::Hooks;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::Image;
 use atelier_core::limits::MAX_VOLUME_GIB;
@@ -33,6 +34,8 @@ pub struct UpdateNotebook {
     pub image_id: Option<ImageId>,
     /// The volume's size in GiB.
     pub capacity_gib: Option<u32>,
+    /// All of its hooks.
+    pub hooks: Option<Hooks>,
 }
 
 /// Where words about a notebook may change, and its volume may grow.
@@ -107,6 +110,11 @@ impl Engine {
             may_change(notebook, "image_id", &AT_REST)?;
             notebook.image = image;
             changed.push("image_id");
+        }
+        if let Some(hooks) = wanted.hooks.as_ref().filter(|hooks| **hooks != notebook.hooks) {
+            may_change(notebook, "hooks", &AT_REST)?;
+            notebook.hooks.clone_from(hooks);
+            changed.push("hooks");
         }
         if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.wanted_gib()) {
             grow(notebook, gib)?;

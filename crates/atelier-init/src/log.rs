@@ -1,7 +1,7 @@
-//! The notebook server's output, in files of bounded size.
+//! The output of the notebook server and of the hooks, in files of bounded size.
 //!
-//! The server writes into a pipe; only this process writes the files, so that they can be rotated without the
-//! server's help and nobody in the notebook can change what they say.
+//! They write into pipes; only this process writes the files, so that they can be rotated without anybody's help and
+//! nobody in the notebook can change what they say. What a hook says is written line by line, each with its name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,54 +10,155 @@ use std::path::{Path, PathBuf};
 
 use atelier_init::protocol::{EXIT_FILE, Ended, LOG_FILE, LogLimits};
 
-/// Read in one turn of the loop at most, so that a server that writes without end cannot keep the loop.
+/// Read from one source in one turn of the loop at most, so that one that writes without end cannot keep the loop.
 const PER_TURN: usize = 256 * 1024;
+/// A line of a hook that grows longer is written as it is.
+const MOST_LINE: usize = 8 * 1024;
+/// How much of what a hook said last is remembered.
+const MOST_SAID: usize = 2 * 1024;
 
-/// Where a server's output goes.
+/// Where output comes from, and goes to.
 pub(crate) struct Log {
-    path: PathBuf,
-    limits: LogLimits,
-    source: Option<File>,
-    file: Option<File>,
-    written: u64,
+    files: Files,
+    server: Option<File>,
+    hooks: Vec<Voice>,
 }
 
 impl Log {
     pub(crate) fn new(folder: &Path) -> Self {
-        let limits = LogLimits { file_bytes: 0, files: 1 };
-        Self { path: folder.join(LOG_FILE), limits, source: None, file: None, written: 0 }
+        Self { files: Files::new(folder.join(LOG_FILE)), server: None, hooks: Vec::new() }
     }
 
     /// Takes the output of a new server; what an earlier one's children still say is not waited for.
     pub(crate) fn follow(&mut self, output: OwnedFd, limits: LogLimits) {
-        self.limits = limits;
-        self.source = Some(output.into());
+        self.files.limits = limits;
+        self.server = Some(output.into());
     }
 
-    pub(crate) fn source(&self) -> Option<BorrowedFd<'_>> {
-        self.source.as_ref().map(File::as_fd)
+    /// Takes the output of a hook, also what its children say when it has ended.
+    pub(crate) fn follow_hook(&mut self, name: &str, output: OwnedFd, limits: LogLimits) {
+        self.files.limits = limits;
+        let source = Some(output.into());
+        self.hooks.push(Voice { name: name.to_owned(), source, line: Vec::new(), said: Vec::new() });
     }
 
-    /// Moves what there is from the pipe to the file. A file that cannot be written loses lines, never the server:
-    /// the pipe is emptied all the same.
+    /// How much is kept, where nothing is followed.
+    pub(crate) fn limit(&mut self, limits: LogLimits) {
+        self.files.limits = limits;
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.server.iter().chain(self.hooks.iter().filter_map(|hook| hook.source.as_ref())).map(File::as_fd)
+    }
+
+    /// Moves what there is from the pipes to the file. A file that cannot be written loses lines, never the server:
+    /// the pipes are emptied all the same.
     pub(crate) fn pump(&mut self) {
-        let mut buffer = [0; 16 * 1024];
-        let mut taken = 0;
-        while taken < PER_TURN {
-            let Some(source) = self.source.as_mut() else { return };
-            match source.read(&mut buffer) {
-                Ok(0) => self.source = None,
-                Ok(n) => {
-                    taken += n;
-                    if self.append(&buffer[..n]).is_err() {
-                        self.file = None;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.source = None,
+        if self.server.as_mut().is_some_and(|server| !drain(server, |bytes| self.files.write(bytes))) {
+            self.server = None;
+        }
+        for hook in &mut self.hooks {
+            hook.pump(&mut self.files);
+        }
+    }
+
+    /// A line of the init's own about a hook.
+    pub(crate) fn note(&mut self, hook: &str, text: &str) {
+        self.files.line(hook, text.as_bytes());
+    }
+
+    /// The last of what a hook has said until now.
+    pub(crate) fn said(&mut self, name: &str) -> String {
+        let Some(hook) = self.hooks.iter_mut().find(|hook| hook.name == name) else { return String::new() };
+        hook.pump(&mut self.files);
+        hook.end_line(&mut self.files);
+        String::from_utf8_lossy(&hook.said).into_owned()
+    }
+}
+
+/// What one hook says.
+struct Voice {
+    name: String,
+    source: Option<File>,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl Voice {
+    fn pump(&mut self, files: &mut Files) {
+        let Some(mut source) = self.source.take() else { return };
+        if drain(&mut source, |bytes| self.take(bytes, files)) {
+            self.source = Some(source);
+        } else {
+            self.end_line(files);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], files: &mut Files) {
+        self.said.extend_from_slice(bytes);
+        let too_much = self.said.len().saturating_sub(MOST_SAID);
+        self.said.drain(..too_much);
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.line.len() >= MOST_LINE {
+                self.end_line(files);
             }
         }
+    }
+
+    fn end_line(&mut self, files: &mut Files) {
+        if !self.line.is_empty() {
+            files.line(&self.name, self.line.strip_suffix(b"\n").unwrap_or(&self.line));
+            self.line.clear();
+        }
+    }
+}
+
+/// Gives what can be read now to `each`; whether there may be more later.
+fn drain(source: &mut File, mut each: impl FnMut(&[u8])) -> bool {
+    let mut buffer = [0; 16 * 1024];
+    let mut taken = 0;
+    while taken < PER_TURN {
+        match source.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(n) => {
+                taken += n;
+                each(&buffer[..n]);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    true
+}
+
+/// The files.
+struct Files {
+    path: PathBuf,
+    limits: LogLimits,
+    file: Option<File>,
+    written: u64,
+    /// Whether the last byte that was written ends a line.
+    at_line_start: bool,
+}
+
+impl Files {
+    fn new(path: PathBuf) -> Self {
+        let limits = LogLimits { file_bytes: 0, files: 1 };
+        Self { path, limits, file: None, written: 0, at_line_start: true }
+    }
+
+    fn line(&mut self, hook: &str, text: &[u8]) {
+        let break_before: &[u8] = if self.at_line_start { b"" } else { b"\n" };
+        self.write(&[break_before, b"[", hook.as_bytes(), b"] ", text, b"\n"].concat());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.append(bytes).is_err() {
+            self.file = None;
+        }
+        self.at_line_start = bytes.ends_with(b"\n");
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -143,9 +244,38 @@ mod tests {
         log.follow(read, LogLimits { file_bytes: 4, files: 2 });
         let mut write = File::from(write);
         say(&mut log, &mut write, "lost\n");
-        assert!(log.source().is_some());
+        assert_eq!(log.sources().count(), 1);
         drop(write);
         log.pump();
-        assert!(log.source().is_none());
+        assert_eq!(log.sources().count(), 0);
+    }
+    #[test]
+    fn what_a_hook_says_is_written_in_whole_lines_with_its_name_and_its_end_is_remembered() {
+        let folder = folder("hook");
+        let pipe = || {
+            let (read, write) = system::pipe().unwrap();
+            system::set_nonblocking(&read).unwrap();
+            (read, File::from(write))
+        };
+        let limits = LogLimits { file_bytes: 1 << 20, files: 2 };
+        let ((server, mut server_says), (hook, mut hook_says)) = (pipe(), pipe());
+        let mut log = Log::new(&folder);
+        log.follow_hook("pre_start", hook, limits);
+        say(&mut log, &mut hook_says, "one\ntw");
+        log.follow(server, limits);
+        say(&mut log, &mut server_says, "half a line");
+        say(&mut log, &mut hook_says, "o\n");
+        say(&mut log, &mut hook_says, "the end");
+        assert_eq!(log.said("pre_start"), "one\ntwo\nthe end");
+        log.note("pre_start", "ended");
+        // A child of the hook goes on, and says more than is remembered.
+        let much = "x".repeat(MOST_LINE + MOST_SAID);
+        say(&mut log, &mut hook_says, &much);
+        assert_eq!(log.said("pre_start"), "x".repeat(MOST_SAID));
+        let expected = format!(
+            "[pre_start] one\nhalf a line\n[pre_start] two\n[pre_start] the end\n[pre_start] ended\n[pre_start] {much}\n"
+        );
+        assert_eq!(fs::read_to_string(folder.join("log/server.log")).unwrap(), expected);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,14 +1,14 @@
 //! The first process of a notebook's container.
 //!
-//! A static program that runs in any image. It reaps what dies, starts the notebook server when it is told to, keeps
-//! the server's output in files of bounded size, and remembers how the server ended. It stays when the server has
-//! ended, so that the container can still be asked why; only a signal or the end of the container ends it.
+//! A static program that runs in any image. It reaps what dies, runs hooks and starts the notebook server when it is told
+//! to, keeps their output in files of bounded size, and remembers how they ended. It stays when the server has ended, so that the container can still be asked why; only a signal or the end of the container ends it.
 //!
 //! It is root in the container with just the rights to become somebody else and to kill; what it starts has none.
 //! One thread, one loop over `poll`: nothing here may block on something that the notebook's user controls.
 
 mod child;
 mod control;
+mod hooks;
 mod log;
 mod signals;
 mod system;
@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, VERSION};
 
 use crate::control::{Connection, Control};
+use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::signals::Signals;
 
@@ -31,6 +32,7 @@ struct Init {
     signals: Signals,
     control: Control,
     log: Log,
+    hooks: Hooks,
     state: State,
     /// When the running server is killed, by the monotonic clock.
     kill_at: Option<u64>,
@@ -55,6 +57,7 @@ impl Init {
             signals: Signals::open()?,
             control: Control::listen(folder)?,
             log: Log::new(folder),
+            hooks: Hooks::default(),
             state: State::Empty,
             kill_at: None,
             leaving: false,
@@ -70,15 +73,17 @@ impl Init {
                 self.serve(connection, request);
             }
             self.kill_when_due();
+            self.hooks.kill_when_due();
         }
         Ok(())
     }
 
     fn wait(&self) -> io::Result<()> {
         let mut fds = vec![self.signals.as_fd()];
-        fds.extend(self.log.source());
+        fds.extend(self.log.sources());
         fds.extend(self.control.sources());
-        let timeout = self.kill_at.map(|at| at.saturating_sub(system::monotonic_ms()));
+        let next_kill = self.kill_at.into_iter().chain(self.hooks.next_kill()).min();
+        let timeout = next_kill.map(|at| at.saturating_sub(system::monotonic_ms()));
         system::wait_readable(&fds, timeout)
     }
 
@@ -97,6 +102,8 @@ impl Init {
         while let Some((pid, status)) = system::reap() {
             if self.running() == Some(pid) {
                 self.server_ended(status);
+            } else if self.hooks.reaped(pid, status, &mut self.log) {
+                self.tell_watchers();
             }
         }
         Ok(())
@@ -111,6 +118,10 @@ impl Init {
             system::kill_everything_else();
         }
         self.state = State::Ended(ended);
+        self.tell_watchers();
+    }
+
+    fn tell_watchers(&mut self) {
         let answer = self.answer(None);
         self.control.tell_watchers(&answer);
     }
@@ -121,6 +132,14 @@ impl Init {
             Ok(Command::Status) => None,
             Ok(Command::Watch) => {
                 self.control.keep_watching(connection);
+                None
+            }
+            Ok(Command::RunHook(hook)) => {
+                self.hooks.begin(&hook, &mut self.log);
+                None
+            }
+            Ok(Command::HookTold { name }) => {
+                self.hooks.told(&name);
                 None
             }
             Ok(Command::StartServer(server)) => self.start(&server).err(),
@@ -164,8 +183,7 @@ impl Init {
     fn runs(&mut self, pid: i32, output: OwnedFd, log: LogLimits) {
         self.log.follow(output, log);
         self.state = State::Running { pid };
-        let answer = self.answer(None);
-        self.control.tell_watchers(&answer);
+        self.tell_watchers();
     }
 
     /// Asks the server to end and sets the moment when it is killed. A second call can only bring that moment nearer.
@@ -189,6 +207,6 @@ impl Init {
     }
 
     fn answer(&self, error: Option<String>) -> Answer {
-        Answer { version: VERSION, error, state: self.state.clone() }
+        Answer { version: VERSION, error, state: self.state.clone(), hooks: self.hooks.list() }
     }
 }

@@ -6,6 +6,9 @@
 //!
 //! The socket is reachable for root only, on both sides: whoever may connect may start a process in the container.
 //!
+//! Besides the server the init runs *hooks*, each by its name once in the life of its container: it remembers how they
+//! ended, and that somebody was told of it.
+//!
 //! The init has room for one notebook server. It starts it itself ([`Command::StartServer`]), or it is handed one that was
 //! made elsewhere and is its child already ([`Command::AdoptServer`]). The state that it reports does not say which.
 
@@ -61,6 +64,13 @@ pub enum Command {
         /// How long it may take to end by itself.
         grace_ms: u64,
     },
+    /// Runs a hook, unless one of its name was begun before; answered at once.
+    RunHook(Box<RunHook>),
+    /// Remembers that people were told how the hook of this name ended.
+    HookTold {
+        /// Its name.
+        name: String,
+    },
     /// Asks for the state.
     Status,
     /// Answers now and again after every change of the state, until the connection is closed.
@@ -92,6 +102,18 @@ pub struct StartServer {
     pub log: LogLimits,
 }
 
+/// A hook to be run.
+#[derive(Serialize, Deserialize)]
+pub struct RunHook {
+    /// Its name, which its lines in the log begin with.
+    pub name: String,
+    /// It is killed, with all of its process group, when it has run for so long.
+    pub limit_ms: u64,
+    /// How it is started: as a notebook server is.
+    #[serde(flatten)]
+    pub program: StartServer,
+}
+
 /// How much of a server's output is kept.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct LogLimits {
@@ -111,6 +133,35 @@ pub struct Answer {
     pub error: Option<String>,
     /// The state after the request.
     pub state: State,
+    /// The hooks that were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+}
+
+/// A hook that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Its name.
+    pub name: String,
+    /// How it ended; `None` while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<HookEnded>,
+}
+
+/// How a hook ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookEnded {
+    /// The raw wait status; `None` when it could not be started, and `said` tells why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<i32>,
+    /// Whether it was killed because its time was over.
+    pub over_limit: bool,
+    /// How long it ran.
+    pub millis: u64,
+    /// The last of what it said.
+    pub said: String,
+    /// Whether people were told.
+    pub told: bool,
 }
 
 /// What is known of the notebook server.

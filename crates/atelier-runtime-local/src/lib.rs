@@ -22,6 +22,7 @@ mod config;
 mod control;
 mod file;
 mod foreground;
+mod hook;
 mod host;
 pub mod image;
 mod kernel_log;

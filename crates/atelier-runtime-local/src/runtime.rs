@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime, RuntimeError, RuntimeKind,
-    Silent, Usage, Victim, Way,
+    Connection, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime, RuntimeError,
+    RuntimeKind, Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
@@ -37,7 +38,7 @@ use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, file, foreground, host, kernels, lost, process, processes, sweep, volume};
+use crate::{control, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before the kernel's log is read again that could not be read.
 const KERNEL_LOG_AGAIN: Duration = Duration::from_secs(5);
+/// The pause before an init is asked again that has let go of who waits for a hook.
+const HOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a notebook server may take to its first answer.
 const SERVER_LIMIT: Duration = Duration::from_secs(110);
 
@@ -484,6 +487,37 @@ impl Runtime for LocalRuntime {
         attached?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))
+    }
+
+    async fn begin_hook(&self, spec: &InstanceSpec, hook: &HookRun) -> Result<(), RuntimeError> {
+        let _lock = self.locks.take(spec.notebook).await;
+        let place = self.places.of(spec.notebook);
+        self.present(spec.notebook)?;
+        let server = server::plan(&self.config, &Self::record(&place)?, &spec.upstream_secret)?;
+        let answer = Self::tell(&place, hook::command(hook, server), Duration::from_secs(10)).await?;
+        match answer.error {
+            None => Ok(()),
+            Some(why) => Err(RuntimeError::Permanent(format!("the hook could not be begun: {why}"))),
+        }
+    }
+
+    async fn hook_end(&self, id: NotebookId, moment: Moment) -> Result<HookEnd, RuntimeError> {
+        let live = self.present(id)?;
+        let shared = self.places.of(id).shared();
+        while live.first.lives().map_err(transient("the container"))? {
+            match hook::end(&shared, moment).await {
+                Ok(end) => return end.ok_or(RuntimeError::Absent),
+                // It may have ended, or let go of who has waited longest.
+                Err(_) => sleep(HOOK_AGAIN).await,
+            }
+        }
+        Err(RuntimeError::Absent)
+    }
+
+    async fn hook_told(&self, id: NotebookId, moment: Moment) -> Result<(), RuntimeError> {
+        self.present(id)?;
+        let told = Command::HookTold { name: moment.as_str().into() };
+        Self::tell(&self.places.of(id), told, Duration::from_secs(5)).await.map(drop)
     }
 
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {

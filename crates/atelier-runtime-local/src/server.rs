@@ -40,6 +40,8 @@ pub(crate) const CA_BUNDLE: &str = "/run/atelier/etc/ca-bundle.crt";
 /// Every program has its own way to be told of certificates.
 const CA_VARIABLES: [&str; 6] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"];
+/// The variable that names where the server reads its secret.
+pub(crate) const TOKEN_FILE: &str = "JUPYTER_TOKEN_FILE";
 /// How much earlier than the init the server and its kernels are killed when memory runs out.
 const OOM_SCORE: u16 = 500;
 
@@ -103,7 +105,7 @@ fn environment(config: &LocalConfig, image: &[(String, String)]) -> Vec<(String,
     }
     all.extend(config.environment.iter().cloned());
     // Names where the secret can be read once, which the server has done before it starts anything.
-    all.insert("JUPYTER_TOKEN_FILE".into(), format!("/proc/self/fd/{SECRET_FD}"));
+    all.insert(TOKEN_FILE.into(), format!("/proc/self/fd/{SECRET_FD}"));
     all.into_iter().collect()
 }
 

@@ -17,12 +17,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::clock::{Entropy, Timestamp};
 use atelier_core::filling::Fullness;
+use atelier_core::hook::{Action, Moment};
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image;
 use atelier_core::volume::Volume;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{InstanceSpec, Observed, Runtime, RuntimeError, Silent};
+use crate::{HookRun, InstanceSpec, Observed, Runtime, RuntimeError, Silent};
 
 /// Where a runtime can be opened.
 #[async_trait]
@@ -121,6 +122,7 @@ pub async fn run_all(bed: &dyn Bed) {
     a_removal_is_whole_after_every_step(&*runtime).await;
     storage_grows_in_use_and_at_rest(&*runtime).await;
     storage_can_be_discarded(&*runtime).await;
+    a_hook_is_begun_once_in_a_container(&*runtime).await;
     a_volume_that_was_set_aside_comes_back(&*runtime).await;
     what_has_no_volume_is_not_set_aside(&*runtime).await;
     notebooks_do_not_touch_each_other(&*runtime).await;
@@ -223,6 +225,31 @@ async fn storage_grows_in_use_and_at_rest(runtime: &dyn Runtime) {
     runtime.stop(larger.notebook).await.unwrap();
     bring(runtime, &larger, Upto::Serving).await;
     runtime.remove(larger.notebook).await.unwrap();
+}
+
+async fn a_hook_is_begun_once_in_a_container(runtime: &dyn Runtime) {
+    let (spec, moment) = (new_spec(), Moment::PreStart);
+    // It fails where it finds what another one has left.
+    let action = Action::Command("test ! -e ~/mark && touch ~/mark".into());
+    let hook = HookRun { moment, action, limit: Duration::from_secs(30) };
+    bring(runtime, &spec, Upto::Storage).await;
+    assert!(matches!(runtime.hook_end(spec.notebook, moment).await, Err(RuntimeError::Absent)));
+    for _ in ["a container", "a fresh one"] {
+        bring(runtime, &spec, Upto::Network).await;
+        assert!(matches!(runtime.hook_end(spec.notebook, moment).await, Err(RuntimeError::Absent)));
+        runtime.begin_hook(&spec, &hook).await.unwrap();
+        runtime.begin_hook(&spec, &hook).await.unwrap();
+        for told in [false, true] {
+            let end = runtime.hook_end(spec.notebook, moment).await.unwrap();
+            assert!(end.fate.is_success() && end.told == told, "{end:?}");
+            runtime.hook_told(spec.notebook, moment).await.unwrap();
+        }
+        bring(runtime, &spec, Upto::Serving).await;
+        runtime.begin_hook(&spec, &hook).await.unwrap();
+        assert!(runtime.hook_end(spec.notebook, moment).await.unwrap().told, "it is the same one");
+        runtime.stop(spec.notebook).await.unwrap();
+    }
+    runtime.remove(spec.notebook).await.unwrap();
 }
 
 async fn storage_can_be_discarded(runtime: &dyn Runtime) {

@@ -11,6 +11,7 @@
 //! | [`Runtime::grow_storage`] | the volume has a new full size, in use or not |
 //! | [`Runtime::prepare_compute`] | the instance's container exists within its limits; nothing of the user's runs in it |
 //! | [`Runtime::configure_network`] | the container has its network |
+//! | [`Runtime::begin_hook`] | a hook runs in the container, or has ended: each once in the life of a container |
 //! | [`Runtime::initialize`] | the notebook server has answered its first request |
 //! | [`Runtime::stop`] | nothing of the instance runs; the volume is kept, everything else of it is gone |
 //! | [`Runtime::remove`] | nothing is left, the volume included |
@@ -21,6 +22,7 @@
 //! [`contract`] holds the tests that every runtime passes, [`simulated`] the runtime for tests of load and faults.
 
 pub mod contract;
+mod hook;
 pub mod simulated;
 
 use std::fmt;
@@ -30,10 +32,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::volume::Volume;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use hook::{Fate, HookEnd, HookRun};
 
 /// Why a runtime did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -280,6 +285,18 @@ pub trait Runtime: Send + Sync {
 
     /// The container has its network afterwards.
     async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
+
+    /// The hook of this moment was begun afterwards, as ma-user in the container, with what the notebook server finds there
+    /// but its secret. In one container it is begun once, however often this is called. That it cannot be started is no
+    /// error of this call but the hook's end.
+    async fn begin_hook(&self, spec: &InstanceSpec, hook: &HookRun) -> Result<(), RuntimeError>;
+
+    /// Returns when the hook of this moment has ended, with how it did. [`RuntimeError::Absent`] when the container is gone,
+    /// or the hook was not begun in it. A wait and nothing else, however long: safe to drop at any time.
+    async fn hook_end(&self, id: NotebookId, moment: Moment) -> Result<HookEnd, RuntimeError>;
+
+    /// The end of the hook is remembered as told to people afterwards, for as long as the container lives.
+    async fn hook_told(&self, id: NotebookId, moment: Moment) -> Result<(), RuntimeError>;
 
     /// The notebook server has answered a request afterwards. Tells how it came to run.
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError>;

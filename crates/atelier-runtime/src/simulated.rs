@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use atelier_core::filling::{Filling, Share};
 use atelier_core::flavor::Capacity;
+use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
 
 use crate::{
-    Connection, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter, Runtime, RuntimeError, RuntimeKind,
-    Usage, Way,
+    Connection, Fate, HookEnd, HookRun, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter, Runtime,
+    RuntimeError, RuntimeKind, Usage, Way,
 };
 
 /// The calls that faults can be injected into.
@@ -41,6 +42,8 @@ pub enum Call {
     PrepareCompute,
     /// [`Runtime::configure_network`]
     ConfigureNetwork,
+    /// [`Runtime::begin_hook`]
+    BeginHook,
     /// [`Runtime::initialize`]
     Initialize,
     /// [`Runtime::stop`]
@@ -89,10 +92,24 @@ pub struct SimulatedRuntime {
     broken: Mutex<HashSet<NotebookId>>,
     usage: Mutex<HashMap<NotebookId, Usage>>,
     fillings: Mutex<HashMap<NotebookId, Filling>>,
+    hooks: Mutex<Hooks>,
+    hook_changed: Notify,
     changed: Notify,
     short: Mutex<VecDeque<OutOfMemory>>,
     shorter: Notify,
 }
+
+/// What is pretended of hooks.
+#[derive(Default)]
+struct Hooks {
+    /// The ends of those that are begun from now on; `None` for those that do not end. Without a word they do well.
+    ends: HashMap<Moment, Option<HookEnd>>,
+    /// Every hook that was really begun.
+    begun: Vec<HookRun>,
+}
+
+/// How a hook ends of which nobody has said anything.
+const WELL: HookEnd = HookEnd { fate: Fate::Status(0), millis: 0, said: String::new(), told: false };
 
 /// What volumes are like that nobody has said anything of.
 const EMPTY: Filling = Filling { bytes: Share { used: 0, total: 5 << 30 }, inodes: Share { used: 0, total: 1 << 20 } };
@@ -118,6 +135,8 @@ impl SimulatedRuntime {
             broken: Mutex::default(),
             usage: Mutex::default(),
             fillings: Mutex::default(),
+            hooks: Mutex::default(),
+            hook_changed: Notify::new(),
             changed: Notify::new(),
             short: Mutex::default(),
             shorter: Notify::new(),
@@ -136,6 +155,26 @@ impl SimulatedRuntime {
     pub fn run_out_of_memory(&self, what: OutOfMemory) {
         locked(&self.short).push_back(what);
         self.shorter.notify_one();
+    }
+
+    /// Pretends that the hooks of this moment end so from now on, those that have been begun too; `None`: not at all.
+    pub fn pretend_hook(&self, moment: Moment, end: Option<HookEnd>) {
+        locked(&self.hooks).ends.insert(moment, end);
+        self.hook_changed.notify_waiters();
+    }
+
+    /// The hooks that were begun since this was opened, in their order.
+    pub fn hooks_begun(&self) -> Vec<HookRun> {
+        locked(&self.hooks).begun.clone()
+    }
+
+    /// How the hook of this moment has ended, if it has.
+    fn pretended_end(&self, id: NotebookId, moment: Moment) -> Result<Option<HookEnd>, RuntimeError> {
+        if !self.has(id, &begun(moment)) {
+            return Err(RuntimeError::Absent);
+        }
+        let end = locked(&self.hooks).ends.get(&moment).cloned().unwrap_or(Some(WELL));
+        Ok(end.map(|end| HookEnd { told: self.has(id, &told(moment)), ..end }))
     }
 
     /// Pretends that the instance of `id` uses and does this, until it stops. Without a word it does nothing.
@@ -223,12 +262,17 @@ impl SimulatedRuntime {
     }
 
     fn stop_all(&self, id: NotebookId) -> Result<(), RuntimeError> {
+        for moment in Moment::ALL {
+            self.take(id, &begun(moment))?;
+            self.take(id, &told(moment))?;
+        }
         for what in [SERVER, NETWORK, CONTAINER] {
             self.take(id, what)?;
         }
         locked(&self.broken).remove(&id);
         locked(&self.usage).remove(&id);
         locked(&self.fillings).remove(&id);
+        self.hook_changed.notify_waiters();
         Ok(())
     }
 
@@ -240,6 +284,16 @@ impl SimulatedRuntime {
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// That a hook was begun.
+fn begun(moment: Moment) -> String {
+    format!("{}-begun", moment.as_str())
+}
+
+/// That its end was told.
+fn told(moment: Moment) -> String {
+    format!("{}-told", moment.as_str())
 }
 
 fn failed(path: &Path, error: &io::Error) -> RuntimeError {
@@ -313,6 +367,35 @@ impl Runtime for SimulatedRuntime {
         self.needs(spec.notebook, CONTAINER)?;
         self.put(spec.notebook, NETWORK, "")?;
         self.faults.after(Call::ConfigureNetwork, Some(spec.notebook)).await
+    }
+
+    async fn begin_hook(&self, spec: &InstanceSpec, hook: &HookRun) -> Result<(), RuntimeError> {
+        self.faults.before(Call::BeginHook, Some(spec.notebook)).await?;
+        self.needs(spec.notebook, if hook.moment == Moment::PreStart { NETWORK } else { SERVER })?;
+        let begun = begun(hook.moment);
+        if !self.has(spec.notebook, &begun) {
+            self.put(spec.notebook, &begun, "")?;
+            locked(&self.hooks).begun.push(hook.clone());
+        }
+        self.faults.after(Call::BeginHook, Some(spec.notebook)).await
+    }
+
+    async fn hook_end(&self, id: NotebookId, moment: Moment) -> Result<HookEnd, RuntimeError> {
+        loop {
+            let mut changed = std::pin::pin!(self.hook_changed.notified());
+            changed.as_mut().enable();
+            if let Some(end) = self.pretended_end(id, moment)? {
+                return Ok(end);
+            }
+            changed.await;
+        }
+    }
+
+    async fn hook_told(&self, id: NotebookId, moment: Moment) -> Result<(), RuntimeError> {
+        match self.pretended_end(id, moment)? {
+            Some(_) => self.put(id, &told(moment), ""),
+            None => Err(RuntimeError::Permanent("the hook has not ended".into())),
+        }
     }
 
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {

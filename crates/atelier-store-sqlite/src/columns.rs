@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use atelier_core::Timestamp;
 use atelier_core::caller::{Actor, Origin};
+use atelier_core::hook::{Action, Hook, Hooks, Mode, Moment};
 use atelier_core::operation::{StepName, StepRecord, StepState};
 use atelier_core::refusal::Refusal;
 use atelier_core::status::Status;
@@ -140,6 +141,57 @@ pub(crate) fn steps_to_json(steps: &[StepRecord]) -> Result<String, StoreError> 
 pub(crate) fn steps_from_json(column: &str, json: &str) -> Result<Vec<StepRecord>, StoreError> {
     let rows: Vec<StepRow> = serde_json::from_str(json).map_err(|_| unreadable(column))?;
     rows.into_iter().map(StepRecord::try_from).collect()
+}
+
+/// A hook as it lies in `notebooks.hooks`, an object of them by their moments.
+#[derive(Serialize, Deserialize)]
+struct HookRow {
+    #[serde(flatten)]
+    action: ActionRow,
+    mode: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActionRow {
+    Command(String),
+    Script(String),
+}
+
+impl From<&Hook> for HookRow {
+    fn from(hook: &Hook) -> Self {
+        let action = match hook.action().clone() {
+            Action::Command(text) => ActionRow::Command(text),
+            Action::Script(path) => ActionRow::Script(path),
+        };
+        Self { action, mode: hook.mode().as_str().into() }
+    }
+}
+
+/// Hooks as a JSON object; `None` for none.
+pub(crate) fn hooks_to_json(hooks: &Hooks) -> Result<Option<String>, StoreError> {
+    let present = Moment::ALL.into_iter().filter_map(|at| Some((at.as_str(), HookRow::from(hooks.at(at)?))));
+    let rows: BTreeMap<&str, HookRow> = present.collect();
+    let json = (!rows.is_empty()).then(|| serde_json::to_string(&rows));
+    json.transpose().map_err(|e| StoreError::Engine(e.to_string()))
+}
+
+/// Hooks from a JSON object.
+pub(crate) fn hooks_from_json(column: &str, json: Option<&str>) -> Result<Hooks, StoreError> {
+    let Some(json) = json else { return Ok(Hooks::default()) };
+    let mut rows: BTreeMap<String, HookRow> = serde_json::from_str(json).map_err(|_| unreadable(column))?;
+    let mut take = |at: Moment| rows.remove(at.as_str()).map(|row| hook(column, row)).transpose();
+    let hooks = Hooks { pre_start: take(Moment::PreStart)?, post_start: take(Moment::PostStart)? };
+    if rows.is_empty() { Ok(hooks) } else { Err(unreadable(column)) }
+}
+
+fn hook(column: &str, row: HookRow) -> Result<Hook, StoreError> {
+    let action = match row.action {
+        ActionRow::Command(text) => Action::Command(text),
+        ActionRow::Script(path) => Action::Script(path),
+    };
+    let mode = named(column, &Mode::ALL, Mode::as_str, &row.mode)?;
+    Hook::new(column, action, mode).map_err(|_: Refusal| unreadable(column))
 }
 
 /// Tags as a JSON object.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sealer;
 use crate::columns::{
-    integer, named, number, parsed, steps_from_json, steps_to_json, tags_from_json, tags_to_json, uuid,
+    hooks_from_json, hooks_to_json, integer, named, number, parsed, steps_from_json, steps_to_json, tags_from_json,
+    tags_to_json, uuid,
 };
 use crate::script::Script;
 
@@ -74,6 +75,7 @@ pub(crate) struct NotebookRow {
     pub(crate) volume_growing_to_gib: Option<i64>,
     pub(crate) pool_id: Option<String>,
     pub(crate) pool_name: Option<String>,
+    pub(crate) hooks: Option<String>,
 }
 
 /// Writes the columns of the course of `notebook`, and no others, where its row has this generation, and raises that; else
@@ -159,6 +161,7 @@ impl NotebookRow {
             next_lease_grant_ms: notebook.next_terms.and_then(|terms| in_column(terms.grant)),
             legacy_profile_id: notebook.legacy.profile_id,
             legacy_prompt: notebook.legacy.prompt.into(),
+            hooks: hooks_to_json(&notebook.hooks)?,
             pool_id,
             pool_name,
         })
@@ -223,6 +226,7 @@ impl NotebookRow {
                 size_bytes: self.image_size_bytes.map(|n| number("image_size_bytes", n)).transpose()?,
             },
             legacy: LegacyWords { profile_id: self.legacy_profile_id, prompt: self.legacy_prompt != 0 },
+            hooks: hooks_from_json("hooks", self.hooks.as_deref())?,
             feature: parsed("feature", &self.feature)?,
             tags: tags_from_json("tags", &self.tags)?,
             name: self.name,

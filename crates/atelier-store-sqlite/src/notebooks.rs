@@ -23,7 +23,7 @@ pub(crate) async fn select(
                 create_at, update_at, lease_kind, lease_update_at, lease_grant_ms, lease_end_at,
                 token_sealed, upstream_secret_sealed, ever_ran, progress, generation, feature, tags,
                 next_lease_kind, next_lease_grant_ms, legacy_profile_id, legacy_prompt, volume_growing_to_gib,
-                pool_id, pool_name
+                pool_id, pool_name, hooks
             from notebooks where id = $1"#,
         id
     )
@@ -50,11 +50,11 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
             volume_capacity_gib, workspace_id, status, fail_reason, create_at, update_at, lease_kind,
             lease_update_at, lease_grant_ms, lease_end_at, token_sealed, upstream_secret_sealed,
             ever_ran, progress, generation, feature, tags, next_lease_kind, next_lease_grant_ms,
-            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name
+            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name, hooks
         ) values (
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
-            $38, $39, $40, $41, $42, $43, $44, $45
+            $38, $39, $40, $41, $42, $43, $44, $45, $46
         ) on conflict (id) do nothing"#,
         row.id,
         row.project_id,
@@ -101,6 +101,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
         row.volume_growing_to_gib,
         row.pool_id,
         row.pool_name,
+        row.hooks,
     )
     .execute(connection)
     .await
@@ -121,7 +122,7 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
             $30, lease_grant_ms = $31, lease_end_at = $32, token_sealed = $33, upstream_secret_sealed =
             $34, ever_ran = $35, progress = $36, feature = $37, tags = $38, next_lease_kind = $39,
             next_lease_grant_ms = $40, legacy_profile_id = $41, legacy_prompt = $42,
-            volume_growing_to_gib = $43, pool_id = $44, pool_name = $45,
+            volume_growing_to_gib = $43, pool_id = $44, pool_name = $45, hooks = $46,
             generation = generation + 1
         where id = $1 and generation = $2"#,
         row.id,
@@ -169,6 +170,7 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
         row.volume_growing_to_gib,
         row.pool_id,
         row.pool_name,
+        row.hooks,
     )
     .execute(connection)
     .await

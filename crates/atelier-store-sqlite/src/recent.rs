@@ -221,6 +221,7 @@ pub(crate) mod tests {
     use atelier_core::clock::{Entropy, Timestamp};
     use atelier_core::feature::Feature;
     use atelier_core::flavor::Flavor;
+    use atelier_core::hook::Hooks;
     use atelier_core::id::VolumeId;
     use atelier_core::image::{BUILT_IN, Image};
     use atelier_core::lease::{Grant, Lease, LeaseKind};
@@ -272,6 +273,7 @@ pub(crate) mod tests {
             lease: Lease::written(now, now, Grant::Never, LeaseKind::Timing),
             pool: None,
             legacy: LegacyWords::default(),
+            hooks: Hooks::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),
             progress: Vec::new(),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use atelier_core::clock::Timestamp;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
+use atelier_core::hook::Hooks;
 use atelier_core::id::{DomainId, ImageId, NotebookId, ProjectId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
@@ -63,6 +64,7 @@ fn notebook(project_id: &ProjectId, owner: &Owner, name: &str) -> Notebook {
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
         pool: None,
         legacy: LegacyWords::default(),
+        hooks: Hooks::default(),
         token: SecretString::from(TOKEN),
         upstream_secret: SecretString::from(UPSTREAM),
         progress: Vec::new(),

@@ -31,7 +31,8 @@ pub use health::{Liveness, Readiness};
 pub use image::{Image, ImagePage};
 pub use lease::{Lease, LeaseReq};
 pub use notebook::{
-    Domain, EndpointReq, EndpointRes, JobProgress, Notebook, NotebookCreateRequest, NotebookCustomSpec, NotebookPage,
-    NotebookUpdateRequest, Pool, RunCodeLabRequest, User, VolumeReq, VolumeRes,
+    ContainerHooks, CustomHooks, Domain, EndpointReq, EndpointRes, HookConfig, JobProgress, Notebook,
+    NotebookCreateRequest, NotebookCustomSpec, NotebookPage, NotebookUpdateRequest, Pool, RunCodeLabRequest, User,
+    VolumeReq, VolumeRes,
 };
 pub use tag::{Tag, TagSummary, TagSummaryList, TagsRequest};

@@ -44,6 +44,9 @@ pub struct Notebook {
     /// Its volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeRes>,
+    /// What is run in it at each start; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<CustomHooks>,
     /// How it can be reached at present.
     #[serde(default)]
     pub endpoints: Vec<EndpointRes>,
@@ -71,6 +74,39 @@ pub struct Notebook {
     pub create_at: i64,
     /// When its status last changed.
     pub update_at: i64,
+}
+
+/// What is run in a notebook's container at each start, as its user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CustomHooks {
+    /// The hooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_hooks: Option<ContainerHooks>,
+}
+
+/// The hooks of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerHooks {
+    /// Run before the notebook server is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_start: Option<HookConfig>,
+    /// Run after the notebook server serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_start: Option<HookConfig>,
+}
+
+/// A hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookConfig {
+    /// For `COMMAND` the base64 of a shell script, of at most 16384 bytes; for `SCRIPT` the absolute path of a program in the
+    /// container.
+    pub script: String,
+    /// `SCRIPT`, which is also the default, or `COMMAND`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `ASYNC`, which is also the default: the start goes on; or `BLOCK`: it waits, and fails when the hook fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 /// A share of the machine that is set aside.
@@ -233,6 +269,9 @@ pub struct NotebookCreateRequest {
     /// Ways to reach the notebook; `NOTEBOOK` is always there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<EndpointReq>>,
+    /// What is run in it at each start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<CustomHooks>,
     /// What to hang on it, at most 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<Tag>>,
@@ -269,6 +308,9 @@ pub struct NotebookUpdateRequest {
     /// GiB of the volume: the size that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_new_size: Option<u32>,
+    /// What is run in it at each start, from the next one on, in place of all that was before; `{}` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<CustomHooks>,
     /// Ways to reach the notebook; `NOTEBOOK` is always there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<EndpointReq>>,

@@ -446,6 +446,8 @@ pub(crate) struct Create {
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     #[command(flatten)]
+    pub hooks: HookArgs,
+    #[command(flatten)]
     pub waiting: Waiting,
     #[command(flatten)]
     pub connection: Connection,
@@ -473,7 +475,7 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+#[command(group = clap::ArgGroup::new("change").args(["pre_start", "post_start"]).required(true).multiple(true))]
 pub(crate) struct Update {
     /// Its name or id
     pub notebook: String,
@@ -496,7 +498,31 @@ pub(crate) struct Update {
     #[arg(long, group = "change", value_name = "IMAGE")]
     pub image: Option<String>,
     #[command(flatten)]
+    pub hooks: HookArgs,
+    /// Run nothing at its starts any more
+    #[arg(long, group = "change", conflicts_with_all = ["pre_start", "post_start"])]
+    pub no_hooks: bool,
+    #[command(flatten)]
     pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HookArgs {
+    /// A shell script of this machine that runs in the notebook before each start of its server
+    #[arg(long, value_name = "FILE")]
+    pub pre_start: Option<PathBuf>,
+    /// A shell script of this machine that runs in the notebook as soon as its server serves
+    #[arg(long, value_name = "FILE")]
+    pub post_start: Option<PathBuf>,
+    /// Whether the start waits for these scripts, and fails when they do
+    #[arg(long, value_enum, default_value_t = HookMode::Block, value_name = "MODE")]
+    pub hook_mode: HookMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HookMode {
+    Block,
+    Async,
 }
 
 #[derive(Debug, Args)]
@@ -774,6 +800,18 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn hooks_are_named_together_and_are_a_change_by_themselves() {
+        let parses =
+            |line: &[&str]| Arguments::try_parse_from(["atelier", "notebook"].iter().chain(line)).map_err(|e| e.kind());
+        assert!(parses(&["create", "x", "--pre-start", "a", "--post-start", "b", "--hook-mode", "async"]).is_ok());
+        assert!(parses(&["update", "x", "--post-start", "b"]).is_ok());
+        assert!(parses(&["update", "x", "--no-hooks"]).is_ok());
+        let missing = clap::error::ErrorKind::MissingRequiredArgument;
+        assert_eq!(parses(&["update", "x", "--hook-mode", "async"]).err(), Some(missing));
+        assert!(parses(&["update", "x", "--no-hooks", "--post-start", "b"]).is_err());
     }
 
     #[test]

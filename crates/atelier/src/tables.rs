@@ -7,7 +7,7 @@ use atelier_wire::{FeatureQuota, Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::commands::change;
+use crate::commands::{change, hooks};
 use crate::times;
 
 pub(crate) fn table(headings: &[&str]) -> Table {
@@ -88,6 +88,7 @@ pub(crate) fn notebook(notebook: &Notebook, now: Timestamp) -> String {
         ("created", point(notebook.create_at, now)),
         ("status since", point(notebook.update_at, now)),
     ]);
+    lines.extend(notebook.hooks.as_ref().map(|shown| ("hooks", hooks::line(shown))));
     lines.extend(notebook.url.clone().map(|url| ("url", url)));
     for step in notebook.action_progress.iter().flatten() {
         lines.push(("step", format!("{} {}: {}", step.step, step.description, step.status.to_lowercase())));

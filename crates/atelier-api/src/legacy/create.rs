@@ -6,6 +6,7 @@
 
 use atelier_core::auto_stop::AutoStop;
 use atelier_core::feature::Feature;
+use atelier_core::hook::Hooks;
 use atelier_core::lease::GrantRange;
 use atelier_core::limits::{MAX_VOLUME_GIB, MIN_VOLUME_GIB};
 use atelier_core::notebook::{LegacyWords, check_description};
@@ -54,6 +55,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> R
         pool_id,
         image_id,
         capacity_gib,
+        hooks: Hooks::default(),
         grant: terms.grant,
         lease_kind: terms.kind,
         workspace_id,

@@ -16,11 +16,10 @@ use atelier_engine::CreateNotebook;
 
 use crate::fields::Fields;
 use crate::query::unknown_workspace;
-use crate::v1::{lease, size, tags};
+use crate::v1::{hooks, lease, size, tags};
 
 /// Fields of the contract that this server does not offer. None of them is ever kept and then ignored.
-pub(crate) const NOT_OFFERED: [&str; 6] =
-    ["data_volumes", "hooks", "affinity", "run_user", "user_vpc", "public_network_config"];
+pub(crate) const NOT_OFFERED: [&str; 5] = ["data_volumes", "affinity", "run_user", "user_vpc", "public_network_config"];
 
 /// The same, inside `volume`.
 pub(crate) const NOT_OFFERED_IN_VOLUME: [&str; 3] = ["uri", "id", "dew_secret_name"];
@@ -44,6 +43,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     let volume = fields.required_object("volume")?;
     let capacity = volume_capacity(&volume)?;
     endpoints(&fields)?;
+    let hooks = hooks::read(&fields)?.unwrap_or_default();
     let (grant, lease_kind) = grant(&fields, grants)?;
     let workspace_id = workspace(&fields)?;
     let capacity_gib = in_range(&volume, capacity)?;
@@ -56,6 +56,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
         pool_id,
         image_id,
         capacity_gib,
+        hooks,
         grant,
         lease_kind,
         workspace_id,

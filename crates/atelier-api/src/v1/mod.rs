@@ -4,6 +4,7 @@ pub(crate) mod clusters;
 pub(crate) mod code_lab;
 pub(crate) mod create;
 pub(crate) mod flavors;
+pub(crate) mod hooks;
 pub(crate) mod images;
 pub(crate) mod lease;
 pub(crate) mod lists;

@@ -12,13 +12,13 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::fields::Fields;
 use crate::shape;
-use crate::v1::{create, size};
+use crate::v1::{create, hooks, size};
 
 /// Fields of the contract that this server does not offer.
-const NOT_OFFERED: [&str; 5] = ["hooks", "affinity", "dew_secret_name", "data_volumes", "public_network_config"];
+const NOT_OFFERED: [&str; 4] = ["affinity", "dew_secret_name", "data_volumes", "public_network_config"];
 
 /// Change a notebook; what is absent stays as it is. The name and the description change while it is RUNNING or STOPPED,
-/// the flavor, the custom size and the image while it is STOPPED: its next start uses them. A field that says what is so already is
+/// the flavor, the custom size, the image and the hooks while it is STOPPED: its next start uses them. A field that says what is so already is
 /// accepted in every status.
 #[utoipa::path(
     put, path = "/v1/{project_id}/notebooks/{id}", operation_id = "UpdateNotebook", tag = "notebooks",
@@ -52,5 +52,6 @@ fn parse(body: &[u8]) -> Result<UpdateNotebook, Refusal> {
         size,
         image_id,
         capacity_gib: gib.map(|gib| create::volume_size("storage_new_size", gib)).transpose()?,
+        hooks: hooks::read(&fields)?,
     })
 }

@@ -37,6 +37,7 @@ async fn an_update_answers_with_the_whole_notebook() {
     for (body, code) in [
         (json!({"flavor": "modelarts.vm.cpu.2u"}), "ModelArts.6347"),
         (json!({"storage_new_size": 4, "name": "not-kept"}), "ModelArts.6331"),
+        (json!({"hooks": {"container_hooks": {"pre_start": {"script": "/a"}}}}), "ModelArts.6347"),
         (json!({"endpoints": [{"service": "SSH", "key_pair_names": ["k"]}]}), "ModelArts.6651"),
         (json!({"image_id": UNKNOWN}), "ModelArts.6797"),
         (json!([]), "ModelArts.6400"),
@@ -53,6 +54,20 @@ async fn an_update_answers_with_the_whole_notebook() {
     assert_eq!(put(&house, &token, &id, small).await.code(), "ModelArts.6792");
     let reply = put(&house, &token, &id, json!({"flavor": "modelarts.vm.cpu.2u"})).await;
     assert_eq!((&reply.body["flavor"], &reply.body["name"]), (&json!("modelarts.vm.cpu.2u"), &json!("new-name")));
+    let hook = json!({"script": "dHJ1ZQ==", "type": "command", "mode": "block"});
+    let hooks = json!({"container_hooks": {"pre_start": hook, "post_start": {"script": "/a"}}});
+    let reply = put(&house, &token, &id, json!({"hooks": hooks})).await;
+    let shown = json!({"container_hooks": {
+        "pre_start": {"script": "dHJ1ZQ==", "type": "COMMAND", "mode": "BLOCK"},
+        "post_start": {"script": "/a", "type": "SCRIPT", "mode": "ASYNC"},
+    }});
+    assert_eq!(reply.body["hooks"], shown, "{}", reply.body);
+    let reply = put(&house, &token, &id, json!({"name": "kept", "hooks": null})).await;
+    assert_eq!(reply.body["hooks"], shown, "what is absent stays");
+    let reply = put(&house, &token, &id, json!({"hooks": {"container_hooks": {"post_start": {"script": "/b"}}}})).await;
+    assert_eq!(reply.body["hooks"]["container_hooks"]["pre_start"], Value::Null, "they are one value");
+    let reply = put(&house, &token, &id, json!({"hooks": {}})).await;
+    assert_eq!((reply.status, reply.body.get("hooks")), (StatusCode::OK, None));
     let grown = put(&house, &token, &id, json!({"storage_new_size": 4096})).await;
     assert_eq!(grown.body["volume"]["capacity"], 4096);
 }

@@ -193,11 +193,15 @@ fn compare(id: &str, theirs: &Fields, ours: &Fields, found: &mut Differences) {
             found.insert(format!("{name}: {own}"), at());
         }
     }
-    for path in ours.keys().filter(|path| !theirs.contains_key(*path)) {
+    for (path, own) in ours.iter().filter(|(path, _)| !theirs.contains_key(*path)) {
         let (parent, whole) = (parent(path), line_of_operation(id));
         if parent.is_none_or(|parent| theirs.contains_key(parent) || !ours.contains_key(parent)) {
-            let at = parent.and_then(|parent| theirs.get(parent)).map_or(whole, |field| line_of(id, &field.declared));
-            found.insert(format!("{id} {path}: only here"), at);
+            let above = || parent.and_then(|parent| theirs.get(parent)).map(|field| line_of(id, &field.declared));
+            let (name, at) = match line_of_schema(&own.declared.schema) {
+                Some(at) => (own.declared.shown(id, path), at + 1),
+                None => (format!("{id} {path}"), above().unwrap_or(whole)),
+            };
+            found.insert(format!("{name}: only here"), at);
         }
     }
 }
@@ -216,10 +220,15 @@ fn line_of_operation(id: &str) -> usize {
     CONTRACT.lines().position(|line| line.trim() == wanted).unwrap() + 1
 }
 
+/// The line that names a schema, counted from 0.
+fn line_of_schema(schema: &str) -> Option<usize> {
+    let wanted = format!("    {schema}:");
+    CONTRACT.lines().position(|line| line == wanted)
+}
+
 /// The line that declares a field: below its schema, else below its operation.
 pub(crate) fn line_of(id: &str, declared: &Declared) -> usize {
-    let schema = format!("    {}:", declared.schema);
-    let start = CONTRACT.lines().position(|line| line == schema).unwrap_or_else(|| line_of_operation(id));
+    let start = line_of_schema(&declared.schema).unwrap_or_else(|| line_of_operation(id));
     let names = [format!("{}:", declared.name), format!("- name: {}", declared.name)];
     let own = CONTRACT.lines().skip(start).position(|line| names.iter().any(|name| line.trim() == name));
     own.map_or(start, |own| start + own) + 1

@@ -208,6 +208,10 @@ fn everything() -> Value {
         },
         "endpoints": [{"service": "NOTEBOOK", "dev_service": "NOTEBOOK"}],
         "tags": [{"key": "team", "value": "a"}],
+        "hooks": {"container_hooks": {
+            "pre_start": {"script": "dHJ1ZQ==", "type": "COMMAND", "mode": "BLOCK"},
+            "post_start": {"script": "/home/ma-user/work/after.sh", "type": "SCRIPT", "mode": "ASYNC"},
+        }},
     })
 }
 

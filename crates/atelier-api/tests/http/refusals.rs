@@ -64,6 +64,7 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             | "lease" | "lease.duration" | "lease.enable" | "duration" | "workspace_id" | "pool_id" => T::Taken,
             "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
             "lease.type" => T::Words(&["TIMING", "IDLE"]),
+            path if path.starts_with("hooks") => T::Taken,
             "volume.category" => T::Words(&["EVS"]),
             "volume.ownership" => T::Words(&["MANAGED"]),
             "volume.read_only" => T::Fixed("false"),
@@ -76,20 +77,19 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             | "endpoints[].allowed_access_ips" => T::NotOffered,
             path => match path.split(['.', '[']).next()? {
                 "custom_spec" => custom_spec(path),
-                "data_volumes" | "hooks" | "affinity" | "run_user" | "user_vpc" | "public_network_config" => {
-                    T::NotOffered
-                }
+                "data_volumes" | "affinity" | "run_user" | "user_vpc" | "public_network_config" => T::NotOffered,
                 _ => return None,
             },
         },
         ("UpdateNotebook", path) => match path {
             "name" | "description" | "flavor" | "image_id" | "storage_new_size" | "endpoints" => T::Taken,
             "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
+            path if path.starts_with("hooks") => T::Taken,
             path => match path.split('.').next()? {
                 "endpoints[]" | "dew_secret_name" => T::NotOffered,
                 "custom_spec" => custom_spec(path),
                 path => match path.split('[').next()? {
-                    "hooks" | "affinity" | "data_volumes" | "public_network_config" => T::NotOffered,
+                    "affinity" | "data_volumes" | "public_network_config" => T::NotOffered,
                     _ => return None,
                 },
             },
@@ -137,10 +137,14 @@ fn custom_spec(path: &str) -> Treatment {
 }
 
 /// Required here, although the contract leaves a choice that this server does not have.
-const ALSO_REQUIRED: [(&str, &str); 3] = [
+const ALSO_REQUIRED: [(&str, &str); 7] = [
     ("CreateNotebook", "flavor"),
     ("CreateNotebook", "endpoints[].service"),
     ("UpdateNotebook", "endpoints[].service"),
+    ("CreateNotebook", "hooks.container_hooks.pre_start.script"),
+    ("CreateNotebook", "hooks.container_hooks.post_start.script"),
+    ("UpdateNotebook", "hooks.container_hooks.pre_start.script"),
+    ("UpdateNotebook", "hooks.container_hooks.post_start.script"),
 ];
 
 fn is_required(operation: &str, field: &Field) -> bool {
@@ -340,6 +344,10 @@ fn put(body: &mut Value, path: &str, value: Option<&Value>) {
     }
     if name == "tags" {
         inner["key"] = json!("k");
+    }
+    if matches!(name, "pre_start" | "post_start") {
+        // A script that is right for the type beside it.
+        inner["script"] = if value == Some(&json!("COMMAND")) { json!("dHJ1ZQ==") } else { json!("/a") };
     }
     if name == "custom_spec" {
         (inner["cpu"], inner["memory"]) = (json!(1), json!(1024));

@@ -2,6 +2,7 @@
 
 use atelier_core::Code;
 use atelier_core::feature::Feature;
+use atelier_core::hook::{Action, Hook, Hooks, Mode};
 use atelier_core::image::{BUILT_IN, Image};
 use atelier_core::notebook::Notebook;
 use atelier_core::status::Status;
@@ -22,12 +23,18 @@ fn changes() -> Vec<(UpdateNotebook, &'static str, &'static [Status])> {
         (UpdateNotebook { description: Some("other".into()), ..none() }, "description", words),
         (UpdateNotebook { size: Some(Size::Flavor(FREE.into())), ..none() }, "flavor", at_rest),
         (UpdateNotebook { image_id: Some(other_image().id), ..none() }, "image_id", at_rest),
+        (UpdateNotebook { hooks: Some(some_hooks()), ..none() }, "hooks", at_rest),
     ]
 }
 
 fn other_image() -> Image {
     let id = "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10".parse().unwrap();
     Image { id, name: "other".into(), ..Image::built_in(None) }
+}
+
+fn some_hooks() -> Hooks {
+    let hook = Hook::new("hook", Action::Script("/a".into()), Mode::Async);
+    Hooks { pre_start: hook.ok(), post_start: None }
 }
 
 fn images() -> [Image; 2] {
@@ -69,6 +76,7 @@ async fn what_is_so_already_asks_for_nothing_in_every_status() {
         size: Some(Size::Flavor(before.flavor.id.clone())),
         image_id: Some(before.image.id),
         capacity_gib: Some(before.volume.capacity_gib),
+        hooks: Some(before.hooks.clone()),
     };
     for status in Status::ALL {
         let mut notebook = before.clone().with_stored_status(status);
@@ -157,6 +165,37 @@ async fn a_change_is_one_commit_with_its_event_and_its_record() {
     assert_eq!(world.events(id).await.len(), events, "nothing changed, so nothing is told");
     let stranger = world.engine.update(&World::caller('b'), "r", id, UpdateNotebook::default()).await.unwrap_err();
     assert_eq!(stranger.code(), Code::NotFound);
+}
+
+/// A script may hold what is nobody's business; that it is another one is told all the same.
+#[tokio::test]
+async fn hooks_are_changed_as_a_whole_and_their_text_is_in_no_record() {
+    let world = World::new().await;
+    let (caller, id) = (World::caller('a'), world.running().await);
+    world.stop(id).await.unwrap();
+    world.reaches(id, Status::Stopped).await;
+    let hook = |text: &str| Hook::new("hook", Action::Command(text.into()), Mode::Block).ok();
+    let scripts = some_hooks();
+    let first = Hooks { pre_start: hook("echo 1"), post_start: None };
+    let second = Hooks { pre_start: hook("echo 2"), ..scripts.clone() };
+    let seen = |field: &str, before: Option<&str>, after: Option<&str>| {
+        (field.to_owned(), before.map(str::to_owned), after.map(str::to_owned))
+    };
+    let (command, script) = (Some("BLOCK COMMAND of 6 bytes"), Some("ASYNC SCRIPT /a"));
+    for (hooks, expected) in [
+        (scripts, vec![seen("hooks.pre_start", None, script)]),
+        (first, vec![seen("hooks.pre_start", script, command)]),
+        (second, vec![seen("hooks.pre_start", command, command)]),
+        (Hooks::default(), vec![seen("hooks.pre_start", command, None)]),
+    ] {
+        let wanted = UpdateNotebook { hooks: Some(hooks.clone()), ..UpdateNotebook::default() };
+        world.engine.update(&caller, "r", id, wanted).await.unwrap();
+        assert_eq!(world.show(id).await.hooks, hooks);
+        let query = AuditQuery { limit: 1, ..AuditQuery::default() };
+        let record = world.store.audit(&query).await.unwrap().remove(0).record;
+        let changes: Vec<_> = record.changes.into_iter().map(|c| (c.field, c.before, c.after)).collect();
+        assert_eq!(changes, expected);
+    }
 }
 
 /// The next start has the flavor that was asked for, whatever the one before had.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_runtime::simulated::SimulatedRuntime;
 use atelier_runtime::{
-    Connection, InstanceSpec, Lost, Observed, Process, Reporter, Runtime, RuntimeError, RuntimeKind, Silent, Usage, Way,
+    Connection, HookEnd, HookRun, InstanceSpec, Lost, Observed, Process, Reporter, Runtime, RuntimeError, RuntimeKind,
+    Silent, Usage, Way,
 };
 
 use crate::hand::hold_on;
@@ -121,6 +123,18 @@ impl Runtime for FaultyRuntime {
     async fn configure_network(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         let (inner, spec) = (self.inner.clone(), spec.clone());
         self.through(Call::ConfigureNetwork, async move { inner.configure_network(&spec).await }).await
+    }
+
+    async fn begin_hook(&self, spec: &InstanceSpec, hook: &HookRun) -> Result<(), RuntimeError> {
+        self.inner.begin_hook(spec, hook).await
+    }
+
+    async fn hook_end(&self, id: NotebookId, moment: Moment) -> Result<HookEnd, RuntimeError> {
+        self.inner.hook_end(id, moment).await
+    }
+
+    async fn hook_told(&self, id: NotebookId, moment: Moment) -> Result<(), RuntimeError> {
+        self.inner.hook_told(id, moment).await
     }
 
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {

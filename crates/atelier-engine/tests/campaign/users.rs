@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use atelier_core::Caller;
 use atelier_core::feature::Feature;
+use atelier_core::hook::Hooks;
 use atelier_core::id::NotebookId;
 use atelier_core::image;
 use atelier_core::lease::{Grant, LeaseKind};
@@ -159,6 +160,7 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
         grant,
         lease_kind: LeaseKind::Timing,
         workspace_id: "0".into(),
+        hooks: Hooks::default(),
         legacy: LegacyWords::default(),
     }
 }

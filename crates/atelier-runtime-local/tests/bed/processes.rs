@@ -64,16 +64,21 @@ pub async fn has_limits_and_no_rights(machine: &Machine, runtime: &dyn Runtime, 
     kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
     has_limits(machine, spec);
     for part in ["jupyterlab", "ipykernel_launcher", "sleep"] {
-        let found = running(machine, spec, part);
-        assert_eq!(found.len(), 1, "{part}: {found:?}");
-        let status = fs::read_to_string(found[0].join("status")).unwrap();
-        for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert!(status.contains(&format!("{capabilities}:\t0000000000000000\n")), "{part}: {status}");
-        }
-        assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{part}: {status}");
-        let environment = fs::read(found[0].join("environ")).unwrap();
-        assert!(!String::from_utf8_lossy(&environment).contains("contract-test-secret"), "{part}");
-        let arguments = fs::read(found[0].join("cmdline")).unwrap();
-        assert!(!String::from_utf8_lossy(&arguments).contains("contract-test-secret"), "{part}");
+        has_no_rights(machine, spec, part);
     }
+}
+
+/// There is one process of this command line, without any right and without the secret.
+pub fn has_no_rights(machine: &Machine, spec: &InstanceSpec, part: &str) {
+    let found = running(machine, spec, part);
+    assert_eq!(found.len(), 1, "{part}: {found:?}");
+    let status = fs::read_to_string(found[0].join("status")).unwrap();
+    for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{capabilities}:\t0000000000000000\n")), "{part}: {status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{part}: {status}");
+    let environment = fs::read(found[0].join("environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("contract-test-secret"), "{part}");
+    let arguments = fs::read(found[0].join("cmdline")).unwrap();
+    assert!(!String::from_utf8_lossy(&arguments).contains("contract-test-secret"), "{part}");
 }

@@ -6,6 +6,7 @@
 use atelier_core::clock::Timestamp;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
+use atelier_core::hook::Hooks;
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
@@ -43,6 +44,7 @@ pub(crate) fn sample(name: &str) -> Notebook {
         lease: Lease::written(NOW, NOW, Grant::Millis(1), LeaseKind::Timing),
         pool: None,
         legacy: LegacyWords::default(),
+        hooks: Hooks::default(),
         token: SecretString::from("token"),
         upstream_secret: SecretString::from("upstream"),
         progress: Vec::new(),

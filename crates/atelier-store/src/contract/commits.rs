@@ -2,6 +2,7 @@
 
 use atelier_core::Timestamp;
 use atelier_core::feature::Feature;
+use atelier_core::hook::{Action, Hook, Mode};
 use atelier_core::lease::{Grant, LeaseKind, Terms};
 use atelier_core::notebook::LegacyWords;
 use atelier_core::operation::{OperationKind, StepName, StepRecord, StepState};
@@ -33,6 +34,9 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     full.feature = Feature::Free;
     full.tags = Tags::new([a_tag("größe", "a/b"), a_tag("k =", "")]).unwrap();
     full.next_terms = Some(Terms { grant: Grant::Never, kind: LeaseKind::Idle });
+    let hook = |action, mode| Hook::new("hook", action, mode).unwrap();
+    full.hooks.pre_start = Some(hook(Action::Command("echo \"组\"\nexit 3".into()), Mode::Block));
+    full.hooks.post_start = Some(hook(Action::Script("/home/ma-user/work/a b.sh".into()), Mode::Async));
     full.pool = Some(InPool { id: "team-a".into(), name: "组 A".into() });
     full.legacy = LegacyWords { profile_id: Some("Multi-Engine 1.0 (python3)-cpu".into()), prompt: false };
     full.ever_ran = true;

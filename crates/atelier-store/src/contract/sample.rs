@@ -7,6 +7,7 @@ use atelier_core::clock::{Entropy, Timestamp};
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
+use atelier_core::hook::Hooks;
 use atelier_core::id::{DomainId, EventId, ImageId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, LeaseKind};
@@ -78,6 +79,7 @@ impl Person {
             lease: Lease::written(NOW, NOW, Grant::Millis(3_600_000), LeaseKind::Timing),
             pool: None,
             legacy: LegacyWords::default(),
+            hooks: Hooks::default(),
             token: SecretString::from("token"),
             upstream_secret: SecretString::from("upstream"),
             progress: Vec::new(),

@@ -1,10 +1,10 @@
 //! `atelier notebook update` and `atelier notebook tag`.
 
-use atelier_wire::{Notebook, NotebookUpdateRequest, Tag, TagsRequest};
+use atelier_wire::{CustomHooks, Notebook, NotebookUpdateRequest, Tag, TagsRequest};
 use reqwest::Method;
 
 use super::notebook::{custom_spec, report};
-use super::{Context, lookup, record};
+use super::{Context, hooks, lookup, record};
 use crate::args::{TagArgs, Update};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -17,12 +17,14 @@ pub(crate) async fn update(context: &Context, args: Update) -> Result<(), Failur
         Some(image) => Some(lookup::image(&client, image).await?),
         None => None,
     };
+    let hooks = if args.no_hooks { Some(CustomHooks::default()) } else { hooks::wanted(&args.hooks, found.hooks)? };
     let wish = NotebookUpdateRequest {
         name: args.name,
         description: args.description,
         flavor: args.flavor,
         custom_spec: custom_spec(args.cpus, args.memory),
         image_id,
+        hooks,
         ..NotebookUpdateRequest::default()
     };
     let body = serde_json::to_value(wish).map_err(|e| Failure::new(e.to_string()))?;

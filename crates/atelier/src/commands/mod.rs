@@ -9,6 +9,7 @@ pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod hello;
+pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod keypair;
 pub(crate) mod login;

@@ -4,12 +4,13 @@ use atelier_core::feature::Feature;
 use atelier_core::lease::LeaseKind;
 use atelier_core::{Clock, SystemClock};
 use atelier_wire::{
-    Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookCustomSpec, NotebookFlavor, RunCodeLabRequest, VolumeReq,
+    CustomHooks, Lease, LeaseReq, Notebook, NotebookCreateRequest, NotebookCustomSpec, NotebookFlavor,
+    RunCodeLabRequest, VolumeReq,
 };
 use reqwest::Method;
 use serde_json::{Number, Value};
 
-use super::{Context, catalogue, change, delete, encoded, logs, lookup, open, record, top, user, wait, why};
+use super::{Context, catalogue, change, delete, encoded, hooks, logs, lookup, open, record, top, user, wait, why};
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         volume_gib: args.volume,
         duration: args.duration,
         idle: args.idle,
+        hooks: hooks::wanted(&args.hooks, None)?,
     };
     let mut notebook = make(&client, wish).await?;
     if !args.waiting.no_wait {
@@ -86,6 +88,8 @@ pub(crate) struct Wish {
     pub duration: Option<i64>,
     /// Count them from the last activity.
     pub idle: bool,
+    /// What is run in it at each start.
+    pub hooks: Option<CustomHooks>,
 }
 
 /// Asks the server for a new notebook; its record, on its way.
@@ -107,6 +111,7 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
         pool_id: wish.pool,
         image_id,
         volume,
+        hooks: wish.hooks,
         duration: wish.duration.filter(|_| !wish.idle),
         lease: wish.idle.then(|| LeaseReq { duration: wish.duration, kind: Some(IDLE.into()), enable: None }),
         ..NotebookCreateRequest::default()

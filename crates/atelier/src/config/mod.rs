@@ -16,6 +16,7 @@ mod seeing;
 mod tables;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use atelier_api::Profile;
 use atelier_core::flavor::Flavor;
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) idle: ActivityConfig,
     /// How often notebook servers that ended are started again.
     pub(crate) restart: RestartConfig,
+    /// How long a hook of a notebook may run.
+    pub(crate) hook_limit: Duration,
     /// Notebooks that a user may have in a project.
     pub notebooks_per_user: u32,
     /// What one caller, or all together, may use of the server.
@@ -125,6 +128,7 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
         volumes: sections::volumes(&mut reader),
         lease: sections::lease(&mut reader),
         idle: sections::idle(&mut reader),
+        hook_limit: sections::hooks(&mut reader),
         restart: sections::restart(&mut reader),
         notebooks_per_user: sections::quota(&mut reader),
         limits: sections::limits(&mut reader),

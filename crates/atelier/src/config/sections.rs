@@ -9,7 +9,7 @@ use std::time::Duration;
 use atelier_core::activity::Rules;
 use atelier_core::lease::GrantRange;
 use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
-use atelier_engine::{ActivityConfig, RestartConfig};
+use atelier_engine::{ActivityConfig, EngineConfig, RestartConfig};
 use atelier_runtime::RuntimeKind;
 use atelier_runtime_local::DiskLimits;
 
@@ -370,6 +370,11 @@ pub(super) fn idle(reader: &mut Reader) -> ActivityConfig {
         gap_most_ms: period_ms * 4 + 60_000,
     };
     ActivityConfig { period_ms, rules }
+}
+
+pub(super) fn hooks(reader: &mut Reader) -> Duration {
+    let seconds = |raw: &super::Raw| kinds::integer(1..=86_400)(raw).map(Duration::from_secs);
+    reader.read("hooks.limit_seconds", EngineConfig::default().hook_limit, SECONDS, seconds)
 }
 
 pub(super) fn restart(reader: &mut Reader) -> RestartConfig {

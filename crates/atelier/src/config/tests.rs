@@ -30,6 +30,7 @@ fn known_keys() -> Vec<String> {
     sections::volumes(&mut reader);
     sections::lease(&mut reader);
     sections::idle(&mut reader);
+    sections::hooks(&mut reader);
     sections::restart(&mut reader);
     sections::quota(&mut reader);
     sections::limits(&mut reader);
@@ -169,6 +170,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_IDLE__CPU_BASELINE_MOST_MILLIS", "6"),
         ("ATELIER_IDLE__UNKNOWN_CEILING_SECONDS", "7"),
         ("ATELIER_IDLE__STARTING_MOST_SECONDS", "8"),
+        ("ATELIER_HOOKS__LIMIT_SECONDS", "50"),
         ("ATELIER_RESTART__MOST", "2"),
         ("ATELIER_VOLUMES__TRASH_HOURS", "48"),
         ("ATELIER_RESTART__WITHIN_SECONDS", "60"),

@@ -332,6 +332,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
         trash_ms: config.volumes.trash_ms,
+        hook_limit: config.hook_limit,
         restarts: config.restart,
         activity: config.idle,
         ..EngineConfig::default()
