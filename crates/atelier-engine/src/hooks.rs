@@ -168,7 +168,7 @@ mod tests {
             "the hook `pre_start` ended with status 3 after 7 ms: b /  [2Jc / d"
         );
         assert_eq!(told(Fate::NotStarted, "no file"), "the hook `pre_start` could not be started: no file");
-        assert_eq!(told(Fate::OverLimit, ""), "the hook `pre_start` was killed because its time was over after 7 ms");
+        assert_eq!(told(Fate::OverLimit, ""), "the hook `pre_start` ran over its time and was killed after 7 ms");
         assert_eq!(last_of(&"é".repeat(1000)).chars().count(), MOST_CHARS);
     }
 }

@@ -41,7 +41,7 @@ impl fmt::Display for Fate {
         match self {
             Self::Status(status) => write!(f, "ended with status {status}"),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
-            Self::OverLimit => f.write_str("was killed because its time was over"),
+            Self::OverLimit => f.write_str("ran over its time and was killed"),
             Self::NotStarted => f.write_str("could not be started"),
         }
     }

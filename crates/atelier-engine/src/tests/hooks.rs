@@ -10,8 +10,9 @@ use atelier_core::status::Status;
 use atelier_runtime::simulated::Call;
 use atelier_runtime::{Fate, HookEnd, HookRun, Observed, Runtime as _, RuntimeError};
 use atelier_store::NotebookStore as _;
+use futures_util::FutureExt as _;
 
-use super::{Turn, World};
+use super::{MACHINE, Turn, World};
 use crate::{CreateNotebook, UpdateNotebook};
 
 const DONE: &str = "hook.done";
@@ -145,7 +146,7 @@ async fn a_hook_that_does_not_end_is_waited_for_a_moment_longer_than_it_may_run_
     assert_eq!(world.show(id).await.status(), Status::Creating);
     world.time.advance(1);
     let reason = world.reaches(id, Status::StartFailed).await.fail_reason.unwrap();
-    assert!(reason.ends_with("the hook `pre_start` was killed because its time was over after 600000 ms"), "{reason}");
+    assert!(reason.ends_with("the hook `pre_start` ran over its time and was killed after 600000 ms"), "{reason}");
 }
 
 #[tokio::test]
@@ -216,6 +217,24 @@ async fn a_reboot_runs_the_hooks_of_the_fresh_container() {
     world.restart().await;
     world.has_events(id, "start.done", 1).await;
     assert_eq!(world.moments_begun(), Moment::ALL);
+}
+
+/// Notebooks are started again a few at a time, and a hook may take minutes.
+#[tokio::test]
+async fn after_a_reboot_a_hook_holds_up_no_other_notebook() {
+    let mut world = World::new().await;
+    let id = world.create_with(both(Mode::Block)).await;
+    world.reaches(id, Status::Running).await;
+    world.runtime.reboot().unwrap();
+    world.script.on(Call::BeginHook, Turn::Waits);
+    world.restart().await;
+    world.script.reached().await;
+    let mut turns = Vec::new();
+    for _ in 0..MACHINE.cpu_millis / 500 {
+        turns.push(world.engine.inner.revivals.turn().now_or_never().expect("a turn is held"));
+    }
+    world.script.gate.add_permits(1);
+    world.reaches(id, Status::Running).await;
 }
 
 #[tokio::test]
