@@ -24,6 +24,7 @@
 //!   wall clock is set.
 //! * [`mod@activity`] looks at what people and programs do in notebooks, for the leases that end with idleness.
 //! * [`mod@memory`] says whose memory ran out.
+//! * [`mod@places`] lets people run commands in notebooks.
 //! * [`mod@usage`] tells what running notebooks use.
 //! * [`mod@fullness`] warns of volumes that fill up.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
@@ -49,6 +50,7 @@ mod legacy;
 mod memory;
 mod operations;
 mod orphans;
+mod places;
 pub mod plan;
 mod reboot;
 mod reconcile;
@@ -97,6 +99,7 @@ pub use hands::{Hand, HangingCall, Work};
 pub use legacy::InstanceChange;
 pub use operations::{OperationView, Whose};
 pub use orphans::Orphan;
+pub use places::CommandPlace;
 pub use restarts::RestartConfig;
 pub use routes::Route;
 pub use shares::{Offer, OfferedFlavor, Size};
@@ -114,6 +117,7 @@ use crate::hands::Hands;
 use crate::lease_clock::LeaseClock;
 use crate::memory::Shortages;
 use crate::orphans::{Strangers, Suspects};
+use crate::places::Places;
 use crate::reboot::{Aftermath, Revivals};
 use crate::restarts::Restarts;
 use crate::routes::Routes;
@@ -153,6 +157,8 @@ pub struct EngineConfig {
     pub restarts: RestartConfig,
     /// How long a hook may run.
     pub hook_limit: Duration,
+    /// How many commands people may run in a notebook at a time.
+    pub commands_per_notebook: u32,
     /// Does the runtime's calls.
     pub hand: Arc<dyn Hand>,
 }
@@ -172,6 +178,7 @@ impl Default for EngineConfig {
             activity: ActivityConfig::default(),
             restarts: RestartConfig::default(),
             hook_limit: Duration::from_mins(10),
+            commands_per_notebook: 8,
             hand: Arc::new(Threads::default()),
         }
     }
@@ -264,6 +271,7 @@ struct Inner {
     suspects: Suspects,
     growths: Growths,
     fillings: Fillings,
+    places: Places,
     strangers: Strangers,
     /// Held by who empties the trash.
     emptying: tokio::sync::Mutex<()>,
@@ -314,6 +322,7 @@ impl Engine {
                 suspects: Suspects::default(),
                 growths: Growths::default(),
                 fillings: Fillings::default(),
+                places: Places::default(),
                 strangers: Strangers::default(),
                 emptying: tokio::sync::Mutex::default(),
                 set_aside: Mutex::default(),

@@ -1,15 +1,17 @@
-//! Starting the notebook server.
+//! Starting the notebook server, and commands beside it.
 //!
 //! Between `fork` and `exec` the child gives up everything in the one order that works: first what needs rights
 //! (the bounding set, the groups), then the user, then the rights themselves, then the filter, which also binds what
-//! follows. A failure is told to the parent through a pipe that a successful `exec` closes.
+//! follows. A server's failure is told to the parent through a pipe that a successful `exec` closes. A command's goes to
+//! its own standard error and becomes its exit code, as a shell does it: the parent may not wait for a program that the
+//! notebook's user can make slow to open.
 
 use std::ffi::{CString, c_char, c_ulong};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use atelier_init::protocol::{SECRET_FD, StartServer};
+use atelier_init::protocol::{CANNOT_BEGIN, CANNOT_RUN, Exec, NOT_FOUND, SECRET_FD, StartServer};
 
 use crate::system::{self, check};
 
@@ -20,17 +22,24 @@ pub(crate) struct Started {
     pub(crate) output: OwnedFd,
 }
 
+/// What a command reads and writes: 0, 1 and 2.
+pub(crate) type Streams = [OwnedFd; 3];
+
 /// Everything that the child needs, made before the fork.
 struct Plan<'a> {
-    server: &'a StartServer,
-    program: CString,
+    /// Where the program may be; the first one that is there counts.
+    programs: Vec<CString>,
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: CString,
     filters: Vec<Vec<libc::sock_filter>>,
-    null: File,
-    output: OwnedFd,
-    failure: OwnedFd,
+    uid: u32,
+    gid: u32,
+    oom_score_adj: u16,
+    secret: Option<&'a str>,
+    streams: Streams,
+    /// Whether the first of the streams is a terminal, to be the session's.
+    terminal: bool,
 }
 
 type Step<T> = Result<T, (&'static str, io::Error)>;
@@ -42,25 +51,95 @@ pub(crate) fn start(server: &StartServer) -> Result<Started, String> {
     let (output, output_end) = system::pipe().map_err(|e| format!("pipe: {e}"))?;
     let (failure, failure_end) = system::pipe().map_err(|e| format!("pipe: {e}"))?;
     system::set_nonblocking(&output).map_err(|e| format!("pipe: {e}"))?;
+    let null = File::options().read(true).open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?;
+    let errors = output_end.try_clone().map_err(|e| format!("pipe: {e}"))?;
     let plan = Plan {
-        server,
-        program: c_string(program)?,
-        argv: server.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?,
-        env: server.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect::<Result<_, _>>()?,
+        programs: vec![c_string(program)?],
+        argv: arguments(&server.argv)?,
+        env: variables(&server.env)?,
         cwd: c_string(&server.cwd)?,
-        filters: server.filters.iter().map(|f| filter(f)).collect::<Result<_, _>>()?,
-        null: File::options().read(true).open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?,
-        output: output_end,
-        failure: failure_end,
+        filters: filters(&server.filters)?,
+        uid: server.uid,
+        gid: server.gid,
+        oom_score_adj: server.oom_score_adj,
+        secret: server.secret.as_deref(),
+        streams: [null.into(), output_end, errors],
+        terminal: false,
     };
+    let pid = fork(&plan, |(step, error)| {
+        let _ = write!(File::from(failure_end), "{step}: {error}");
+        NOT_FOUND
+    })?;
+    drop(plan);
+    wait_for_exec(failure, program).map(|()| Started { pid, output })
+}
+
+/// Starts a command; its process id.
+pub(crate) fn exec(command: &Exec, streams: Streams) -> Result<i32, String> {
+    let name = command.argv.first().filter(|name| !name.is_empty()).ok_or("`argv` must not be empty")?;
+    let plan = Plan {
+        programs: places(name, &command.env)?,
+        argv: arguments(&command.argv)?,
+        env: variables(&command.env)?,
+        cwd: c_string(&command.cwd)?,
+        filters: filters(&command.filters)?,
+        uid: command.uid,
+        gid: command.gid,
+        oom_score_adj: command.oom_score_adj,
+        secret: None,
+        streams,
+        terminal: command.terminal,
+    };
+    fork(&plan, |(step, error)| {
+        let what = match step {
+            "exec" => name,
+            "cwd" => &command.cwd,
+            other => other,
+        };
+        let _ = writeln!(io::stderr(), "atelier: `{what}`: {error}");
+        match step {
+            "exec" if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+            "exec" | "cwd" => CANNOT_RUN,
+            _ => CANNOT_BEGIN,
+        }
+    })
+}
+
+/// Where a program of this name may be: a path is one, everything else is looked for in `PATH`.
+fn places(name: &str, env: &[(String, String)]) -> Result<Vec<CString>, String> {
+    if name.contains('/') {
+        return Ok(vec![c_string(name)?]);
+    }
+    let path = env.iter().find(|(key, _)| key == "PATH").map_or("/usr/local/bin:/usr/bin:/bin", |(_, path)| path);
+    path.split(':')
+        .map(|folder| c_string(&format!("{}/{name}", if folder.is_empty() { "." } else { folder })))
+        .collect()
+}
+
+fn arguments(argv: &[String]) -> Result<Vec<CString>, String> {
+    argv.iter().map(|argument| c_string(argument)).collect()
+}
+
+fn variables(env: &[(String, String)]) -> Result<Vec<CString>, String> {
+    env.iter().map(|(key, value)| c_string(&format!("{key}={value}"))).collect()
+}
+
+fn filters(programs: &[String]) -> Result<Vec<Vec<libc::sock_filter>>, String> {
+    programs.iter().map(|program| filter(program)).collect()
+}
+
+/// The child becomes what is planned, or ends with the code that `failed` answers.
+fn fork(plan: &Plan<'_>, failed: impl FnOnce((&'static str, io::Error)) -> i32) -> Result<i32, String> {
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     match unsafe { libc::fork() } {
         -1 => Err(format!("fork: {}", io::Error::last_os_error())),
-        0 => become_server(plan),
-        pid => {
-            drop(plan);
-            wait_for_exec(failure, program).map(|()| Started { pid, output })
+        0 => {
+            let Err(failure) = prepare(plan).and_then(|()| replace(plan));
+            let code = failed(failure);
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(code) }
         }
+        pid => Ok(pid),
     }
 }
 
@@ -104,25 +183,19 @@ fn filter(hex: &str) -> Result<Vec<libc::sock_filter>, String> {
     (0..digits.len() / 16).map(instruction).collect()
 }
 
-/// In the child. Ends the process when the server cannot be started.
-fn become_server(plan: Plan<'_>) -> ! {
-    let (step, error) = match prepare(&plan).and_then(|()| exec(&plan)) {
-        Ok(never) => match never {},
-        Err(failed) => failed,
-    };
-    let _ = write!(File::from(plan.failure), "{step}: {error}");
-    // SAFETY: ends the child without running what belongs to the parent.
-    unsafe { libc::_exit(127) }
-}
-
+/// In the child.
 fn prepare(plan: &Plan<'_>) -> Step<()> {
     let named = |name| move |e| (name, e);
     // SAFETY: no pointers.
     check(unsafe { libc::setsid() }).map_err(named("setsid"))?;
-    raise_oom_score(plan.server.oom_score_adj).map_err(named("oom_score_adj"))?;
+    raise_oom_score(plan.oom_score_adj).map_err(named("oom_score_adj"))?;
     place_descriptors(plan).map_err(named("descriptors"))?;
-    become_user(plan.server.uid, plan.server.gid).map_err(named("user"))?;
-    place_secret(plan.server).map_err(named("secret"))?;
+    if plan.terminal {
+        // SAFETY: no pointers; the argument asks for nothing to be taken from another session.
+        check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map_err(named("terminal"))?;
+    }
+    become_user(plan.uid, plan.gid).map_err(named("user"))?;
+    place_secret(plan.secret).map_err(named("secret"))?;
     reset_signals().map_err(named("signals"))?;
     // SAFETY: no pointers but that of a live string that ends in NUL.
     unsafe {
@@ -145,19 +218,19 @@ fn put(fd: RawFd, at: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd, at) }).map(drop)
 }
 
-/// 0 reads nothing, 1 and 2 go to the log; everything else is closed by `exec`.
+/// Everything above the first three is closed by `exec`.
 fn place_descriptors(plan: &Plan<'_>) -> io::Result<()> {
-    put(plan.null.as_raw_fd(), 0)?;
-    put(plan.output.as_raw_fd(), 1)?;
-    put(plan.output.as_raw_fd(), 2)?;
+    for (stream, at) in plan.streams.iter().zip(0..) {
+        put(stream.as_raw_fd(), at)?;
+    }
     // SAFETY: no pointers.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, SECRET_FD, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Made by the user itself: who opens a pipe by its name in `/proc` has to own it.
-fn place_secret(server: &StartServer) -> io::Result<()> {
-    match &server.secret {
+fn place_secret(secret: Option<&str>) -> io::Result<()> {
+    match secret {
         Some(secret) => put(secret_pipe(secret)?.as_raw_fd(), SECRET_FD),
         None => Ok(()),
     }
@@ -217,14 +290,22 @@ fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) }).map(drop)
 }
 
-fn exec(plan: &Plan<'_>) -> Step<std::convert::Infallible> {
+/// Of several places, one that is not there counts only when no other says more.
+fn replace(plan: &Plan<'_>) -> Step<std::convert::Infallible> {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
     };
     let (argv, env) = (pointers(&plan.argv), pointers(&plan.env));
-    // SAFETY: both lists end in null and point to strings that live in `plan`.
-    unsafe { libc::execve(plan.program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
-    Err(("exec", io::Error::last_os_error()))
+    let mut failure = io::Error::from_raw_os_error(libc::ENOENT);
+    for program in &plan.programs {
+        // SAFETY: both lists end in null and point to strings that live in `plan`.
+        unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+        let error = io::Error::last_os_error();
+        if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            failure = error;
+        }
+    }
+    Err(("exec", failure))
 }
 
 #[cfg(test)]
@@ -238,6 +319,16 @@ mod tests {
         for wrong in ["", "06", "060000000000ff7g", "060000000000ff7f06"] {
             assert!(filter(wrong).is_err(), "{wrong:?} was taken");
         }
+    }
+
+    #[test]
+    fn a_name_is_looked_for_in_the_path_and_a_path_is_not() {
+        let env = [("PATH".to_owned(), "/a:/b:".to_owned())];
+        let found =
+            |name| places(name, &env).unwrap().into_iter().map(|p| p.into_string().unwrap()).collect::<Vec<_>>();
+        assert_eq!(found("ls"), ["/a/ls", "/b/ls", "./ls"]);
+        assert_eq!(found("./ls"), ["./ls"]);
+        assert!(places("ls", &[]).unwrap().contains(&c"/bin/ls".to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Connections are few and come from root outside; still none of them may hold up the loop: every read and write is
 //! non-blocking, and a peer that does not take its answers is dropped.
 //!
-//! A descriptor that comes with a request is kept until the request is read, the newest one only.
+//! Descriptors that come with a request are kept until the request is read, the newest ones only.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use atelier_init::protocol::{Answer, CONTROL_SOCKET, MAX_LINE, Request};
+use serde::Serialize;
 
 use crate::system;
 
@@ -34,7 +35,7 @@ pub(crate) struct Control {
 struct Peer {
     stream: UnixStream,
     unread: Vec<u8>,
-    passed: Option<OwnedFd>,
+    passed: Vec<OwnedFd>,
     watches: bool,
     awaits_end: bool,
 }
@@ -89,12 +90,22 @@ impl Control {
     /// The process that opened this connection, and the descriptor that it sent.
     pub(crate) fn take_sender(&mut self, connection: Connection) -> Result<(i32, OwnedFd), String> {
         let peer = self.peers.get_mut(&connection).ok_or("the connection is closed")?;
-        let passed = peer.passed.take().ok_or("no descriptor came with the request")?;
+        let passed = peer.passed.pop().ok_or("no descriptor came with the request")?;
         let sender = rustix::net::sockopt::socket_peercred(&peer.stream).map_err(|e| format!("the sender: {e}"))?;
         Ok((sender.pid.as_raw_nonzero().get(), passed))
     }
 
-    pub(crate) fn answer(&mut self, to: Connection, answer: &Answer) {
+    /// The descriptors that came with the last request.
+    pub(crate) fn take_passed(&mut self, connection: Connection) -> Vec<OwnedFd> {
+        self.peers.get_mut(&connection).map(|peer| std::mem::take(&mut peer.passed)).unwrap_or_default()
+    }
+
+    /// Whether the other side is still there.
+    pub(crate) fn is_open(&self, connection: Connection) -> bool {
+        self.peers.contains_key(&connection)
+    }
+
+    pub(crate) fn answer(&mut self, to: Connection, answer: &impl Serialize) {
         if let Some(peer) = self.peers.get_mut(&to)
             && peer.write(answer).is_err()
         {
@@ -129,7 +140,7 @@ impl Control {
 
 impl Peer {
     const fn new(stream: UnixStream) -> Self {
-        Self { stream, unread: Vec::new(), passed: None, watches: false, awaits_end: false }
+        Self { stream, unread: Vec::new(), passed: Vec::new(), watches: false, awaits_end: false }
     }
 
     /// Reads what there is; whether the peer is still there.
@@ -140,7 +151,9 @@ impl Peer {
                 Ok((0, _)) => return false,
                 Ok((n, passed)) => {
                     self.unread.extend_from_slice(&buffer[..n]);
-                    self.passed = passed.or(self.passed.take());
+                    if !passed.is_empty() {
+                        self.passed = passed;
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return e.kind() == ErrorKind::WouldBlock,
@@ -155,7 +168,7 @@ impl Peer {
         Some(std::mem::replace(&mut self.unread, rest))
     }
 
-    fn write(&mut self, answer: &Answer) -> io::Result<()> {
+    fn write(&mut self, answer: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(answer)?;
         line.push(b'\n');
         self.stream.write_all(&line)

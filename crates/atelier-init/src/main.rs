@@ -10,6 +10,7 @@ mod child;
 mod control;
 mod hooks;
 mod log;
+mod sessions;
 mod signals;
 mod system;
 
@@ -23,6 +24,7 @@ use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request,
 use crate::control::{Connection, Control};
 use crate::hooks::Hooks;
 use crate::log::Log;
+use crate::sessions::Sessions;
 use crate::signals::Signals;
 
 /// How long the server may take to end when the init itself is told to end.
@@ -33,6 +35,7 @@ struct Init {
     control: Control,
     log: Log,
     hooks: Hooks,
+    sessions: Sessions,
     state: State,
     /// When the running server is killed, by the monotonic clock.
     kill_at: Option<u64>,
@@ -58,6 +61,7 @@ impl Init {
             control: Control::listen(folder)?,
             log: Log::new(folder),
             hooks: Hooks::default(),
+            sessions: Sessions::default(),
             state: State::Empty,
             kill_at: None,
             leaving: false,
@@ -72,6 +76,7 @@ impl Init {
             for (connection, request) in self.control.requests() {
                 self.serve(connection, request);
             }
+            self.sessions.tend(&self.control);
             self.kill_when_due();
             self.hooks.kill_when_due();
         }
@@ -82,8 +87,8 @@ impl Init {
         let mut fds = vec![self.signals.as_fd()];
         fds.extend(self.log.sources());
         fds.extend(self.control.sources());
-        let next_kill = self.kill_at.into_iter().chain(self.hooks.next_kill()).min();
-        let timeout = next_kill.map(|at| at.saturating_sub(system::monotonic_ms()));
+        let due = self.kill_at.into_iter().chain(self.hooks.next_kill()).chain(self.sessions.due()).min();
+        let timeout = due.map(|at| at.saturating_sub(system::monotonic_ms()));
         system::wait_readable(&fds, timeout)
     }
 
@@ -104,6 +109,8 @@ impl Init {
                 self.server_ended(status);
             } else if self.hooks.reaped(pid, status, &mut self.log) {
                 self.tell_watchers();
+            } else {
+                self.sessions.ended(pid, status, &mut self.control);
             }
         }
         Ok(())
@@ -143,6 +150,12 @@ impl Init {
                 None
             }
             Ok(Command::StartServer(server)) => self.start(&server).err(),
+            Ok(Command::Exec(command)) => {
+                let passed = self.control.take_passed(connection);
+                self.sessions.start(&command, connection, passed).err()
+            }
+            // Nothing is answered: the next answer on this connection is the end of its command.
+            Ok(Command::EndInput) => return self.sessions.end_input(connection),
             Ok(Command::AdoptServer { log }) => self.adopt(connection, log).err(),
             Ok(Command::Stop { grace_ms }) if self.running().is_some() => {
                 self.begin_stop(grace_ms);

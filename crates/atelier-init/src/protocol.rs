@@ -71,6 +71,15 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Runs a command beside the notebook server, in a session of its own. With it come four descriptors: what the
+    /// command reads and writes (0, 1, 2), and the writing end of what it reads, which is kept open until
+    /// [`Command::EndInput`]. Answered at once, and once more, with an [`ExecEnd`], when the command has ended. Its
+    /// connection is its life: when that is closed, the session is hung up, and killed a moment later. So a command
+    /// never takes the loss of whoever asked for it for the end of its input. What is left of the session when the
+    /// command ends is killed.
+    Exec(Box<Exec>),
+    /// The input of the command of this connection has ended.
+    EndInput,
     /// Asks for the state.
     Status,
     /// Answers now and again after every change of the state, until the connection is closed.
@@ -113,6 +122,43 @@ pub struct RunHook {
     #[serde(flatten)]
     pub program: StartServer,
 }
+
+/// How a command is started beside the notebook server.
+#[derive(Serialize, Deserialize)]
+pub struct Exec {
+    /// The program, by its path or by a name that is looked for in `PATH`, and its arguments.
+    pub argv: Vec<String>,
+    /// Its whole environment.
+    pub env: Vec<(String, String)>,
+    /// Its working directory.
+    pub cwd: String,
+    /// The user it runs as.
+    pub uid: u32,
+    /// The only group it belongs to.
+    pub gid: u32,
+    /// Seccomp programs in hexadecimal digits, installed in this order.
+    pub filters: Vec<String>,
+    /// How much earlier than others it and its children are killed when memory runs out.
+    pub oom_score_adj: u16,
+    /// Whether what it reads is a terminal, which becomes that of its session.
+    pub terminal: bool,
+}
+
+/// The end of a command.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecEnd {
+    /// The version that the init speaks.
+    pub version: u32,
+    /// How it ended: [`CANNOT_BEGIN`], [`CANNOT_RUN`] and [`NOT_FOUND`] also when it did not begin.
+    pub ended: Ended,
+}
+
+/// The code of a command for which the container could not be prepared.
+pub const CANNOT_BEGIN: i32 = 125;
+/// The code of a command whose program or working directory cannot be used.
+pub const CANNOT_RUN: i32 = 126;
+/// The code of a command whose program is not there.
+pub const NOT_FOUND: i32 = 127;
 
 /// How much of a server's output is kept.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

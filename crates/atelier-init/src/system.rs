@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Descriptors that one message may carry.
 const MOST_PASSED: usize = 4;
@@ -54,6 +55,36 @@ pub(crate) fn signal(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Sends a signal to every process of a session, and says whether there was one.
+pub(crate) fn signal_session(session: i32, signal: Signal) -> bool {
+    let mut found = false;
+    for pid in processes() {
+        // The descriptor first, so that what is looked at is what gets the signal.
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        if session_of(pid.as_raw_nonzero().get()) == Some(session) {
+            found = true;
+            let _ = pidfd_send_signal(&process, signal);
+        }
+    }
+    found
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+}
+
+/// The session of a process that has not ended.
+fn session_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything; what follows the last parenthesis counts.
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    if fields.first() == Some(&"Z") {
+        return None;
+    }
+    fields.get(3)?.parse().ok()
+}
+
 /// Kills every other process in the container.
 pub(crate) fn kill_everything_else() {
     // SAFETY: takes no pointers. As the first process of a pid namespace, -1 means "all others of the namespace".
@@ -94,16 +125,20 @@ fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(lifted) })
 }
 
-/// Reads what has arrived, and the last descriptor that came with it; others are closed.
-pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+/// Reads what has arrived, and the descriptors that came with it, which lie above those that a server is given.
+pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_PASSED))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let read = recvmsg(from, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?.bytes;
-    let passed = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.last(),
-        _ => None,
-    });
-    Ok((read, passed.last()))
+    let mut passed = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            for descriptor in descriptors {
+                passed.push(lift(&descriptor)?);
+            }
+        }
+    }
+    Ok((read, passed))
 }
 
 /// The parent of a process, as its own namespace numbers it.

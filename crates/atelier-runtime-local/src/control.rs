@@ -1,18 +1,22 @@
 //! Talking to a container's init.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use atelier_init::protocol::{Answer, Command, MAX_LINE, Request};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 
 /// How long the init may take for an answer that needs no waiting.
 const PROMPT: Duration = Duration::from_secs(5);
+/// Descriptors that go with one request at most.
+const MOST_DESCRIPTORS: usize = 4;
 
 /// Opens what a path names below a folder, without following a link anywhere on the way.
 pub(crate) fn open_below(folder: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
@@ -47,6 +51,9 @@ pub(crate) async fn connect_below(folder: &OwnedFd, path: &Path) -> io::Result<U
 /// A connection to an init.
 pub(crate) struct Init(BufReader<UnixStream>);
 
+/// The two directions of a connection, which is closed when neither is there any more.
+pub(crate) type Directions = (ReadHalf<BufReader<UnixStream>>, WriteHalf<BufReader<UnixStream>>);
+
 impl Init {
     /// Connects through the instance's shared folder.
     pub(crate) async fn connect(shared: &Path) -> io::Result<Self> {
@@ -72,6 +79,25 @@ impl Init {
         tokio::time::timeout(limit, talk).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?
     }
 
+    /// Asks for something that these descriptors belong to.
+    pub(crate) async fn ask_with(&mut self, command: Command, descriptors: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        let talk = async {
+            let mut line = serde_json::to_vec(&Request::new(command))?;
+            line.push(b'\n');
+            let stream = self.0.get_mut();
+            // They travel with the first byte; what the socket does not take at once follows.
+            let sent = stream.async_io(Interest::WRITABLE, || pass(&*stream, &line, descriptors)).await?;
+            stream.write_all(&line[sent..]).await?;
+            self.next().await
+        };
+        tokio::time::timeout(PROMPT, talk).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?
+    }
+
+    /// Its two directions, for what goes on after an answer.
+    pub(crate) fn split(self) -> Directions {
+        tokio::io::split(self.0)
+    }
+
     /// The next answer, whenever it comes.
     pub(crate) async fn next(&mut self) -> io::Result<Answer> {
         let mut line = Vec::new();
@@ -81,6 +107,15 @@ impl Init {
         }
         Ok(serde_json::from_slice(&line)?)
     }
+}
+
+fn pass(to: impl AsFd, line: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("too many descriptors"));
+    }
+    Ok(sendmsg(to, &[IoSlice::new(line)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 #[cfg(test)]

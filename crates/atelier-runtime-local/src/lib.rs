@@ -20,6 +20,7 @@
 mod cgroup;
 mod config;
 mod control;
+mod exec;
 mod file;
 mod foreground;
 mod hook;

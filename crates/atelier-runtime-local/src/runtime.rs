@@ -18,8 +18,8 @@ use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime, RuntimeError,
-    RuntimeKind, Silent, Usage, Victim, Way,
+    Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime,
+    RuntimeError, RuntimeKind, Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
@@ -38,7 +38,7 @@ use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
+use crate::{control, exec, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -624,6 +624,12 @@ impl Runtime for LocalRuntime {
             }
             Err(e) => Err(transient("the notebook server")(e)),
         }
+    }
+
+    async fn exec(&self, id: NotebookId, spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        let live = self.present(id)?;
+        let place = self.places.of(id);
+        exec::start(&self.config, &Self::record(&place)?, &place, &live, spec).await
     }
 
     fn log_file(&self, id: NotebookId) -> Option<PathBuf> {

@@ -7,12 +7,13 @@
 //! Its secret reaches it through a pipe that can be read once (see the init's protocol): it is in no argument, no
 //! environment and no file, so that kernels and terminals do not inherit it.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use atelier_init::protocol::{SECRET_FD, StartServer};
-use atelier_runtime::RuntimeError;
+use atelier_init::protocol::{Exec, SECRET_FD, StartServer};
+use atelier_runtime::{ExecSpec, RuntimeError};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, StatusCode, header};
@@ -50,15 +51,36 @@ pub(crate) fn plan(config: &LocalConfig, record: &Record, secret: &SecretString)
     let filters = seccomp::filters();
     Ok(StartServer {
         argv: record.server.iter().cloned().chain(options()).collect(),
-        env: environment(config, &record.environment),
+        // Names where the secret can be read once, which the server has done before it starts anything.
+        env: [environment(config, record), vec![(TOKEN_FILE.into(), format!("/proc/self/fd/{SECRET_FD}"))]].concat(),
         cwd: WORK.into(),
         uid: UID,
         gid: GID,
         secret: Some(secret.expose_secret().to_owned()),
-        filters: filters.map_err(|e| RuntimeError::Permanent(format!("no seccomp filter for this machine: {e}")))?,
+        filters: filters.map_err(no_filter)?,
         oom_score_adj: OOM_SCORE,
         log: config.log,
     })
+}
+
+/// How a command is started that is to be what a terminal of the server's would be.
+pub(crate) fn beside(config: &LocalConfig, record: &Record, spec: ExecSpec) -> Result<Exec, RuntimeError> {
+    let mut env: BTreeMap<_, _> = environment(config, record).into_iter().collect();
+    env.extend(spec.env);
+    Ok(Exec {
+        argv: spec.command,
+        env: env.into_iter().collect(),
+        cwd: Path::new(WORK).join(spec.folder.unwrap_or_default()).to_string_lossy().into_owned(),
+        uid: UID,
+        gid: GID,
+        filters: seccomp::filters().map_err(no_filter)?,
+        oom_score_adj: OOM_SCORE,
+        terminal: spec.terminal.is_some(),
+    })
+}
+
+fn no_filter(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Permanent(format!("no seccomp filter for this machine: {error}"))
 }
 
 /// Where the server's socket is, in the container.
@@ -84,8 +106,8 @@ fn options() -> impl Iterator<Item = String> {
 }
 
 /// Later entries win: the basics, then the image's, then the configuration's.
-fn environment(config: &LocalConfig, image: &[(String, String)]) -> Vec<(String, String)> {
-    let mut all: std::collections::BTreeMap<String, String> = [
+fn environment(config: &LocalConfig, record: &Record) -> Vec<(String, String)> {
+    let mut all: BTreeMap<String, String> = [
         ("HOME", HOME),
         ("USER", "ma-user"),
         ("LOGNAME", "ma-user"),
@@ -99,13 +121,11 @@ fn environment(config: &LocalConfig, image: &[(String, String)]) -> Vec<(String,
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
-    all.extend(image.iter().cloned());
+    all.extend(record.environment.iter().cloned());
     if config.ca_bundle.is_some() {
         all.extend(CA_VARIABLES.map(|name| (name.to_owned(), CA_BUNDLE.to_owned())));
     }
     all.extend(config.environment.iter().cloned());
-    // Names where the secret can be read once, which the server has done before it starts anything.
-    all.insert(TOKEN_FILE.into(), format!("/proc/self/fd/{SECRET_FD}"));
     all.into_iter().collect()
 }
 
@@ -182,5 +202,16 @@ mod tests {
         assert_eq!(value("LANG"), Some("de_DE.UTF-8"));
         assert_eq!(value("PIP_INDEX_URL"), Some("https://index"));
         assert_eq!(value("SSL_CERT_FILE"), None);
+        let command = ExecSpec {
+            command: vec!["ls".into()],
+            env: vec![("LANG".into(), "C".into())],
+            folder: Some("sub".into()),
+            terminal: None,
+        };
+        let beside = beside(&config, &record, command).unwrap();
+        assert_eq!(beside.cwd, "/home/ma-user/work/sub");
+        assert!(beside.env.contains(&("LANG".into(), "C".into())));
+        assert!(beside.env.contains(&("PIP_INDEX_URL".into(), "https://index".into())));
+        assert!(!beside.env.iter().any(|(name, _)| name == TOKEN_FILE));
     }
 }

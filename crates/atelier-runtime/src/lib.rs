@@ -22,8 +22,11 @@
 //! [`contract`] holds the tests that every runtime passes, [`simulated`] the runtime for tests of load and faults.
 
 pub mod contract;
+mod exec;
 mod hook;
 pub mod simulated;
+
+pub use exec::{Exec, ExecSpec, WindowSize};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -333,6 +336,10 @@ pub trait Runtime: Send + Sync {
 
     /// Opens a connection to the notebook server. [`RuntimeError::Absent`] when none runs.
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError>;
+
+    /// Runs a command in the instance, as the user that the notebook server is and within the same limits.
+    /// [`RuntimeError::Absent`] when it does not run.
+    async fn exec(&self, id: NotebookId, spec: ExecSpec) -> Result<Exec, RuntimeError>;
 
     /// The file with the notebook server's log, when there is one. It may be rotated and may not exist yet.
     fn log_file(&self, id: NotebookId) -> Option<PathBuf>;

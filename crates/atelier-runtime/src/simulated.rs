@@ -23,8 +23,8 @@ use atelier_core::id::{ImageId, NotebookId};
 use tokio::sync::Notify;
 
 use crate::{
-    Connection, Fate, HookEnd, HookRun, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter, Runtime,
-    RuntimeError, RuntimeKind, Usage, Way,
+    Connection, Exec, ExecSpec, Fate, HookEnd, HookRun, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter,
+    Runtime, RuntimeError, RuntimeKind, Usage, Way,
 };
 
 /// The calls that faults can be injected into.
@@ -494,6 +494,13 @@ impl Runtime for SimulatedRuntime {
         let (near, far) = tokio::io::duplex(64 * 1024);
         tokio::spawn(answer::answer(far));
         Ok(Box::new(near))
+    }
+
+    async fn exec(&self, id: NotebookId, _spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        if !self.has(id, CONTAINER) {
+            return Err(RuntimeError::Absent);
+        }
+        Err(RuntimeError::Permanent("nothing runs in the simulated runtime".into()))
     }
 
     fn log_file(&self, _id: NotebookId) -> Option<PathBuf> {

@@ -260,6 +260,8 @@ pub(crate) enum NotebookCommand {
     Lab(Lab),
     /// Print the log of a notebook's server
     Logs(Logs),
+    /// Run a command in a running notebook, with your own stdin, stdout, stderr and, where both ends have one, terminal
+    Exec(ExecArgs),
     /// Show what running notebooks use: processors, memory, processes, volume
     Top(Top),
     /// Print what happened to a notebook, when and why
@@ -644,6 +646,46 @@ pub(crate) struct Logs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Its name or id
+    pub notebook: String,
+    /// Whether the command gets a terminal [default: auto; with nothing behind it: always]
+    #[arg(
+        long, short, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true,
+        default_value = "auto", default_missing_value = "always", hide_default_value = true
+    )]
+    pub tty: Tty,
+    /// Where it runs, from ~/work on [default: ~/work]
+    #[arg(long, short = 'w', value_name = "FOLDER")]
+    pub workdir: Option<String>,
+    /// A variable of its environment; may be given again
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tty {
+    /// When stdin and stdout are terminals
+    Auto,
+    /// Whatever stdin and stdout are
+    Always,
+    /// Never
+    Never,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be a name, `=` and a value".into()),
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Top {
     /// Their names or ids; of one alone its processes are shown, too [default: all of yours that run]
     #[arg(value_name = "NOTEBOOK")]
@@ -825,6 +867,27 @@ mod tests {
         };
         assert!(waits(&[]) && waits(&["--wait"]) && waits(&["--no-wait", "--wait"]));
         assert!(!waits(&["--no-wait"]));
+    }
+
+    #[test]
+    fn a_command_for_a_notebook_stands_behind_two_dashes() {
+        let exec = |words: &[&str]| {
+            let line = ["atelier", "notebook", "exec", "nb"].iter().chain(words);
+            match Arguments::try_parse_from(line).map(|arguments| arguments.command) {
+                Ok(Command::Notebook(NotebookCommand::Exec(exec))) => Ok(exec),
+                Ok(_) => panic!("not an exec"),
+                Err(e) => Err(e.to_string()),
+            }
+        };
+        let plain = exec(&["--", "ls", "-t", "--", "x"]).unwrap();
+        assert_eq!((plain.tty, plain.command.join(" ").as_str()), (Tty::Auto, "ls -t -- x"));
+        let full = exec(&["-t", "-w", "sub", "-e", "A=b=c", "--env", "D=", "--", "sh"]).unwrap();
+        assert_eq!((full.tty, full.workdir.as_deref()), (Tty::Always, Some("sub")));
+        assert_eq!(full.env, [("A".into(), "b=c".into()), ("D".into(), String::new())]);
+        assert_eq!(exec(&["--tty=never", "--", "sh"]).unwrap().tty, Tty::Never);
+        for wrong in [&["ls"][..], &[], &["--"], &["-e", "A", "--", "ls"], &["-e", "=b", "--", "ls"]] {
+            assert!(exec(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! request to ask the server's log for.
 
 use std::fmt;
+use std::process::ExitCode;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(crate) struct Failure {
     /// The text code, when the server refused.
     pub code: Option<String>,
     pipe_closed: bool,
+    exit_code: u8,
 }
 
 impl Failure {
@@ -26,7 +28,30 @@ impl Failure {
             status: None,
             code: None,
             pipe_closed: false,
+            exit_code: 1,
         }
+    }
+
+    /// The end of a command that ran elsewhere, and has said itself whatever there was to be said.
+    pub(crate) fn ended_with(exit_code: u8) -> Self {
+        Self::new("").exiting(exit_code)
+    }
+
+    /// With this exit code.
+    #[must_use]
+    pub(crate) const fn exiting(mut self, exit_code: u8) -> Self {
+        self.exit_code = exit_code;
+        self
+    }
+
+    /// The program's exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        self.exit_code.into()
+    }
+
+    /// Whether there is nothing to be said.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.message.is_empty()
     }
 
     /// With something that may help.

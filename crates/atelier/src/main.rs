@@ -12,6 +12,7 @@ mod certificate;
 mod client;
 mod commands;
 mod config;
+mod exec_frames;
 mod failure;
 mod folder;
 mod handed;
@@ -63,8 +64,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            printer.error(&failure.to_string());
-            ExitCode::FAILURE
+            if !failure.is_silent() {
+                printer.error(&failure.to_string());
+            }
+            failure.exit_code()
         }
     }
 }

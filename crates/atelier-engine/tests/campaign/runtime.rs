@@ -11,8 +11,8 @@ use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_runtime::simulated::SimulatedRuntime;
 use atelier_runtime::{
-    Connection, HookEnd, HookRun, InstanceSpec, Lost, Observed, Process, Reporter, Runtime, RuntimeError, RuntimeKind,
-    Silent, Usage, Way,
+    Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Observed, Process, Reporter, Runtime,
+    RuntimeError, RuntimeKind, Silent, Usage, Way,
 };
 
 use crate::hand::hold_on;
@@ -185,6 +185,10 @@ impl Runtime for FaultyRuntime {
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
         self.inner.connect(id).await
+    }
+
+    async fn exec(&self, id: NotebookId, spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        self.inner.exec(id, spec).await
     }
 
     fn log_file(&self, id: NotebookId) -> Option<PathBuf> {

@@ -95,7 +95,8 @@ fn mount_list(spec: &LaunchSpec) -> Value {
         mount(
             "/dev/pts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", "max=256"],
+            // A terminal that the server opens for a command is ma-user's, too.
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", &owner, "gid=5", "max=256"],
         ),
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shared_memory]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),

@@ -5,7 +5,7 @@ pub(crate) mod target;
 pub(crate) mod tokens;
 pub(crate) mod transport;
 
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, Upgraded};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -123,6 +123,23 @@ impl Client {
     /// Calls what only Atelier has, for its answer as it comes: `path` follows `/atelier/v1/{project_id}`.
     pub(crate) async fn stream(&self, method: Method, path: &str) -> Result<Response, Failure> {
         self.exchange(&method, &format!("/atelier/v1/{}{path}", self.project_id), None).await
+    }
+
+    /// Opens a WebSocket of this protocol: `path` follows `/atelier/v1/{project_id}`.
+    pub(crate) async fn websocket(&self, path: &str, protocol: &str) -> Result<Upgraded, Failure> {
+        let path = format!("/atelier/v1/{}{path}", self.project_id);
+        let ask = async || {
+            let token = self.token.lock().await.text.clone();
+            self.transport.websocket(&path, protocol, &token).await
+        };
+        match (ask().await, &self.renewal) {
+            (Err(refused), Some(renewal)) if refused.status == Some(401) => {
+                self.renew(renewal).await?;
+                ask().await
+            }
+            (answer, _) => answer,
+        }
+        .map_err(explained)
     }
 
     /// Calls what only Atelier has, with a body.

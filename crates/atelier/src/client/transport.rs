@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use atelier_wire::ApiError;
 use atelier_wire::identity::IdentityError;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Upgraded, header};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use super::reach::Reach;
 use crate::failure::Failure;
@@ -65,6 +67,34 @@ impl Transport {
             tokio::time::sleep(pause(&response)).await;
         }
         checked(request.send().await.map_err(|e| self.unreachable(&e))?).await
+    }
+
+    /// Opens a WebSocket of this protocol.
+    pub(crate) async fn websocket(
+        &self,
+        path: &str,
+        protocol: &str,
+        token: &SecretString,
+    ) -> Result<Upgraded, Failure> {
+        let key = generate_key();
+        let request = self
+            .request(Method::GET, path)
+            .header("X-Auth-Token", token.expose_secret())
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_PROTOCOL, protocol)
+            .header(header::SEC_WEBSOCKET_KEY, &key);
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT).map(|value| value.as_bytes().to_vec());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && accepted == Some(derive_accept_key(key.as_bytes()).into())
+        {
+            return response.upgrade().await.map_err(|e| self.unreachable(&e));
+        }
+        checked(response).await?;
+        Err(Failure::new(format!("{} speaks no WebSocket", self.endpoint))
+            .hint("a proxy on the way must pass on `Upgrade`; see docs/tls.md"))
     }
 
     /// The JSON in an answer; null when it is empty.

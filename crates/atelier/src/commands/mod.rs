@@ -8,6 +8,7 @@ pub(crate) mod configuration;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod hello;
 pub(crate) mod hooks;
 pub(crate) mod key;

@@ -140,6 +140,8 @@ pub(crate) struct Limits {
     pub head: Duration,
     /// How long requests in flight get to end when the server stops.
     pub drain: Duration,
+    /// Commands that may run in a notebook at a time.
+    pub(crate) commands_per_notebook: u32,
 }
 
 /// `[retention]`
@@ -408,6 +410,12 @@ pub(super) fn limits(reader: &mut Reader) -> Limits {
         ),
         head: reader.read("limits.head_seconds", Duration::from_secs(10), seconds_wanted, seconds),
         drain: reader.read("limits.drain_seconds", Duration::from_secs(10), seconds_wanted, seconds),
+        commands_per_notebook: reader.read(
+            "limits.commands_per_notebook",
+            8,
+            "a whole number, 0 to 16",
+            kinds::integer(0..=16),
+        ),
     }
 }
 

@@ -179,6 +179,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LIMITS__CONNECTIONS", "70"),
         ("ATELIER_LIMITS__HEAD_SECONDS", "8"),
         ("ATELIER_LIMITS__DRAIN_SECONDS", "9"),
+        ("ATELIER_LIMITS__COMMANDS_PER_NOTEBOOK", "3"),
         ("ATELIER_IAM__REGION", "eu"),
         ("ATELIER_IAM__TOKEN_HOURS", "2"),
         ("ATELIER_METRICS__LISTEN", "127.0.0.1:9464"),

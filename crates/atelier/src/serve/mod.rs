@@ -333,6 +333,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
         trash_ms: config.volumes.trash_ms,
         hook_limit: config.hook_limit,
+        commands_per_notebook: config.limits.commands_per_notebook,
         restarts: config.restart,
         activity: config.idle,
         ..EngineConfig::default()

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_api::{Docket, peer, read_body, source};
+use atelier_core::audit::{AuditRecord, FieldChange};
 use atelier_core::id::NotebookId;
 use atelier_core::{Caller, Code, Refusal};
 use atelier_engine::Whose;
 use atelier_iam::{Iam, Identity, IncomingRequest};
+use atelier_store::StoreError;
 use atelier_store::people::Role;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri, header};
+use hyper::upgrade::OnUpgrade;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::front::refusal;
 use super::Own;
@@ -59,6 +63,7 @@ pub(super) struct Call {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
+    upgrade: Option<OnUpgrade>,
     administers: bool,
     docket: Arc<Docket>,
 }
@@ -121,6 +126,43 @@ impl Call {
         Standing { iam: iam.clone(), tokens, since: Instant::now() }
     }
 
+    /// The connection, once it was answered that it is a WebSocket of this protocol from here on; and that answer.
+    pub(super) fn websocket(&mut self, protocol: &'static str) -> Result<(OnUpgrade, Response), Refused> {
+        let says = |name: &str, word: &str| {
+            let mut words = self.header(name).unwrap_or_default().split(',');
+            words.any(|said| said.trim().eq_ignore_ascii_case(word))
+        };
+        let asks = says("connection", "upgrade")
+            && says("upgrade", "websocket")
+            && says("sec-websocket-version", "13")
+            && says("sec-websocket-protocol", protocol);
+        let accept = self.header("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()));
+        let (Some(accept), Some(upgrade)) = (accept.filter(|_| asks), self.upgrade.take()) else {
+            let message = format!("this is a WebSocket (version 13, over HTTP/1.1) of the protocol `{protocol}`");
+            return Err(self.refused()(Refusal::new(Code::BadRequest, message)));
+        };
+        let headers = [
+            (header::CONNECTION, "upgrade".to_owned()),
+            (header::UPGRADE, "websocket".to_owned()),
+            (header::SEC_WEBSOCKET_ACCEPT, accept),
+            (header::SEC_WEBSOCKET_PROTOCOL, protocol.to_owned()),
+        ];
+        Ok((upgrade, (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()))
+    }
+
+    /// The record of this call, answered with `status`, and `changes`; on disk when this returns.
+    pub(super) async fn record(
+        &self,
+        own: &Own,
+        status: StatusCode,
+        changes: Vec<FieldChange>,
+    ) -> Result<(), StoreError> {
+        match self.docket.record(own.iam.now(), status) {
+            Some(record) => own.audit.append_audit(AuditRecord { changes, ..record }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether the user holds the role `admin` in the project.
     pub(super) const fn administers(&self) -> bool {
         self.administers
@@ -152,6 +194,7 @@ impl FromRequest<Own> for Call {
         let docket = docket_of(request.extensions());
         let refused = |refusal| Refused(refusal, docket.clone());
         let Proved { identity, mut parts, body } = prove(request, own).await?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
         let path = RawPathParams::from_request_parts(&mut parts, own).await;
         let path = path.map_err(|_| refused(no_such_api()))?;
         let named = |name| path.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
@@ -168,6 +211,7 @@ impl FromRequest<Own> for Call {
             uri: parts.uri,
             headers: parts.headers,
             body,
+            upgrade,
             docket,
         })
     }

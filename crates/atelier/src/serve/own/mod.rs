@@ -6,6 +6,7 @@ mod audit;
 mod call;
 mod capacity;
 mod events;
+mod exec;
 mod figures;
 mod images;
 mod names;
@@ -58,6 +59,7 @@ pub(super) fn router(own: Own) -> Router {
         .merge(capacity::routes())
         .merge(volumes::routes())
         .merge(usage::routes())
+        .merge(exec::routes())
         .fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .method_not_allowed_fallback(async |request: Request| Refused::of(&request, no_such_api()))
         .layer(MapRequestLayer::new(|request: Request| {
