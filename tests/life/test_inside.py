@@ -11,18 +11,10 @@ import termios
 
 import pytest
 from support.deadline import wait_until
-from support.world import World
 
 pytestmark = pytest.mark.local
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def world():
-    """A server of its own."""
-    with World("local") as world:
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import time
 
 import pytest
 from support.deadline import wait_until
-from support.world import World
 
 pytestmark = pytest.mark.local
 
@@ -13,16 +12,8 @@ LIMIT_MIB = 512
 
 
 @pytest.fixture(scope="module")
-def world():
-    """A server of its own."""
-    with World("local") as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
 def shown(world):
     """A notebook whose kernels are forked, as they usually are."""
-
     return world.create_forked()
 
 
