@@ -2,7 +2,9 @@
 
 import contextlib
 import secrets
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,34 @@ def test_door_server_that_lets_everybody_in(stage, kernel):
         answer = stage.world.notebook(stage.attacker).request("GET", "/api/status", token, authorized=False)
         assert answer.status_code in (401, 403)
         assert "welcome" not in answer.text
+
+
+def test_door_links_in_what_is_copied(stage, kernel, tmp_path):
+    """Links in a folder of the notebook's, for whoever copies that folder to write through."""
+    machines, home = tmp_path / "machines", tmp_path / "home"
+    machines.mkdir()
+    kernel.run(
+        "import os\nos.makedirs('/home/ma-user/work/trap/in')\nos.chdir('/home/ma-user/work/trap')\n"
+        f"os.symlink({str(machines)!r}, 'out')\nos.symlink('../../machines', 'up')\n"
+        f"open('in/word', 'w').write({stage.word!r})"
+    )
+
+    def copy():
+        source = f"{stage.attacker['id']}:trap"
+        command = [stage.world.server.binary, "notebook", "cp", "--data-dir", stage.world.server.data_dir, source, home]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    home.mkdir()
+    first = copy()
+    assert first.returncode == 1 and first.stderr.count("it is a link that leads out") == 2, first.stderr
+    assert [each.name for each in (home / "trap").iterdir()] == ["in"]
+    # As if the links had come: the control writes through one, a second copy does not.
+    shutil.rmtree(home / "trap" / "in")
+    (home / "trap" / "in").symlink_to(machines)
+    (home / "trap" / "in" / "word").write_text(stage.word)
+    assert (machines / "word").read_text() == stage.word, "the control run wrote nothing"
+    (machines / "word").unlink()
+    second = copy()
+    assert second.returncode == 1 and "links are not followed" in second.stderr, second.stderr
+    assert list(machines.iterdir()) == []
+    kernel.run("import shutil, os\nos.chdir('/')\nshutil.rmtree('/home/ma-user/work/trap')")

@@ -1,4 +1,4 @@
-"""A running notebook from the command line: what it uses, and commands in it."""
+"""A running notebook from the command line: what it uses, commands in it, and files into it and out of it."""
 
 import fcntl
 import json
@@ -44,6 +44,12 @@ def running(world, mark):
     """The processes of notebooks with this word in their command line."""
     here = str(world.server.binary)
     return [p for p in world.leftovers.running() if mark in p.command and not p.command.startswith(here)]
+
+
+def copy(world, *rest, **options):
+    """One copy: its exit status and what it wrote of errors."""
+    answer = line(world, "cp", *map(str, rest), **options)
+    return answer.returncode, answer.stderr.decode()
 
 
 class Begun:
@@ -265,6 +271,57 @@ def test_another_user_finds_no_such_notebook(world, shown):
     path = f"{world.server.url}/atelier/v1/{world.api.project}/notebooks/{shown['id']}/exec"
     refused = world.api.http.get(path, headers={"X-Auth-Token": world.api.token()}, timeout=30)
     assert (refused.status_code, refused.json()["error_code"]) == (400, "APIG.0201")
+
+
+def test_files_and_folders_are_copied_both_ways(world, shown, tmp_path):
+    here, back = tmp_path / "here", tmp_path / "back"
+    (here / "sub" / "empty").mkdir(parents=True)
+    (here / "run.sh").write_text("#!/bin/sh\necho ran\n")
+    (here / "run.sh").chmod(0o750)
+    (here / "sub" / "up").symlink_to("../run.sh")
+    with open(here / "large", "wb") as large:
+        large.write(b"beginning")
+        large.truncate(200 * MIB)
+        large.seek(0, os.SEEK_END)
+        large.write(b"end")
+    os.utime(here / "large", ns=(1, 1_700_000_000_123_456_789))
+    assert copy(world, here, "inside:") == (0, "")
+    assert run(world, "here/sub/up")[1] == "ran\n"
+    assert run(world, "stat", "-c", "%u %a %s %Y", "here/run.sh", "here/large")[1].splitlines() == [
+        f"1000 750 {(here / 'run.sh').stat().st_size} {int((here / 'run.sh').stat().st_mtime)}",
+        f"1000 644 {200 * MIB + 3} 1700000000",
+    ]
+    assert copy(world, "inside:here", back) == (0, "")
+    assert subprocess.run(["diff", "-r", "--no-dereference", here, back], check=False).returncode == 0
+    assert (back / "large").stat().st_mtime_ns == 1_700_000_000_123_456_789
+    assert (back / "run.sh").stat().st_mode & 0o777 == 0o750 and os.readlink(back / "sub" / "up") == "../run.sh"
+    # Into a folder that is there, over what is there, and one file by another name.
+    (back / "run.sh").write_text("changed")
+    assert copy(world, "inside:here/run.sh", back) == (0, "") and "ran" in (back / "run.sh").read_text()
+    assert copy(world, "inside:here/run.sh", tmp_path / "other") == (0, "") and "ran" in (tmp_path / "other").read_text()
+    # From stdin and to stdout.
+    assert copy(world, "-", "inside:/tmp/typed", input=b"typed\n") == (0, "")
+    assert line(world, "cp", "inside:/tmp/typed", "-").stdout == b"typed\n"
+    assert run(world, "sh", "-c", "rm -r here; ls -a | grep part")[1] == ""
+
+
+def test_a_copy_that_is_not_whole_says_so_and_leaves_no_half_file(world, shown, tmp_path):
+    assert run(world, "sh", "-c", "mkdir part && cd part && echo a >a && mkfifo b && echo c >c && chmod 0 c && ln -s /etc/passwd d")[0] == 0
+    code, errors = copy(world, "inside:part", tmp_path)
+    assert code == 1 and [each.name for each in (tmp_path / "part").iterdir()] == ["a"], errors
+    for said in ("`part/b` is left out", "`part/c` is left out: Permission denied", "part/d` is left out: it is a link", "not everything"):
+        assert said in errors, errors
+    for wrong in (["inside:none", tmp_path], ["inside:part", "-"], [tmp_path, "inside:none/none"], ["-", "inside:part"], ["inside:a", "inside:b"]):
+        code, errors = copy(world, *wrong)
+        assert code == 1 and "error: " in errors, (wrong, errors)
+    # Whoever copies dies in the middle.
+    with Begun(world, "cp", "-", "inside:half") as client:
+        client.stdin.write(b"x" * 1_000_000)
+        client.stdin.flush()
+        wait_until(lambda: running(world, "receive"), "the copy runs", 20)
+        client.kill()
+        wait_until(lambda: not running(world, "receive"), "it has ended", 20)
+    assert run(world, "sh", "-c", "ls -d half; rm -rf part .atelier*")[1] == ""
 
 
 def test_a_server_that_goes_ends_its_commands_and_the_client_says_so(world, shown):

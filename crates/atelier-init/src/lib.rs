@@ -3,4 +3,5 @@
 //! The program itself is `main.rs`; this library holds only what both sides must agree on, so that the runtime can
 //! depend on it without depending on the program.
 
+pub mod archive;
 pub mod protocol;

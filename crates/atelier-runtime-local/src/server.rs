@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use atelier_init::protocol::{Exec, SECRET_FD, StartServer};
-use atelier_runtime::{ExecSpec, RuntimeError};
+use atelier_runtime::{ExecSpec, Program, RuntimeError};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, StatusCode, header};
@@ -23,6 +23,7 @@ use tokio::net::UnixStream;
 
 use crate::config::LocalConfig;
 use crate::control::{connect_below, open_folder};
+use crate::launch::INIT;
 use crate::process::Handle;
 use crate::record::Record;
 use crate::seccomp;
@@ -68,7 +69,7 @@ pub(crate) fn beside(config: &LocalConfig, record: &Record, spec: ExecSpec) -> R
     let mut env: BTreeMap<_, _> = environment(config, record).into_iter().collect();
     env.extend(spec.env);
     Ok(Exec {
-        argv: spec.command,
+        argv: words(spec.program),
         env: env.into_iter().collect(),
         cwd: Path::new(WORK).join(spec.folder.unwrap_or_default()).to_string_lossy().into_owned(),
         uid: UID,
@@ -77,6 +78,14 @@ pub(crate) fn beside(config: &LocalConfig, record: &Record, spec: ExecSpec) -> R
         oom_score_adj: OOM_SCORE,
         terminal: spec.terminal.is_some(),
     })
+}
+
+fn words(program: Program) -> Vec<String> {
+    match program {
+        Program::Command(words) => words,
+        Program::Send { path } => vec![INIT.into(), "send".into(), path],
+        Program::Receive { path, name } => [INIT.into(), "receive".into(), path].into_iter().chain(name).collect(),
+    }
 }
 
 fn no_filter(error: impl std::fmt::Display) -> RuntimeError {
@@ -203,7 +212,7 @@ mod tests {
         assert_eq!(value("PIP_INDEX_URL"), Some("https://index"));
         assert_eq!(value("SSL_CERT_FILE"), None);
         let command = ExecSpec {
-            command: vec!["ls".into()],
+            program: Program::Command(vec!["ls".into()]),
             env: vec![("LANG".into(), "C".into())],
             folder: Some("sub".into()),
             terminal: None,

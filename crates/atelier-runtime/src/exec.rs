@@ -10,8 +10,8 @@ use crate::RuntimeError;
 /// A command to run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExecSpec {
-    /// The program, by its path or by a name that is looked for as a shell does, and its arguments; at least one word.
-    pub command: Vec<String>,
+    /// What is run.
+    pub program: Program,
     /// What its environment has besides, or instead of, that of a terminal in the notebook.
     pub env: Vec<(String, String)>,
     /// Its working directory, from that of the notebook server on; that one when there is none.
@@ -23,7 +23,37 @@ pub struct ExecSpec {
 impl fmt::Debug for ExecSpec {
     /// Arguments and environment may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExecSpec").field("program", &self.command.first()).finish_non_exhaustive()
+        f.debug_struct("ExecSpec").field("program", &self.program.name()).finish_non_exhaustive()
+    }
+}
+
+/// What is run in an instance.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A program, by its path or by a name that is looked for as a shell does, and its arguments; at least one word.
+    Command(Vec<String>),
+    /// Writes a stream of files (`atelier_init::archive`) of what is there.
+    Send {
+        /// Where it is, from the notebook server's working directory on.
+        path: String,
+    },
+    /// Reads a stream of files.
+    Receive {
+        /// Where it comes to be, or the folder in which it does.
+        path: String,
+        /// What it is called in that folder.
+        name: Option<String>,
+    },
+}
+
+impl Program {
+    /// What people are told of it: no argument.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Command(words) => words.first().map_or("", String::as_str),
+            Self::Send { .. } => "copy from the notebook",
+            Self::Receive { .. } => "copy into the notebook",
+        }
     }
 }
 

@@ -26,7 +26,7 @@ mod exec;
 mod hook;
 pub mod simulated;
 
-pub use exec::{Exec, ExecSpec, WindowSize};
+pub use exec::{Exec, ExecSpec, Program, WindowSize};
 
 use std::fmt;
 use std::path::PathBuf;

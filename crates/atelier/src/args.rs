@@ -262,6 +262,8 @@ pub(crate) enum NotebookCommand {
     Logs(Logs),
     /// Run a command in a running notebook, with your own stdin, stdout, stderr and, where both ends have one, terminal
     Exec(ExecArgs),
+    /// Copy files and folders into a running notebook, or out of it
+    Cp(Cp),
     /// Show what running notebooks use: processors, memory, processes, volume
     Top(Top),
     /// Print what happened to a notebook, when and why
@@ -664,6 +666,18 @@ pub(crate) struct ExecArgs {
     /// The program and its arguments
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// What is copied: NOTEBOOK:PATH from ~/work on, a path here, or `-` for stdin
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// Where it comes to be, in a folder when it is one: the same forms, or `-` for stdout; one of the two is a notebook's
+    #[arg(value_name = "TO")]
+    pub to: String,
     #[command(flatten)]
     pub connection: Connection,
 }

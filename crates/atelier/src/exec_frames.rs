@@ -20,12 +20,19 @@ pub(crate) const PIECE: usize = 32 * 1024;
 /// The longest message.
 const MOST: usize = 256 * 1024;
 
-/// What shall be run.
-#[derive(Serialize, Deserialize)]
+/// What shall be run: one of the first three.
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
-    /// The program and its arguments.
+    /// A program and its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) command: Vec<String>,
+    /// What writes a stream of the files that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) send: Option<String>,
+    /// What reads a stream of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) receive: Option<Destination>,
     /// Variables of its environment besides those of a terminal in the notebook.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) env: BTreeMap<String, String>,
@@ -35,6 +42,17 @@ pub(crate) struct Wish {
     /// The size of its terminal, when it shall have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) terminal: Option<Size>,
+}
+
+/// Where files come to be.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Destination {
+    /// By this very name, or in this folder when it is one.
+    pub(crate) path: String,
+    /// What they are called in that folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
 }
 
 /// The size of a terminal.

@@ -9,7 +9,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use super::namespaces::Spaces;
-use super::{LaunchSpec, layers};
+use super::{INIT, LaunchSpec, layers};
 use crate::cgroup::PARENT;
 use crate::file::folder;
 use crate::server::{GID, SOCKET_FOLDER, UID};
@@ -66,7 +66,7 @@ fn config(spec: &LaunchSpec, spaces: &Spaces) -> Value {
 
 fn process() -> Value {
     json!({
-        "args": ["/run/atelier/bin/init"],
+        "args": [INIT],
         "cwd": "/",
         "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "user": {"uid": 0, "gid": 0},

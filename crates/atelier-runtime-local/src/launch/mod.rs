@@ -37,6 +37,8 @@ use crate::config::Launcher;
 
 /// The argument of a launcher that is to become a zygote.
 pub(crate) const ZYGOTE: &str = "zygote";
+/// The program of the first process, in the container.
+pub(crate) const INIT: &str = "/run/atelier/bin/init";
 /// A launcher that takes longer is ended.
 const LIMIT: Duration = Duration::from_secs(45);
 

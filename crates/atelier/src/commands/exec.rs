@@ -44,7 +44,7 @@ async fn exec(context: &Context, args: ExecArgs) -> Result<u8, Failure> {
     if let (Some(_), Some(kind)) = (terminal, context.surroundings.variable("TERM")) {
         env.entry("TERM".into()).or_insert_with(|| kind.to_owned());
     }
-    let wish = Wish { command: args.command, env, folder: args.workdir, terminal };
+    let wish = Wish { command: args.command, env, folder: args.workdir, terminal, ..Wish::default() };
     let mut remote = Remote::begin(&client, found["id"].as_str().unwrap_or_default(), &wish).await?;
     let _raw = terminal.and_then(|_| Raw::enter());
     remote.attach(terminal.is_some()).await

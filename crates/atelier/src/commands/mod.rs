@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod catalogue;
 pub(crate) mod change;
 pub(crate) mod configuration;
+pub(crate) mod cp;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod events;

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Number, Value};
 
 use super::{
-    Context, catalogue, change, delete, encoded, exec, hooks, logs, lookup, open, record, top, user, wait, why,
+    Context, catalogue, change, cp, delete, encoded, exec, hooks, logs, lookup, open, record, top, user, wait, why,
 };
 use crate::args::{Create, Events, List, NotebookCommand, One, Renew, Start, Stop};
 use crate::client::Client;
@@ -34,6 +34,7 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
         NotebookCommand::Lab(args) => open::lab(context, args).await,
         NotebookCommand::Logs(args) => logs::run(context, args).await,
         NotebookCommand::Exec(args) => exec::run(context, args).await,
+        NotebookCommand::Cp(args) => cp::run(context, args).await,
         NotebookCommand::Top(args) => top::run(context, args).await,
         NotebookCommand::Events(args) => events(context, args).await,
         NotebookCommand::Why(args) => why::run(context, args).await,

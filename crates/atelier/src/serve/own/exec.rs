@@ -13,7 +13,7 @@ use std::time::Duration;
 use atelier_core::audit::FieldChange;
 use atelier_core::status::Status;
 use atelier_engine::CommandPlace;
-use atelier_runtime::{Exec, ExecSpec, RuntimeError, WindowSize};
+use atelier_runtime::{Exec, ExecSpec, Program, RuntimeError, WindowSize};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::Own;
 use super::call::{Call, Refused, Standing};
-use crate::exec_frames::{End, Frame, PIECE, PROTOCOL, Size, WINDOW, Wish, config};
+use crate::exec_frames::{Destination, End, Frame, PIECE, PROTOCOL, Size, WINDOW, Wish, config};
 
 /// How long the wish may take to come, and the last message to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,12 +98,12 @@ impl Session {
             Ok(Some(Ok(Message::Text(text)))) => serde_json::from_str::<Wish>(&text),
             _ => return End::error("the first message must be the command, as text"),
         };
-        let spec = match wish {
-            Ok(wish) if !wish.command.is_empty() => spec(wish),
-            Ok(_) => return End::error("`command` must have at least one word"),
+        let spec = match wish.map(spec) {
+            Ok(Some(spec)) => spec,
+            Ok(None) => return End::error("one of `command`, `send` and `receive` must say what is run"),
             Err(e) => return End::error(format!("the command cannot be read: {e}")),
         };
-        let program = FieldChange { field: "command".into(), before: None, after: spec.command.first().cloned() };
+        let program = FieldChange { field: "command".into(), before: None, after: Some(spec.program.name().into()) };
         if let Err(e) = self.call.record(&self.own, StatusCode::SWITCHING_PROTOCOLS, vec![program]).await {
             tracing::error!("the audit could not be written: {e}");
             return End::error("the command was not run, because it could not be recorded");
@@ -199,13 +199,19 @@ fn failed(error: &RuntimeError) -> End {
     }
 }
 
-fn spec(wish: Wish) -> ExecSpec {
-    ExecSpec {
-        command: wish.command,
+fn spec(wish: Wish) -> Option<ExecSpec> {
+    let program = match (wish.command, wish.send, wish.receive) {
+        (command, None, None) if !command.is_empty() => Program::Command(command),
+        (command, Some(path), None) if command.is_empty() => Program::Send { path },
+        (command, None, Some(Destination { path, name })) if command.is_empty() => Program::Receive { path, name },
+        _ => return None,
+    };
+    Some(ExecSpec {
+        program,
         env: wish.env.into_iter().collect(),
         folder: wish.folder,
         terminal: wish.terminal.map(window),
-    }
+    })
 }
 
 const fn window(size: Size) -> WindowSize {
