@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{Sink, SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -66,12 +66,17 @@ struct Session {
 }
 
 /// The client's side of the socket: what is sent waits for those who are slow, and one message for another.
-struct Client(Turn<SplitSink<Socket, Message>>);
+struct Client<S = SplitSink<Socket, Message>>(Turn<S>);
 
-impl Client {
+impl<S: Sink<Message> + Unpin> Client<S> {
     /// Whether it could be sent.
     async fn say(&self, message: Message) -> bool {
         self.0.lock().await.send(message).await.is_ok()
+    }
+
+    /// Asks whether it is there. One that reads nothing must not hold up whoever looks at it.
+    async fn ping(&self) {
+        let _ = timeout(BEAT, self.say(Message::Ping(Bytes::new()))).await;
     }
 }
 
@@ -117,8 +122,7 @@ impl Session {
 
     async fn drive(&self, exec: Exec, has_terminal: bool, client: &Client, stream: &mut SplitStream<Socket>) -> End {
         let Exec { input, output, errors, resize, end } = exec;
-        let (typed, pieces) = mpsc::unbounded_channel();
-        let ear = Ear { typed, resize, waiting: AtomicUsize::new(0), heard: Mutex::new(Instant::now()) };
+        let (ear, pieces) = Ear::new(resize);
         let errors = async {
             if let Some(errors) = errors {
                 pump(errors, Frame::Errors, client).await;
@@ -159,7 +163,7 @@ impl Session {
                     self.own.engine.person_worked(self.place.notebook());
                     ear.take(bytes)
                 }
-                Some(Frame::EndOfInput) => ear.typed.send(None).is_ok(),
+                Some(Frame::EndOfInput) => ear.ends(),
                 Some(Frame::Resize(size)) => {
                     (ear.resize)(window(size));
                     true
@@ -187,7 +191,7 @@ impl Session {
             if ear.silence() > SILENCE {
                 return End::error("the client is silent");
             }
-            client.say(Message::Ping(Bytes::new())).await;
+            client.ping().await;
         }
     }
 }
@@ -221,7 +225,7 @@ const fn window(size: Size) -> WindowSize {
 /// What hears the client.
 struct Ear {
     /// Takes pieces of input; `None` is its end.
-    typed: mpsc::UnboundedSender<Option<Bytes>>,
+    typed: mpsc::Sender<Option<Bytes>>,
     resize: Box<dyn Fn(WindowSize) + Send + Sync>,
     /// Bytes of input that the command has not taken yet: never more than a window.
     waiting: AtomicUsize,
@@ -229,6 +233,13 @@ struct Ear {
 }
 
 impl Ear {
+    /// With it comes what it hears of input.
+    fn new(resize: Box<dyn Fn(WindowSize) + Send + Sync>) -> (Self, mpsc::Receiver<Option<Bytes>>) {
+        // Room for a window of single bytes, and the end: more pieces than that say nothing.
+        let (typed, pieces) = mpsc::channel(WINDOW + 1);
+        (Self { typed, resize, waiting: AtomicUsize::new(0), heard: Mutex::new(Instant::now()) }, pieces)
+    }
+
     fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -240,7 +251,12 @@ impl Ear {
     /// Whether the window had room for it.
     fn take(&self, bytes: Bytes) -> bool {
         let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        waiting <= WINDOW && self.typed.send(Some(bytes)).is_ok()
+        waiting <= WINDOW && self.typed.try_send(Some(bytes)).is_ok()
+    }
+
+    /// Whether there was room for the end of the input.
+    fn ends(&self) -> bool {
+        self.typed.try_send(None).is_ok()
     }
 }
 
@@ -248,7 +264,7 @@ impl Ear {
 /// would refuse it.
 async fn feed(
     input: impl AsyncWrite + Unpin,
-    mut pieces: mpsc::UnboundedReceiver<Option<Bytes>>,
+    mut pieces: mpsc::Receiver<Option<Bytes>>,
     waiting: &AtomicUsize,
     client: &Client,
 ) {
@@ -277,5 +293,38 @@ async fn pump(mut from: impl AsyncRead + Unpin, frame: impl Fn(Bytes) -> Frame, 
         if !client.say(frame(Bytes::copy_from_slice(&piece[..length])).message()).await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_holds_up_nobody_who_looks_at_it() {
+        let (near, _far) = tokio::io::duplex(64);
+        let socket = WebSocketStream::from_raw_socket(near, Role::Server, None).await;
+        let client = Client(Turn::new(socket.split().0));
+        tokio::select! {
+            biased;
+            _ = client.say(Message::Binary(vec![0; 4096].into())) => panic!("nobody has read it"),
+            () = client.ping() => {}
+        }
+    }
+
+    #[test]
+    fn what_a_client_sends_without_a_byte_is_bounded_too() {
+        let (ear, _pieces) = Ear::new(Box::new(|_| ()));
+        let taken = (0..2 * WINDOW).take_while(|_| ear.take(Bytes::new())).count();
+        assert!((WINDOW..2 * WINDOW).contains(&taken), "{taken}");
+        assert!(!ear.ends());
+    }
+
+    #[test]
+    fn a_window_of_single_bytes_and_the_end_have_room() {
+        let (ear, _pieces) = Ear::new(Box::new(|_| ()));
+        assert!((0..WINDOW).all(|_| ear.take(Bytes::from_static(b"x"))));
+        assert!(ear.ends());
+        assert!(!ear.take(Bytes::from_static(b"x")));
     }
 }
