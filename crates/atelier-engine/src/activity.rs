@@ -34,7 +34,7 @@ use crate::time::Timekeeper as _;
 use crate::write::Change;
 
 /// How long a notebook server, and a runtime, may take to answer.
-const ASK_LIMIT_MS: i64 = 5_000;
+pub(crate) const ASK_LIMIT_MS: i64 = 5_000;
 /// How many notebooks are looked at at a time.
 const AT_ONCE: usize = 16;
 /// The least that activity moves a lease by before it is written, in milliseconds.
@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn usage(&self, id: NotebookId) -> Answer<Usage> {
+    async fn usage(&self, id: NotebookId) -> Answer<Usage> {
         tokio::select! {
             biased;
             usage = self.inner.runtime.usage(id) => usage.map_err(|e| e.to_string()),

@@ -13,12 +13,11 @@ use atelier_runtime::{Process, RuntimeError, Usage};
 use atelier_store::{NotebookFilter, SortKey};
 use futures_util::StreamExt as _;
 
+use crate::activity::ASK_LIMIT_MS;
 use crate::{Engine, ListNotebooks, Whose};
 
 /// Notebooks that are looked at side by side.
 const AT_ONCE: usize = 16;
-/// How long a runtime may take to answer.
-const ASK_LIMIT_MS: i64 = 5000;
 
 /// What a running notebook uses.
 #[derive(Clone, Debug)]
@@ -74,8 +73,9 @@ impl Engine {
 
     async fn used_by(&self, notebook: Notebook) -> Option<NotebookUsage> {
         let id = notebook.id;
-        let (usage, filling) = tokio::join!(self.usage(id), self.in_time(self.inner.runtime.filling(id)));
-        Some(NotebookUsage { usage: usage.ok()?, at: self.now(), filling, notebook })
+        let runtime = &self.inner.runtime;
+        let (usage, filling) = tokio::join!(self.in_time(runtime.usage(id)), self.in_time(runtime.filling(id)));
+        Some(NotebookUsage { usage: usage?, at: self.now(), filling, notebook })
     }
 
     async fn in_time<T>(&self, asking: impl Future<Output = Result<T, RuntimeError>>) -> Option<T> {

@@ -34,16 +34,14 @@ impl Hooks {
         let started = child::start(&asked.program);
         let hook = Hook { name: asked.name.clone(), ended: None };
         let mut known = Known { hook, pid: None, began, kill_at: None, over_limit: false };
+        log.limit(asked.program.log);
         match started {
             Ok(started) => {
                 known.pid = Some(started.pid);
                 known.kill_at = Some(began.saturating_add(asked.limit_ms));
-                log.follow_hook(&asked.name, started.output, asked.program.log);
+                log.follow_hook(&asked.name, started.output);
             }
-            Err(why) => {
-                log.limit(asked.program.log);
-                known.end(None, why, log);
-            }
+            Err(why) => known.end(None, why, log),
         }
         self.0.push(known);
     }

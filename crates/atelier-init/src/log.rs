@@ -36,13 +36,12 @@ impl Log {
     }
 
     /// Takes the output of a hook, also what its children say when it has ended.
-    pub(crate) fn follow_hook(&mut self, name: &str, output: OwnedFd, limits: LogLimits) {
-        self.files.limits = limits;
+    pub(crate) fn follow_hook(&mut self, name: &str, output: OwnedFd) {
         let source = Some(output.into());
         self.hooks.push(Voice { name: name.to_owned(), source, line: Vec::new(), said: Vec::new() });
     }
 
-    /// How much is kept, where nothing is followed.
+    /// How much is kept.
     pub(crate) fn limit(&mut self, limits: LogLimits) {
         self.files.limits = limits;
     }
@@ -260,7 +259,8 @@ mod tests {
         let limits = LogLimits { file_bytes: 1 << 20, files: 2 };
         let ((server, mut server_says), (hook, mut hook_says)) = (pipe(), pipe());
         let mut log = Log::new(&folder);
-        log.follow_hook("pre_start", hook, limits);
+        log.limit(limits);
+        log.follow_hook("pre_start", hook);
         say(&mut log, &mut hook_says, "one\ntw");
         log.follow(server, limits);
         say(&mut log, &mut server_says, "half a line");

@@ -7,6 +7,11 @@ use serde_json::Value;
 use crate::args::{Format, Global};
 use crate::failure::Failure;
 
+/// Somebody else's words, without what a terminal would obey.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// Prints results, news and errors, as loudly as was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printer {

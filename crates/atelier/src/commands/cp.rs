@@ -16,7 +16,7 @@ use crate::args::Cp;
 use crate::client::Client;
 use crate::exec_frames::{Destination, PIECE, Wish};
 use crate::failure::Failure;
-use crate::printer::Printer;
+use crate::printer::{Printer, plain};
 
 /// Pieces between the network and the thread.
 const BETWEEN: usize = 8;
@@ -108,7 +108,7 @@ impl Copy {
 
     fn say_line(&mut self, rest: Vec<u8>) {
         let line = std::mem::replace(&mut self.line, rest);
-        self.printer.error(&String::from_utf8_lossy(&line).trim_end_matches('\n').replace(char::is_control, "?"));
+        self.printer.error(&plain(String::from_utf8_lossy(&line).trim_end_matches('\n')));
     }
 
     fn is_done(&mut self, code: u8, whole: io::Result<bool>) -> Result<(), Failure> {
@@ -195,11 +195,11 @@ impl Copy {
 }
 
 fn left_out(printer: Printer, path: &Path, why: &str) {
-    printer.error(&format!("`{}` is left out: {why}", path.display()).replace(char::is_control, "?"));
+    printer.error(&plain(&format!("`{}` is left out: {why}", path.display())));
 }
 
 fn missing(why: &str) -> String {
-    format!("{}; that and what would have come after it is missing", why.replace(char::is_control, "?"))
+    format!("{}; that and what would have come after it is missing", plain(why))
 }
 
 fn incomplete(why: &str) -> Failure {

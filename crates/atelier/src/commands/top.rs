@@ -14,6 +14,7 @@ use super::{Context, lookup};
 use crate::args::{Format, Top};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::printer::plain;
 use crate::tables::{aligned, table};
 
 /// Between the first two looks, and between those after them.
@@ -152,11 +153,6 @@ fn processes(record: &Value) -> String {
         ]);
     }
     aligned(rows, &[0, 1, 2])
-}
-
-/// A notebook's own words, without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn cores(millis: &Value) -> String {
