@@ -53,11 +53,11 @@ impl Client {
         match target.proof {
             Proof::Token(text, Some(project_id)) => {
                 let token = ScopedToken { text, project_id, expires_at: i64::MAX };
-                Ok(Self::with_token(transport, token, None))
+                Ok(Self::holding(transport, token, None))
             }
             Proof::Token(text, None) => {
                 let token = tokens::inspect(&transport, text).await?;
-                Ok(Self::with_token(transport, token, None))
+                Ok(Self::holding(transport, token, None))
             }
             Proof::Password(password) => {
                 let kept = Kept::in_folder(&surroundings.config_dir());
@@ -75,10 +75,10 @@ impl Client {
             kept.keep(transport.endpoint(), &password, &token);
             token
         };
-        Ok(Self::with_token(transport, token, Some(Renewal { password, kept })))
+        Ok(Self::holding(transport, token, Some(Renewal { password, kept })))
     }
 
-    fn with_token(transport: Transport, token: ScopedToken, renewal: Option<Renewal>) -> Self {
+    fn holding(transport: Transport, token: ScopedToken, renewal: Option<Renewal>) -> Self {
         Self { transport, project_id: token.project_id.clone(), token: Mutex::new(token), renewal }
     }
 
@@ -128,18 +128,7 @@ impl Client {
     /// Opens a WebSocket of this protocol: `path` follows `/atelier/v1/{project_id}`.
     pub(crate) async fn websocket(&self, path: &str, protocol: &str) -> Result<Upgraded, Failure> {
         let path = format!("/atelier/v1/{}{path}", self.project_id);
-        let ask = async || {
-            let token = self.token.lock().await.text.clone();
-            self.transport.websocket(&path, protocol, &token).await
-        };
-        match (ask().await, &self.renewal) {
-            (Err(refused), Some(renewal)) if refused.status == Some(401) => {
-                self.renew(renewal).await?;
-                ask().await
-            }
-            (answer, _) => answer,
-        }
-        .map_err(explained)
+        self.with_token(async |token| self.transport.websocket(&path, protocol, token).await).await
     }
 
     /// Calls what only Atelier has, with a body.
@@ -171,16 +160,19 @@ impl Client {
         Ok(chunk.map(|bytes| bytes.to_vec()))
     }
 
-    /// Sends a request, once more with a new token when the old one is refused.
+    /// Sends a request.
     async fn exchange(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
+        self.with_token(async |token| self.send(method, path, body, token).await).await
+    }
+
+    /// Asks with the token in use, and once more with a new one when that is refused.
+    async fn with_token<T>(&self, ask: impl AsyncFn(&SecretString) -> Result<T, Failure>) -> Result<T, Failure> {
         let used = self.token.lock().await.text.clone();
-        match (self.send(method, path, body, &used).await, &self.renewal) {
-            (Err(refused), Some(renewal)) if refused.status == Some(401) => {
-                let token = self.renew(renewal).await?;
-                self.send(method, path, body, &token.text).await
-            }
-            (answer, _) => answer.map_err(explained),
+        match (ask(&used).await, &self.renewal) {
+            (Err(refused), Some(renewal)) if refused.status == Some(401) => ask(&self.renew(renewal).await?.text).await,
+            (answer, _) => answer,
         }
+        .map_err(explained)
     }
 
     async fn send(
