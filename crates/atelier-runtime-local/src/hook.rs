@@ -16,18 +16,16 @@ use crate::control::Init;
 /// The shell where the image names none.
 const SHELL: &str = "/bin/sh";
 
-/// What the init is told.
-pub(crate) fn command(hook: &HookRun, server: StartServer) -> Command {
+/// What the init is told. `like` is how the notebook server is started, without its secret.
+pub(crate) fn command(hook: &HookRun, like: StartServer) -> Command {
     let argv = match &hook.action {
         Action::Script(path) => vec![path.clone()],
         Action::Command(text) => {
-            let shell = server.env.iter().find(|(name, _)| name == "SHELL").map_or(SHELL, |(_, shell)| shell);
+            let shell = like.env.iter().find(|(name, _)| name == "SHELL").map_or(SHELL, |(_, shell)| shell);
             vec![shell.to_owned(), "-c".into(), text.clone()]
         }
     };
-    let mut env = server.env;
-    env.retain(|(name, _)| name != crate::server::TOKEN_FILE);
-    let program = StartServer { argv, env, secret: None, ..server };
+    let program = StartServer { argv, ..like };
     let limit_ms = u64::try_from(hook.limit.as_millis()).unwrap_or(u64::MAX);
     Command::RunHook(Box::new(RunHook { name: hook.moment.as_str().into(), limit_ms, program }))
 }
@@ -73,13 +71,11 @@ mod tests {
     fn run(action: Action) -> RunHook {
         let server = StartServer {
             argv: vec!["/python".into()],
-            env: [("SHELL", "/bin/zsh"), ("JUPYTER_TOKEN_FILE", "/proc/self/fd/3")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            env: vec![("SHELL".into(), "/bin/zsh".into())],
             cwd: "/".into(),
             uid: 1000,
             gid: 100,
-            secret: Some("s3cret".into()),
+            secret: None,
             filters: vec!["06".into()],
             oom_score_adj: 500,
             log: LogLimits { file_bytes: 1, files: 1 },
@@ -92,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_is_what_the_server_is_but_for_its_secret() {
+    fn a_hook_is_what_the_server_is_but_for_its_command_line() {
         let hook = run(Action::Command("echo 1".into()));
         assert_eq!((hook.name.as_str(), hook.limit_ms), ("pre_start", 7000));
         assert_eq!(hook.program.argv, ["/bin/zsh", "-c", "echo 1"]);
         assert_eq!(hook.program.env, [("SHELL".to_owned(), "/bin/zsh".to_owned())]);
-        assert_eq!((hook.program.secret, hook.program.uid, hook.program.filters.len()), (None, 1000, 1));
+        assert_eq!((hook.program.uid, hook.program.filters.len()), (1000, 1));
         assert_eq!(run(Action::Script("/a b".into())).program.argv, ["/a b"]);
     }
 

@@ -493,8 +493,9 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         self.present(spec.notebook)?;
-        let server = server::plan(&self.config, &Self::record(&place)?, &spec.upstream_secret)?;
-        let answer = Self::tell(&place, hook::command(hook, server), Duration::from_secs(10)).await?;
+        let record = Self::record(&place)?;
+        let like = server::without_secret(&self.config, &record.server, &record.environment)?;
+        let answer = Self::tell(&place, hook::command(hook, like), Duration::from_secs(10)).await?;
         match answer.error {
             None => Ok(()),
             Some(why) => Err(RuntimeError::Permanent(format!("the hook could not be begun: {why}"))),

@@ -43,30 +43,42 @@ pub(crate) const CA_BUNDLE: &str = "/run/atelier/etc/ca-bundle.crt";
 const CA_VARIABLES: [&str; 6] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"];
 /// The variable that names where the server reads its secret.
-pub(crate) const TOKEN_FILE: &str = "JUPYTER_TOKEN_FILE";
+const TOKEN_FILE: &str = "JUPYTER_TOKEN_FILE";
 /// How much earlier than the init the server and its kernels are killed when memory runs out.
 const OOM_SCORE: u16 = 500;
 
-/// How the server is started.
-pub(crate) fn plan(config: &LocalConfig, record: &Record, secret: &SecretString) -> Result<StartServer, RuntimeError> {
-    let filters = seccomp::filters();
+/// How a program of an image is started as its notebook server is, but for the secret. `begin` and `environment` are the
+/// image's: the beginning of the command line, and its part of the environment.
+pub(crate) fn without_secret(
+    config: &LocalConfig,
+    begin: &[String],
+    environment: &[(String, String)],
+) -> Result<StartServer, RuntimeError> {
     Ok(StartServer {
-        argv: record.server.iter().cloned().chain(options()).collect(),
-        // Names where the secret can be read once, which the server has done before it starts anything.
-        env: [environment(config, record), vec![(TOKEN_FILE.into(), format!("/proc/self/fd/{SECRET_FD}"))]].concat(),
+        argv: begin.iter().cloned().chain(options()).collect(),
+        env: whole_environment(config, environment),
         cwd: WORK.into(),
         uid: UID,
         gid: GID,
-        secret: Some(secret.expose_secret().to_owned()),
-        filters: filters.map_err(no_filter)?,
+        secret: None,
+        filters: seccomp::filters().map_err(no_filter)?,
         oom_score_adj: OOM_SCORE,
         log: config.log,
     })
 }
 
+/// How the server is started.
+pub(crate) fn plan(config: &LocalConfig, record: &Record, secret: &SecretString) -> Result<StartServer, RuntimeError> {
+    let mut plan = without_secret(config, &record.server, &record.environment)?;
+    // Names where the secret can be read once, which the server has done before it starts anything.
+    plan.env.push((TOKEN_FILE.into(), format!("/proc/self/fd/{SECRET_FD}")));
+    plan.secret = Some(secret.expose_secret().to_owned());
+    Ok(plan)
+}
+
 /// How a command is started that is to be what a terminal of the server's would be.
 pub(crate) fn beside(config: &LocalConfig, record: &Record, spec: ExecSpec) -> Result<Exec, RuntimeError> {
-    let mut env: BTreeMap<_, _> = environment(config, record).into_iter().collect();
+    let mut env: BTreeMap<_, _> = whole_environment(config, &record.environment).into_iter().collect();
     env.extend(spec.env);
     Ok(Exec {
         argv: words(spec.program),
@@ -115,7 +127,7 @@ fn options() -> impl Iterator<Item = String> {
 }
 
 /// Later entries win: the basics, then the image's, then the configuration's.
-fn environment(config: &LocalConfig, record: &Record) -> Vec<(String, String)> {
+fn whole_environment(config: &LocalConfig, of_image: &[(String, String)]) -> Vec<(String, String)> {
     let mut all: BTreeMap<String, String> = [
         ("HOME", HOME),
         ("USER", "ma-user"),
@@ -130,7 +142,7 @@ fn environment(config: &LocalConfig, record: &Record) -> Vec<(String, String)> {
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
-    all.extend(record.environment.iter().cloned());
+    all.extend(of_image.iter().cloned());
     if config.ca_bundle.is_some() {
         all.extend(CA_VARIABLES.map(|name| (name.to_owned(), CA_BUNDLE.to_owned())));
     }
@@ -211,6 +223,9 @@ mod tests {
         assert_eq!(value("LANG"), Some("de_DE.UTF-8"));
         assert_eq!(value("PIP_INDEX_URL"), Some("https://index"));
         assert_eq!(value("SSL_CERT_FILE"), None);
+        let without = without_secret(&config, &record.server, &record.environment).unwrap();
+        assert_eq!((&without.argv, without.secret), (&plan.argv, None));
+        assert_eq!(without.env, plan.env[..plan.env.len() - 1]);
         let command = ExecSpec {
             program: Program::Command(vec!["ls".into()]),
             env: vec![("LANG".into(), "C".into())],
