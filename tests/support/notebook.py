@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import time
 import uuid
 
 import requests
@@ -100,15 +101,13 @@ class Kernel:
 
     def _answers(self):
         try:
-            self.socket.settimeout(5)
-            return self._ask("kernel_info_request", {}, "kernel_info_reply")
-        except websocket.WebSocketTimeoutException:
+            return self._ask("kernel_info_request", {}, "kernel_info_reply", 5)
+        except TimeoutError:
             return None
 
     def run(self, code, seconds=60):
         """Runs a cell and returns what it printed. An error in the cell is an `AssertionError` with its traceback."""
-        self.socket.settimeout(seconds)
-        reply, printed = self._ask("execute_request", _cell(code), "execute_reply")
+        reply, printed = self._ask("execute_request", _cell(code), "execute_reply", seconds)
         if reply["status"] != "ok":
             raise CellError(reply, printed)
         return printed
@@ -121,10 +120,11 @@ class Kernel:
         """What the person says to an `input_request`."""
         self._send("input_reply", {"value": value, "status": "ok"}, "stdin", asked["header"])
 
-    def receive(self, kind, number=None):
+    def receive(self, kind, number=None, seconds=60):
         """The next message of this kind, to the message with this number where one is given."""
+        until = time.monotonic() + seconds
         while True:
-            message = json.loads(self.socket.recv())
+            message = self._next_before(until)
             if message["header"]["msg_type"] == kind and number in (None, message["parent_header"].get("msg_id")):
                 return message
 
@@ -151,12 +151,12 @@ class Kernel:
         self.socket.send(json.dumps(message))
         return number
 
-    def _ask(self, kind, content, wanted):
-        number = self._send(kind, content)
+    def _ask(self, kind, content, wanted, seconds):
+        number, until = self._send(kind, content), time.monotonic() + seconds
         reply, printed, idle = None, [], False
         # The reply and the output come by different ways: both the reply and the kernel's return to idle are awaited.
         while reply is None or not idle:
-            answer = json.loads(self.socket.recv())
+            answer = self._next_before(until)
             if answer.get("parent_header", {}).get("msg_id") != number:
                 continue
             answered = answer["header"]["msg_type"]
@@ -167,6 +167,16 @@ class Kernel:
             elif answered == "status":
                 idle = answer["content"]["execution_state"] == "idle"
         return reply, "".join(printed)
+
+    def _next_before(self, until):
+        """The next message. The socket's own limit begins anew with each ping, so it is kept short."""
+        self.socket.settimeout(1)
+        while time.monotonic() < until:
+            try:
+                return json.loads(self.socket.recv())
+            except websocket.WebSocketTimeoutException:
+                pass
+        raise TimeoutError(f"kernel {self.id} does not answer")
 
     def close(self):
         """Leaves the kernel; it runs on."""

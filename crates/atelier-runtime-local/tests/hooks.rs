@@ -79,8 +79,8 @@ async fn hooks_beside_the_server_are_within_its_limits_and_end_with_it() {
     bring(&*runtime, &spec, Upto::Serving).await;
     begin(&*runtime, &spec, Moment::PostStart, command("exec sleep 60102"), LONG).await;
     // Processes of the notebook's own control groups.
-    has_no_rights(&machine, &spec, "60101");
-    has_no_rights(&machine, &spec, "60102");
+    has_no_rights(&machine, &spec, "60101").await;
+    has_no_rights(&machine, &spec, "60102").await;
 
     // Another server finds the one running, and hears of its end.
     let second = machine.runtime();

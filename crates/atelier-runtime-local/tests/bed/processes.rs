@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use atelier_runtime::{InstanceSpec, Observed, Runtime};
 
@@ -64,13 +65,19 @@ pub async fn has_limits_and_no_rights(machine: &Machine, runtime: &dyn Runtime, 
     kernel.run("import subprocess; child = subprocess.Popen(['sleep', '60'])").await;
     has_limits(machine, spec);
     for part in ["jupyterlab", "ipykernel_launcher", "sleep"] {
-        has_no_rights(machine, spec, part);
+        has_no_rights(machine, spec, part).await;
     }
 }
 
-/// There is one process of this command line, without any right and without the secret.
-pub fn has_no_rights(machine: &Machine, spec: &InstanceSpec, part: &str) {
-    let found = running(machine, spec, part);
+/// There is one process of this command line, without any right and without the secret. What was just begun may not be
+/// that program yet.
+pub async fn has_no_rights(machine: &Machine, spec: &InstanceSpec, part: &str) {
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut found = running(machine, spec, part);
+    while found.is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        found = running(machine, spec, part);
+    }
     assert_eq!(found.len(), 1, "{part}: {found:?}");
     let status = fs::read_to_string(found[0].join("status")).unwrap();
     for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
