@@ -158,7 +158,7 @@ impl LocalRuntime {
     /// An image, and its zygotes sooner or later.
     async fn image(&self, id: ImageId, reporter: &dyn Reporter) -> Result<ReadyImage, RuntimeError> {
         let image = self.images.ensure(id, reporter).await?;
-        self.zygotes.want(&image);
+        self.zygotes.want(&image, || server::without_secret(&self.config, &image.server, &image.environment))?;
         Ok(image)
     }
 

@@ -12,7 +12,7 @@ program inside a container: a child of it goes there. Three processes are needed
 What holds always:
 - The zygote takes no request; the first A that is free does. So nothing of one notebook is ever in the memory that
   another one inherits.
-- The zygote has one thread, no event loop and no secret.
+- The zygote has one thread, no descriptor but its gate and no secret.
 - A failure before the init has taken the child over leaves nothing but its reason.
 
 The order of what C gives up follows that of the init's own start of a server: first what needs rights, then the user,

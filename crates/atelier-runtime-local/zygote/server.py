@@ -3,6 +3,8 @@
 What that is, is learnt when the zygote starts: a child that is thrown away runs the server in an empty folder, asks it
 for the pages and lists that a browser asks for first, and tells which modules it has then. So the list follows the
 image, whatever versions it holds.
+
+Then it makes a server, as far as one can be made before it is known whose it is (`prepared.py`).
 """
 
 import asyncio
@@ -19,11 +21,18 @@ import tempfile
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# How the servers will be started, but for their secrets.
+with open(os.path.join(HERE, "plan.json")) as plan:
+    PLAN = json.load(plan)
+# Where a server's folders are is asked once, by the imports.
+os.environ.update(PLAN["env"])
 sys.path.insert(0, HERE)
 import descent  # noqa: E402
+import prepared  # noqa: E402
 import provisioner  # noqa: E402
 
 sys.path.remove(HERE)
+
 
 # What a browser asks for, and what the gateway and an idle lease ask for.
 QUESTIONS = [
@@ -115,7 +124,14 @@ def put_off(seconds):
 
 
 def run(arguments, listener):
-    """Runs the server on a socket that listens already."""
+    """Makes a server and runs it on a socket that listens already."""
+    listen_at(listener)
+    sys.argv = arguments
+    return importlib.import_module("jupyterlab.labapp").main()
+
+
+def listen_at(listener):
+    """The server that is run next listens there."""
     from jupyter_server import serverapp
 
     serverapp.unix_socket_in_use = lambda _path: False
@@ -127,13 +143,10 @@ def run(arguments, listener):
 
     serverapp.bind_unix_socket = bound
     gc.disable()
-    sys.argv = arguments
-    main = importlib.import_module("jupyterlab.labapp").main
-    return main()
 
 
 def warm():
-    importlib.import_module("jupyterlab.labapp")
+    """Imports everything, and returns a prepared server, if there is one."""
     learnt = learn()
     for name in learnt["modules"]:
         try:
@@ -142,16 +155,24 @@ def warm():
             pass
     for expression, flags in learnt["expressions"]:
         re.compile(expression, flags)
-
-
-def be_the_server(request):
-    descent.entitle(" ".join(request["argv"]))
     provisioner.register()
     put_off(LANGUAGE_SERVERS_SECONDS)
+    return prepared.prepare(PLAN, arguments(PLAN))
+
+
+def arguments(plan):
+    """What follows the program's name."""
     chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
-    arguments = request["argv"][request["program"] :]
-    descent.run_to_the_end(lambda: run(["jupyterlab", *arguments, chosen], request["listener"]))
+    return [*plan["argv"][plan["program"] :], chosen]
 
 
-request, _ = descent.wait(warm)
-be_the_server(request)
+def be_the_server(request, server):
+    descent.entitle(" ".join(request["argv"]))
+    if server and server.is_for(request):
+        listen_at(request["listener"])
+        descent.run_to_the_end(server.serve)
+    prepared.forget()
+    descent.run_to_the_end(lambda: run(["jupyterlab", *arguments(request)], request["listener"]))
+
+
+be_the_server(*descent.wait(warm))

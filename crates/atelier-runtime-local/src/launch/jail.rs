@@ -23,12 +23,15 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::layers::WORK;
 use super::mounts;
 use super::namespaces::{share_pending_signals, unshare};
 use crate::file::{absent_is_none, folder, names};
 
 /// Where the zygote's own program is, from the root.
 pub(crate) const PROGRAM: &str = "run/atelier/zygote";
+/// Where ma-user's programs keep what is theirs, from the root: a zygote may write there in vain.
+const LOCAL: &str = "home/ma-user/.local";
 /// The mount point, in the run folder, for as long as it is needed; the process id follows.
 const POINT: &str = "zygote-";
 /// The devices that a Python finds.
@@ -130,6 +133,9 @@ fn assemble(spec: &ZygoteSpec) -> anyhow::Result<()> {
     for path in ["own", "root", "own/dev", "own/proc", "own/tmp", "own/run", "own/run/atelier"] {
         folder(&point.join(path), 0o755)?;
     }
+    for path in [LOCAL, WORK] {
+        fs::create_dir_all(own.join(path))?;
+    }
     let program = own.join(PROGRAM);
     folder(&program, 0o755)?;
     for (at, to) in &spec.links {
@@ -141,6 +147,7 @@ fn assemble(spec: &ZygoteSpec) -> anyhow::Result<()> {
     overlay(&own, &spec.lowers, &root)?;
     mount("proc", root.join("proc"), "proc", quiet | MountFlags::NOEXEC, Some(c"subset=pid"))?;
     mount("tmpfs", root.join("tmp"), "tmpfs", quiet, Some(c"mode=1777,size=64m"))?;
+    mount("tmpfs", root.join(LOCAL), "tmpfs", quiet, Some(c"mode=0755,size=1m"))?;
     devices(&root.join("dev"))?;
     std::env::set_current_dir(&root)?;
     rustix::process::pivot_root(".", ".")?;

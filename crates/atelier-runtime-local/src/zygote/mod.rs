@@ -2,11 +2,11 @@
 //!
 //! Most of a notebook server's start is Python importing a thousand modules, the same ones each time. A *zygote* has
 //! done that once, on the root of the built-in image, in a jail (`launch::jail`), and holds nothing else: no
-//! credential, no thread, no event loop, nothing of any user. It is asked by descriptors and forks; the child finds its
+//! credential, no thread, no descriptor of its own, nothing of any user. It is asked by descriptors and forks; the child finds its
 //! own way into the container (`descent.py`). The children share the zygote's memory, so a notebook also weighs less.
 //!
 //! There are two for an image, because it has two Python environments. The server's (`server.py`) has one child for
-//! each start of a notebook server. The kernels' (`kernels.py`) has one child for each notebook, which stays in the
+//! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). The kernels' (`kernels.py`) has one child for each notebook, which stays in the
 //! container, as ma-user, and forks the notebook's kernels there, when the notebook server asks (`provisioner.py`).
 //!
 //! Nothing depends on them. While there is no zygote (it is being made, or it cannot be), the init starts the server by
@@ -24,6 +24,7 @@ use std::sync::{Mutex, PoisonError};
 
 use atelier_init::protocol::{Command, Request, StartServer};
 use serde::Serialize;
+use serde_json::json;
 
 use self::nursery::Nursery;
 pub(crate) use self::process::Destination;
@@ -40,7 +41,10 @@ const KERNELS_SOCKET: &str = "/run/atelier/nb/kernels.sock";
 
 const DESCENT: (&str, &str) = ("descent.py", include_str!("../../zygote/descent.py"));
 const SERVER: (&str, &str) = ("server", include_str!("../../zygote/server.py"));
+const PREPARED: (&str, &str) = ("prepared.py", include_str!("../../zygote/prepared.py"));
 const PROVISIONER: (&str, &str) = ("provisioner.py", include_str!("../../zygote/provisioner.py"));
+/// How servers will be started, but for their secrets; `server.py` knows the name too.
+const PLAN: &str = "plan.json";
 const KERNELS: (&str, &str) = ("kernels", include_str!("../../zygote/kernels.py"));
 
 /// What a child is asked to become.
@@ -91,18 +95,20 @@ impl Zygotes {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the zygotes of this image made, unless they are there or are being made.
-    pub(crate) fn want(&self, image: &ReadyImage) {
-        let Some(pythons) = image.zygotes.as_ref().filter(|_| self.allowed) else { return };
+    /// Has the zygotes of this image made, unless they are there or are being made. `plan` is how its notebook servers
+    /// will be started, but for their secrets.
+    pub(crate) fn want<E>(&self, image: &ReadyImage, plan: impl FnOnce() -> Result<StartServer, E>) -> Result<(), E> {
+        let Some(pythons) = image.zygotes.as_ref().filter(|_| self.allowed) else { return Ok(()) };
         let mut present = self.present();
         if !present.closed && present.pair.as_ref().is_none_or(|pair| pair.layers != image.layers) {
             let nursery = |name, spec| Nursery::open(name, self.launcher.clone(), spec);
             present.pair = Some(Pair {
                 layers: image.layers.clone(),
-                server: nursery("the notebook servers", self.server(image, pythons)),
+                server: nursery("the notebook servers", self.server(image, pythons, &plan()?)),
                 kernels: nursery("the kernels", self.kernels(image, pythons)),
             });
         }
+        Ok(())
     }
 
     fn spec(&self, image: &ReadyImage, pythons: &Pythons, python: &[&str], files: &[(&str, &str)]) -> ZygoteSpec {
@@ -117,8 +123,10 @@ impl Zygotes {
         }
     }
 
-    fn server(&self, image: &ReadyImage, pythons: &Pythons) -> ZygoteSpec {
-        self.spec(image, pythons, &[&pythons.server, "-I"], &[SERVER, DESCENT, PROVISIONER])
+    fn server(&self, image: &ReadyImage, pythons: &Pythons, plan: &StartServer) -> ZygoteSpec {
+        let StartServer { argv, env, cwd, .. } = plan;
+        let plan = json!({"argv": argv, "program": image.server.len(), "env": env, "cwd": cwd}).to_string();
+        self.spec(image, pythons, &[&pythons.server, "-I"], &[SERVER, DESCENT, PREPARED, PROVISIONER, (PLAN, &plan)])
     }
 
     /// As a kernel is started by its specification.
