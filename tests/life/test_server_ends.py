@@ -17,6 +17,8 @@ MOST = 2
 def world():
     """A server that tries twice only: the pauses after that are long."""
     with World("local", environment={"ATELIER_RESTART__MOST": str(MOST)}) as world:
+        # From here on servers are forked.
+        world.api.remove(world.create_forked()["id"])
         yield world
 
 
@@ -38,6 +40,7 @@ def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given
     way = world.notebook(shown)
     before = way.start_kernel()
     before.run("kept = 1")
+    assert before.was_forked()
     for time in range(1, MOST + 1):
         kill_the_server(world, notebook)
         wait_until(lambda: len(api.events(notebook, "server.restarted")) == time, "the server is started again", 120)
@@ -45,7 +48,10 @@ def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given
         # Same container, same token; the kernels ended with their server.
         assert world.first_process(notebook) == container
         assert way.request("GET", "/api/kernels").json() == []
-        assert way.start_kernel().run("print(6 * 7)") == "42\n"
+        with way.new_kernel() as kernel:
+            assert kernel.run("print(6 * 7)") == "42\n"
+            # What forks them is the container's, and outlives the server.
+            assert kernel.was_forked()
     ended = api.events(notebook, "server.ended")
     assert "signal 9" in ended[0] and f"at once (attempt 1 of {MOST})" in ended[0], ended
     assert "in 1 s (attempt 2 of 2)" in ended[1], ended

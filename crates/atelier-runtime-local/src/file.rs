@@ -1,4 +1,7 @@
-//! Files and folders, written so that a crash leaves either the old or the new.
+//! Files and folders, written so that a crash of a program leaves either the old or the new.
+//!
+//! What is written here says what runs on this machine, so it is worth nothing after the machine has stopped, and nothing
+//! waits until it is on disk. What has to outlive that, the volumes, is made with more care.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -17,15 +20,13 @@ pub(crate) fn owned_folder(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Re
     std::os::unix::fs::chown(path, Some(uid), Some(gid))
 }
 
-/// Writes a file for good: the new content is on disk, under its name, when this returns.
+/// Writes a file: whoever reads it, before or after, finds it whole.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    sync_folder_of(path)
+    fs::rename(&fresh, path)
 }
 
 /// The names in a file's folder are on disk when this returns.

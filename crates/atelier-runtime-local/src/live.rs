@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,23 @@ pub(crate) struct Live {
     /// The first user of the machine that is its own.
     uid_base: u32,
     kernels: Mutex<Looked>,
+    /// Its kernels are forked already, by what waits for the first notebook server to ask.
+    forks_kernels: AtomicBool,
     watch: JoinHandle<()>,
 }
 
 impl Live {
+    /// Whether what forks its kernels is there, for the first notebook server.
+    pub(crate) fn forks_kernels(&self, forks: bool) {
+        self.forks_kernels.store(forks, Ordering::Relaxed);
+    }
+
+    /// Whether a notebook server that is about to be started finds what forks its kernels, as far as is known: before any
+    /// but the first one it may have ended, and is made again to be sure.
+    pub(crate) fn finds_kernels_forked(&self) -> bool {
+        self.forks_kernels.swap(false, Ordering::Relaxed)
+    }
+
     fn looked(&self) -> MutexGuard<'_, Looked> {
         self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +98,14 @@ impl LiveOnes {
     pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, shared: PathBuf, uid_base: u32) -> Arc<Live> {
         let first = Arc::new(first);
         let watch = tokio::spawn(watch(shared, Arc::clone(&first), Arc::clone(&self.changed)));
-        let live = Arc::new(Live { pid, first, uid_base, kernels: Mutex::default(), watch });
+        let live = Arc::new(Live {
+            pid,
+            first,
+            uid_base,
+            kernels: Mutex::default(),
+            forks_kernels: AtomicBool::new(false),
+            watch,
+        });
         self.all().insert(id, Arc::clone(&live));
         live
     }

@@ -37,6 +37,7 @@ use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
+use crate::volume::Kept;
 use crate::zygote::{Destination, Zygotes};
 use crate::{control, exec, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
 
@@ -168,7 +169,6 @@ impl LocalRuntime {
         if !place.volume().exists() {
             return Err(RuntimeError::Permanent("the volume is not there".into()));
         }
-        volume::ensure(&place.layer(), u64::from(self.config.layer_gib) << 30).await?;
         let mut record = self.begin(place, &image).map_err(transient("the instance's folders"))?;
         let limits = Limits {
             cpu_millis: spec.cpu_millis,
@@ -177,7 +177,10 @@ impl LocalRuntime {
             disk: self.config.disk,
         };
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
-        let pid = launch(&self.config.launcher, &self.launch_spec(spec, place, &record, image)).await?;
+        let layer = place.layer();
+        let own_layer = volume::ensure(&layer, u64::from(self.config.layer_gib) << 30, Kept::ForNow);
+        let launched = self.launch_spec(spec, place, &record, image);
+        let pid = launch(&self.config.launcher, &launched, own_layer).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);
@@ -259,21 +262,42 @@ impl LocalRuntime {
     ) -> Result<(Way, Readiness), RuntimeError> {
         let record = Self::record(place)?;
         let plan = server::plan(&self.config, &record, &spec.upstream_secret)?;
-        let to = match self.fork_server(&plan, &record, place, live).await {
-            Ok(to) => to,
-            Err(why) => {
-                let way = Self::start_server(plan, place, why).await?;
-                return Ok((way, self.await_ready(spec, place, live).await?));
-            }
-        };
+        let forked_already = live.finds_kernels_forked();
+        if let Err(why) = self.fork_server(&plan, &record, place, live).await {
+            let way = Self::start_server(plan, place, why).await?;
+            return Ok((way, self.await_ready(spec, place, live).await?));
+        }
         // The server is busy with itself meanwhile, and finds out when it starts a kernel.
         let kernels = async {
-            if let Err(why) = self.zygotes.fork_kernels(&record.layers, plan, &to).await {
-                tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
+            if !forked_already {
+                self.fork_kernels(&record, place, live).await;
             }
         };
         let (ready, ()) = tokio::join!(self.await_ready(spec, place, live), kernels);
         Ok((Way::Forked, ready?))
+    }
+
+    /// Has the container fork its kernels itself; whether it does. Where it does not, they are started.
+    async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) -> bool {
+        let forked = async {
+            let plan = server::without_secret(&self.config, &record.server, &record.environment);
+            let plan = plan.map_err(|e| e.to_string())?;
+            self.zygotes.fork_kernels(&record.layers, &plan, &self.way_into(place, live)?).await
+        };
+        let forked = forked.await;
+        if let Err(why) = &forked {
+            tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
+        }
+        forked.is_ok()
+    }
+
+    /// The way for a forked child.
+    fn way_into(&self, place: &Place, live: &Live) -> Result<Destination, String> {
+        let unreachable = |e: io::Error| format!("the container cannot be entered: {e}");
+        Ok(Destination {
+            init: live.first.duplicate().map_err(unreachable)?,
+            groups: cgroup::doors(&*self.tree, &place.cgroup).map_err(unreachable)?,
+        })
     }
 
     /// By its command line, because of `why`.
@@ -288,21 +312,10 @@ impl LocalRuntime {
         }
     }
 
-    /// Tells the way into the container; the error says why the server has to be started by its command line.
-    async fn fork_server(
-        &self,
-        plan: &StartServer,
-        record: &Record,
-        place: &Place,
-        live: &Live,
-    ) -> Result<Destination, String> {
-        let unreachable = |e: io::Error| format!("the container cannot be entered: {e}");
-        let to = Destination {
-            init: live.first.duplicate().map_err(unreachable)?,
-            groups: cgroup::doors(&*self.tree, &place.cgroup).map_err(unreachable)?,
-        };
-        self.zygotes.fork_server(&record.layers, plan, record.server.len(), &server::socket(), &to).await?;
-        Ok(to)
+    /// The error says why the server has to be started by its command line.
+    async fn fork_server(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<(), String> {
+        let to = self.way_into(place, live)?;
+        self.zygotes.fork_server(&record.layers, plan, record.server.len(), &server::socket(), &to).await
     }
 
     /// Waits for the first answer; ends early when the server does.
@@ -441,7 +454,7 @@ impl Runtime for LocalRuntime {
         let place = self.places.of(spec.notebook);
         lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
         file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
-        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await
+        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30, Kept::ForGood).await
     }
 
     async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
@@ -450,7 +463,7 @@ impl Runtime for LocalRuntime {
         if !place.volume().exists() {
             return Err(RuntimeError::Absent);
         }
-        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30).await?;
+        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30, Kept::ForGood).await?;
         match self.adopt(spec.notebook)? {
             Some(live) => grow(&place, &live).await,
             None => Ok(()),
@@ -483,7 +496,10 @@ impl Runtime for LocalRuntime {
         let namespaces = live.first.duplicate().map_err(transient("the container"))?;
         let (tree, name, pid) = (Arc::clone(&self.tree), place.cgroup.clone(), live.pid);
         let warming = tokio::task::spawn_blocking(move || cgroup::warm_up(&*tree, &name, pid));
-        let (attached, _) = tokio::join!(self.network.attach(seat, namespaces), warming);
+        // It needs no network, and the server will need the processor.
+        let kernels = self.fork_kernels(&record, &place, &live);
+        let (attached, _, forked) = tokio::join!(self.network.attach(seat, namespaces), warming, kernels);
+        live.forks_kernels(forked);
         attached?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))

@@ -31,9 +31,18 @@ fn failed(what: &str, error: &io::Error) -> RuntimeError {
     RuntimeError::Transient(format!("the volume could not be made: {what}: {error}"))
 }
 
+/// How long an image is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Until somebody removes it: it outlives a loss of power.
+    ForGood,
+    /// Until its container ends.
+    ForNow,
+}
+
 /// The volume's file exists afterwards, with at least so many bytes. One that is there is left as it is but for its end.
 /// When the future is dropped, nothing is left that could be taken for a volume.
-pub(crate) async fn ensure(image: &Path, bytes: u64) -> Result<(), RuntimeError> {
+pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), RuntimeError> {
     if image.exists() {
         return lengthen(image, bytes).map_err(|e| failed("image file", &e));
     }
@@ -41,8 +50,16 @@ pub(crate) async fn ensure(image: &Path, bytes: u64) -> Result<(), RuntimeError>
     let made = File::create(&fresh).and_then(|f| f.set_len(bytes));
     made.map_err(|e| failed("image file", &e))?;
     format(&fresh).await?;
-    let kept = File::open(&fresh).and_then(|f| f.sync_all()).and_then(|()| fs::rename(&fresh, image));
-    kept.and_then(|()| file::sync_folder_of(image)).map_err(|e| failed("image file", &e))
+    keep(&fresh, image, kept).map_err(|e| failed("image file", &e))
+}
+
+fn keep(fresh: &Path, image: &Path, kept: Kept) -> io::Result<()> {
+    if kept == Kept::ForNow {
+        return fs::rename(fresh, image);
+    }
+    File::open(fresh)?.sync_all()?;
+    fs::rename(fresh, image)?;
+    file::sync_folder_of(image)
 }
 
 fn lengthen(image: &Path, bytes: u64) -> io::Result<()> {

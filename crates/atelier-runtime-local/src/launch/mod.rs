@@ -21,7 +21,7 @@ pub(crate) use layers::{WORK, as_files_of};
 pub(crate) use mounts::{Attributes, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -30,7 +30,7 @@ use anyhow::Context as _;
 use atelier_runtime::RuntimeError;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cgroup::Entry;
 use crate::config::Launcher;
@@ -39,6 +39,8 @@ use crate::config::Launcher;
 pub(crate) const ZYGOTE: &str = "zygote";
 /// The program of the first process, in the container.
 pub(crate) const INIT: &str = "/run/atelier/bin/init";
+/// What a launcher is told when the disks are there.
+const GO: &str = "go\n";
 /// A launcher that takes longer is ended.
 const LIMIT: Duration = Duration::from_secs(45);
 
@@ -80,14 +82,26 @@ enum Outcome {
 #[error("{0}")]
 struct Permanent(String);
 
-/// Makes the container; returns the process id of its init. When the future is dropped, the launcher is killed; what
-/// it has made until then is found by its cgroup and its folders.
-pub(crate) async fn launch(launcher: &Launcher, spec: &LaunchSpec) -> Result<i32, RuntimeError> {
+/// Makes the container; returns the process id of its init. The launcher begins with what needs no disk of the
+/// instance's, and goes on when `disks` has made them. When the future is dropped, the launcher is killed; what it has
+/// made until then is found by its cgroup and its folders.
+pub(crate) async fn launch(
+    launcher: &Launcher,
+    spec: &LaunchSpec,
+    disks: impl Future<Output = Result<(), RuntimeError>>,
+) -> Result<i32, RuntimeError> {
     let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
     let mut process = command(launcher);
     let process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut running = Running(process.map_err(transient)?);
-    let talk = running.talk(spec);
+    let mut stdin = running.tell(spec).await.map_err(transient)?;
+    disks.await?;
+    let talk = async {
+        if let Some(stdin) = &mut stdin {
+            stdin.write_all(GO.as_bytes()).await?;
+        }
+        running.hear().await
+    };
     let (out, err) = match tokio::time::timeout(LIMIT, talk).await {
         Ok(said) => said.map_err(transient)?,
         Err(_) => return Err(RuntimeError::Transient(format!("the launcher took more than {LIMIT:?}"))),
@@ -114,21 +128,23 @@ pub(crate) fn command(launcher: &Launcher) -> Command {
 struct Running(Child);
 
 impl Running {
-    async fn talk(&mut self, spec: &LaunchSpec) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
+    /// Says what is to be made; returns the way to say more.
+    async fn tell(&mut self, spec: &LaunchSpec) -> std::io::Result<Option<ChildStdin>> {
         let mut stdin = self.0.stdin.take();
+        if let Some(stdin) = &mut stdin {
+            stdin.write_all(&serde_json::to_vec(spec)?).await?;
+            stdin.write_all(b"\n").await?;
+        }
+        Ok(stdin)
+    }
+
+    /// What it says until it ends.
+    async fn hear(&mut self) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
         let (mut stdout, mut stderr) = (self.0.stdout.take(), self.0.stderr.take());
-        let text = serde_json::to_vec(spec)?;
-        let write = async {
-            if let Some(stdin) = stdin.as_mut() {
-                stdin.write_all(&text).await?;
-            }
-            drop(stdin);
-            Ok(0)
-        };
         let read_out = async { if let Some(s) = stdout.as_mut() { s.read_to_end(&mut out).await } else { Ok(0) } };
         let read_err = async { if let Some(s) = stderr.as_mut() { s.read_to_end(&mut err).await } else { Ok(0) } };
-        tokio::try_join!(write, read_out, read_err)?;
+        tokio::try_join!(read_out, read_err)?;
         self.0.wait().await?;
         Ok((out, err))
     }
@@ -143,7 +159,8 @@ impl Drop for Running {
     }
 }
 
-/// The launcher: reads a spec from the standard input, makes the container, writes one line and ends.
+/// The launcher: reads a spec from the standard input, makes the container, writes one line and ends. A second line of the
+/// standard input says that the instance's disks are there.
 ///
 /// To be called by the program that [`LocalConfig::launcher`](crate::LocalConfig) names, before it starts any thread.
 pub fn launcher_main() -> ExitCode {
@@ -167,9 +184,17 @@ pub fn launcher_main() -> ExitCode {
 }
 
 fn read_spec() -> anyhow::Result<LaunchSpec> {
-    let mut text = Vec::new();
-    std::io::stdin().read_to_end(&mut text)?;
-    serde_json::from_slice(&text).context("the launcher's spec cannot be read")
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text)?;
+    serde_json::from_str(&text).context("the launcher's spec cannot be read")
+}
+
+/// Waits until the server has made the instance's disks.
+fn wait_for_disks() -> anyhow::Result<()> {
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word)?;
+    anyhow::ensure!(word == GO, "the server has given up");
+    Ok(())
 }
 
 fn make(spec: &LaunchSpec) -> anyhow::Result<i32> {
@@ -177,6 +202,7 @@ fn make(spec: &LaunchSpec) -> anyhow::Result<i32> {
     let spaces = namespaces::make(spec.uid_base).context("user namespace")?;
     namespaces::share_pending_signals().context("pending signals")?;
     mounts::leave_the_hosts()?;
+    wait_for_disks().context("disks")?;
     layers::assemble(spec, &spaces)?;
     warm_up.map(namespaces::Forked::wait).transpose()?;
     container::create(spec, &spaces)

@@ -176,12 +176,11 @@ impl Zygotes {
     pub(crate) async fn fork_kernels(
         &self,
         layers: &[PathBuf],
-        server: StartServer,
+        server: &StartServer,
         to: &Destination,
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.kernels)?;
-        let server = StartServer { secret: None, ..server };
-        let errand = Errand { server: &server, program: 0, socket: KERNELS_SOCKET, takeover: None };
+        let errand = Errand { server, program: 0, socket: KERNELS_SOCKET, takeover: None };
         zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 
