@@ -24,7 +24,7 @@ USER, GROUP = 1000, 100
 # Where notebooks, Jupyter, Python and shells keep things in a folder that they work in.
 LINKS = [
     ".jupyter", ".local", ".cache", ".config", ".ipython", ".ipynb_checkpoints", ".Trash-1000", ".virtual_documents",
-    ".atelier", "lost+found", "log", "server.log", "exit", "nb", "up", "wk",
+    ".atelier", ".environment", "lost+found", "log", "server.log", "exit", "nb", "up", "wk",
 ]  # fmt: skip
 ODD = [b"new\nline", b"\xff\xfe not text", "‮right to left".encode(), b"-rf", b"$(reboot)", b"\x1b[2J", b"x" * 255]
 DEEP, STEP = 40, "d" * 200
@@ -59,6 +59,8 @@ def poison(top, device, trap):
     os.chown(top / "program", 0, 0)
     os.chmod(top / "program", 0o6755)
     for name in LINKS:
+        # What the notebook has made itself makes way.
+        shutil.rmtree(top / name, ignore_errors=True)
         (top / name).symlink_to(trap)
     for name in ODD:
         with open(os.path.join(os.fsencode(top), name), "wb"):

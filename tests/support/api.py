@@ -28,6 +28,16 @@ class RefusedError(AssertionError):
         self.code = body.get("error_code")
         super().__init__(f"{response.request.method} {response.url}: {response.status_code} {response.text[:300]}")
 
+# One for all notebooks of a user in a workspace.
+SHARED_VOLUME = {"category": "EFS", "ownership": "MANAGED"}
+SHARE_ID = "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10"
+
+
+def dedicated(uri):
+    """What asks for a notebook on a folder of the operator's."""
+    volume = {"category": "EFS", "ownership": "DEDICATED", "uri": uri, "id": SHARE_ID}
+    return {"volume": volume, "pool_id": "team-a"}
+
 
 class Api:
     """The ten operations on notebooks, as one caller."""

@@ -20,6 +20,19 @@ ROOMY = {
     "ATELIER_QUOTA__NOTEBOOKS_PER_USER": "100",
     "ATELIER_VOLUMES__TRASH_HOURS": "0",
 }
+# A pool, and a folder that its notebooks can have as their volume.
+TEAM = """
+[[pools]]
+id = "team-a"
+name = "Team A"
+cpu_millis = 500
+memory_mib = 1024
+flavors = ["atelier.cpu.small"]
+
+[[volumes.roots]]
+uri = "nas:/export"
+path = "{root}"
+"""
 SELF_MADE = {True: {"ATELIER_TLS__CERTIFICATE": "self-made"}, False: {}}
 
 
@@ -30,6 +43,7 @@ class World:
         # Not in /tmp, which may be memory: volumes are files of some gigabytes, however sparse.
         self.folder = Path(tempfile.mkdtemp(prefix="atelier-test-", dir="/var/tmp"))
         self.runtime = runtime
+        self.root = self.folder / "export"  # once it is exported
         self.disk = SmallDisk(self.folder, disk_mib) if disk_mib else None
         self.server = Server(
             self.folder / "data", runtime, failpoints, {**ROOMY, **SELF_MADE[own_ca], **(environment or {})},
@@ -49,6 +63,13 @@ class World:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def export(self):
+        """Gives notebooks in the pool `team-a` a folder of this machine, as `nas:/export`. Before the first start."""
+        self.root.mkdir()
+        self.root.chmod(0o777)
+        self.server.data_dir.mkdir(mode=0o700)
+        (self.server.data_dir / "atelier.toml").write_text(TEAM.format(root=self.root), encoding="utf-8")
 
     def start(self, environment=None):
         """Starts the server, again or for the first time; the caller logs in anew."""
@@ -78,11 +99,15 @@ class World:
         """The file that the notebook's volume is on the local runtime."""
         return self.server.data_dir / "notebooks" / notebook / "volume.img"
 
-    def create_forked(self):
+    def shares(self):
+        """The files of the volumes that notebooks share."""
+        return sorted((self.server.data_dir / "shares").glob("*.img"))
+
+    def create_forked(self, **fields):
         """A running notebook whose server was forked; the first ones do not wait for the zygote."""
 
         def made():
-            shown = self.api.create_running()
+            shown = self.api.create_running(**fields)
             if self.was_forked(shown["id"]):
                 return shown
             self.api.remove(shown["id"])

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.api import SHARED_VOLUME
 from support.deadline import wait_until
 from support.world import World
 
@@ -88,9 +89,10 @@ def mounted(volume):
         os.rmdir(folder)
 
 
-def test_a_volume_without_a_free_block_keeps_nobody_out():
-    with World("local") as world:
-        notebook = world.api.create_running()["id"]
+@pytest.mark.parametrize("fields", [{}, {"volume": SHARED_VOLUME}], ids=["own", "shared"])
+def test_a_volume_without_a_free_block_keeps_nobody_out(fields):
+    with World("local", environment={"ATELIER_VOLUMES__SHARED_GIB": "5"}) as world:
+        notebook = world.api.create_running(**fields)["id"]
         run(world, notebook, FILL_BLOCKS)
         run(world, notebook, FILL_INODES)
         restarted(world, notebook)

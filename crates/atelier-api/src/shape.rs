@@ -125,13 +125,17 @@ fn progress(id: NotebookId, step: &StepRecord) -> Option<wire::JobProgress> {
 }
 
 fn volume(volume: &Volume) -> wire::VolumeRes {
+    let uri = volume.uri().map(|uri| uri.as_str().to_owned());
     wire::VolumeRes {
-        category: "EVS".to_owned(),
-        ownership: "MANAGED".to_owned(),
-        capacity: volume.capacity_gib,
+        category: volume.category().to_owned(),
+        ownership: volume.ownership().to_owned(),
+        capacity: volume.capacity_gib(),
+        // What is given back is what was sent; of the others nobody needs it.
+        id: uri.is_some().then(|| volume.id.to_string()),
+        uri,
         mount_path: MOUNT_PATH.to_owned(),
         read_only: false,
-        status: volume.growing_to_gib.map(|_| "RESIZING".to_owned()),
+        status: volume.growing_to_gib().map(|_| "RESIZING".to_owned()),
     }
 }
 
@@ -200,7 +204,7 @@ pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
         memory: flavor.memory_kib(),
         free: flavor.free,
         sold_out: offered.sold_out,
-        storages: vec!["EVS".to_owned()],
+        storages: ["EVS", "EFS"].map(str::to_owned).into(),
         billing: Some(wire::BillingInfo { code: flavor.id.clone(), unit_num: 1 }),
     }
 }

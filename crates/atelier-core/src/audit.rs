@@ -105,7 +105,7 @@ fn is_same_token(one: &Notebook, other: &Notebook) -> bool {
 }
 
 /// What of a notebook may be shown, in the order of its answer.
-fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 19] {
+fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 21] {
     let (lease, next) = (notebook.lease, notebook.next_terms);
     [
         ("name", Some(notebook.name.clone())),
@@ -118,7 +118,9 @@ fn shown(notebook: &Notebook) -> [(&'static str, Option<String>); 19] {
         ("pool_id", notebook.pool_id().map(str::to_owned)),
         ("image_id", Some(notebook.image.id.to_string())),
         ("volume.id", Some(notebook.volume.id.to_string())),
-        ("volume.capacity", Some(notebook.volume.capacity_gib.to_string())),
+        ("volume.category", Some(notebook.volume.category().to_owned())),
+        ("volume.uri", notebook.volume.uri().map(|uri| uri.as_str().to_owned())),
+        ("volume.capacity", notebook.volume.capacity_gib().map(|gib| gib.to_string())),
         ("workspace_id", Some(notebook.workspace_id.clone())),
         ("status", Some(notebook.status().as_str().to_owned())),
         ("fail_reason", notebook.fail_reason.clone()),

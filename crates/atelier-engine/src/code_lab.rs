@@ -15,7 +15,7 @@ use atelier_store::{NotebookFilter, NotebookQuery};
 
 use crate::update::find_image;
 use crate::write::{Called, hidden};
-use crate::{CreateNotebook, Engine, Size};
+use crate::{CreateNotebook, Engine, NewVolume, Size};
 
 /// The flavor of every free instance.
 const FLAVOR: &str = "modelarts.vm.cpu.free";
@@ -88,7 +88,7 @@ impl Engine {
             size: Size::Flavor(FLAVOR.to_owned()),
             pool_id: None,
             image_id: image_id.unwrap_or(image::BUILT_IN),
-            capacity_gib: MIN_VOLUME_GIB,
+            volume: NewVolume::Own { capacity_gib: MIN_VOLUME_GIB },
             hooks: Hooks::default(),
             grant: self.inner.config.grants.default_grant(),
             lease_kind: LeaseKind::Timing,

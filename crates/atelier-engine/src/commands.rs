@@ -11,7 +11,7 @@ use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
-use atelier_core::id::{EventId, NotebookId, OperationId, UserId, VolumeId};
+use atelier_core::id::{EventId, NotebookId, OperationId, UserId};
 use atelier_core::image::{self, Image};
 use atelier_core::lease::{Grant, Lease, LeaseKind, Terms};
 use atelier_core::notebook::{NewNotebook, Notebook, Owner};
@@ -27,7 +27,7 @@ use crate::broken::{Broken, is_left_out};
 use crate::shares::{Share, pool_is_gone};
 use crate::update::find_image;
 use crate::write::{AGAIN_MS, Called, Change, hidden};
-use crate::{CreateNotebook, Engine, ListNotebooks};
+use crate::{CreateNotebook, Engine, ListNotebooks, NewVolume};
 
 /// How long the machine may take to say something of itself.
 const SAID_WITHIN: Duration = Duration::from_secs(5);
@@ -69,8 +69,12 @@ impl Engine {
             return Err(sold_out(&flavor.id));
         }
         self.needs_room(Code::StorageSoldOut).await?;
+        self.check_volume(&new.volume).await?;
+        let one_share = matches!(new.volume, NewVolume::Shared { .. }).then_some(Condition::OneShare);
+        let quotas = self.quotas(new.feature, Some(&share)).chain(one_share);
+        let conditions = quotas.chain([share.fits()]).chain(condition).collect();
         let (engine, by) = (self.clone(), by.clone());
-        self.detached(async move { engine.insert(&by, new, image, flavor, &share, condition).await }).await
+        self.detached(async move { engine.insert(&by, new, image, flavor, &share, conditions).await }).await
     }
 
     async fn insert(
@@ -80,20 +84,31 @@ impl Engine {
         image: Image,
         flavor: Flavor,
         share: &Share,
-        condition: Option<Condition>,
+        conditions: Vec<Condition>,
     ) -> Result<Notebook, Refusal> {
         let _shared = self.inner.frame.read().await;
-        let origin = called.origin();
-        let (mut notebook, operation) = self.new_notebook(&called.caller, &origin, new, image, flavor, share)?;
+        let (origin, wanted) = (called.origin(), new.volume.clone());
+        let volume = self.volume_of(&called.caller, &new.workspace_id, &wanted).await?;
+        let (mut notebook, operation) =
+            self.new_notebook(&called.caller, &origin, new, volume, (image, flavor), share)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
-        let commit = Commit {
-            notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
-            operations: vec![operation],
-            events: vec![event],
-            conditions: self.conditions(notebook.feature, share).into_iter().chain(condition).collect(),
-            audit: vec![self.audited(called, None, &notebook)],
+        let committed = loop {
+            let commit = Commit {
+                notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
+                operations: vec![operation.clone()],
+                events: vec![event.clone()],
+                conditions: conditions.clone(),
+                audit: vec![self.audited(called, None, &notebook)],
+            };
+            match self.commit(commit).await.map_err(|e| hidden(&e))? {
+                // Somebody was quicker: the other volume is the one to share.
+                Committed::OtherShare => {
+                    notebook.volume = self.volume_of(&called.caller, &notebook.workspace_id, &wanted).await?;
+                }
+                committed => break committed,
+            }
         };
-        match self.commit(commit).await.map_err(|e| hidden(&e))? {
+        match committed {
             Committed::Written(generation) => {
                 notebook.generation = generation;
                 self.follow(&notebook);
@@ -107,11 +122,6 @@ impl Engine {
             }
             unmet => Err(self.unmet(unmet, &notebook)),
         }
-    }
-
-    /// What must hold for one more notebook.
-    fn conditions(&self, feature: Feature, share: &Share) -> Vec<Condition> {
-        self.quotas(feature, Some(share)).chain([share.fits()]).collect()
     }
 
     /// How many notebooks there may be, as conditions for one more.
@@ -128,8 +138,8 @@ impl Engine {
         caller: &Caller,
         origin: &Origin,
         new: CreateNotebook,
-        image: Image,
-        flavor: Flavor,
+        volume: Volume,
+        (image, flavor): (Image, Flavor),
         share: &Share,
     ) -> Result<(Notebook, Operation), Refusal> {
         let now = self.now();
@@ -153,7 +163,7 @@ impl Engine {
             flavor,
             pool: share.in_pool(),
             image,
-            volume: Volume::new(VolumeId::generate(now, entropy), new.capacity_gib),
+            volume,
             hooks: new.hooks,
             workspace_id: new.workspace_id,
             lease: Lease::written(now, now, new.grant, new.lease_kind),
@@ -549,7 +559,7 @@ impl Engine {
 }
 
 /// What the machine says of itself, if it does so soon: somebody waits for the command.
-async fn answered<T>(question: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
+pub(crate) async fn answered<T>(question: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
     let late = || RuntimeError::Transient(format!("no answer within {} s", SAID_WITHIN.as_secs()));
     tokio::time::timeout(SAID_WITHIN, question).await.unwrap_or_else(|_| Err(late()))
 }

@@ -17,6 +17,7 @@ use atelier_core::observe::{OperationSeen, StartPath, StepResult, StepSeen};
 use atelier_core::operation::{Operation, OperationKind, OperationState, StepName, StepState};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
+use atelier_core::volume::VolumeKind;
 use atelier_runtime::Way;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -243,7 +244,12 @@ impl Engine {
             Some(Brought::Server(way)) => format!("after {millis} ms; the notebook server was {way}"),
             Some(Brought::VolumeAside) => {
                 let hours = self.inner.config.trash_ms / HOUR_MS;
-                format!("after {millis} ms; its volume rests in the trash for {hours} h")
+                let what = match notebook.volume.kind {
+                    VolumeKind::Own(_) => "its volume rests",
+                    VolumeKind::Shared { .. } => "it rests, with its shared volume if it was the last that had it,",
+                    VolumeKind::Dedicated(_) => "it rests, without the folder that was its volume,",
+                };
+                format!("after {millis} ms; {what} in the trash for {hours} h")
             }
             None => format!("after {millis} ms"),
         };

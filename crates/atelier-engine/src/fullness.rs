@@ -59,6 +59,10 @@ impl Engine {
     /// Measures the volume of a notebook that runs, and tells when it is over a mark.
     pub(crate) async fn look_at_volume(&self, notebook: &Notebook) {
         let id = notebook.id;
+        if notebook.volume.uri().is_some() {
+            // It is the operator's, who looks after it.
+            return;
+        }
         let filling = match self.measure(id).await {
             Ok(filling) => filling,
             Err(error) => {
@@ -93,7 +97,12 @@ impl Engine {
             None => self.told_before(notebook.id).await?,
         };
         if fullness > told {
-            let why = format!("{filling}; `storage_new_size` makes it larger, also while the notebook runs");
+            let cure = if notebook.volume.is_shared() {
+                "all of your notebooks that share it have to make room"
+            } else {
+                "`storage_new_size` makes it larger, also while the notebook runs"
+            };
+            let why = format!("{filling}; {cure}");
             tracing::warn!(notebook = %notebook.id, "the volume of notebook {}: {why}", notebook.id);
             let events = vec![self.event(notebook, &Origin::system(), &what(fullness), why)];
             self.inner.store.commit(Commit { events, ..Commit::default() }).await?;

@@ -75,10 +75,10 @@ impl Engine {
 
     /// Writes what came of it; whether that is settled.
     async fn record_growth(&self, asked: &Notebook, grown: Result<(), String>) -> bool {
-        let wanted = asked.volume.wanted_gib();
+        let Some(wanted) = asked.volume.wanted_gib() else { return true };
         let recorded = self
             .change(asked.id, |mut notebook| {
-                if !is_waiting(&notebook) || notebook.volume.wanted_gib() != wanted {
+                if !is_waiting(&notebook) || notebook.volume.wanted_gib() != Some(wanted) {
                     return Err(Refusal::new(Code::Conflict, "another size is wanted now"));
                 }
                 let (what, why) = match &grown {
@@ -87,8 +87,10 @@ impl Engine {
                         ("volume.grown", format!("the volume has {wanted} GiB now"))
                     }
                     Err(reason) => {
-                        notebook.volume.growing_to_gib = None;
-                        let kept = notebook.volume.capacity_gib;
+                        let kept = asked.volume.capacity_gib().unwrap_or_default();
+                        if let Some(size) = notebook.volume.size_mut() {
+                            size.growing_to_gib = None;
+                        }
                         ("volume.growth_failed", format!("the volume keeps its {kept} GiB: {reason}"))
                     }
                 };
@@ -103,5 +105,5 @@ impl Engine {
 }
 
 fn is_waiting(notebook: &Notebook) -> bool {
-    notebook.status() == Status::Running && notebook.volume.growing_to_gib.is_some()
+    notebook.status() == Status::Running && notebook.volume.growing_to_gib().is_some()
 }

@@ -26,6 +26,7 @@
 //! * [`mod@memory`] says whose memory ran out.
 //! * [`mod@places`] lets people run commands in notebooks.
 //! * [`mod@usage`] tells what running notebooks use.
+//! * [`mod@shared_volumes`] says which volume a new notebook has, and keeps those that several have.
 //! * [`mod@fullness`] warns of volumes that fill up.
 //! * [`mod@routes`] is what the gateway reads: memory only, never stale.
 //!
@@ -57,6 +58,7 @@ mod reconcile;
 mod restarts;
 mod room;
 mod routes;
+mod shared_volumes;
 mod shares;
 mod steady;
 mod steps;
@@ -81,6 +83,7 @@ use atelier_core::flavor::{Capacity, Flavor, Held};
 use atelier_core::hook::Hooks;
 use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
+use atelier_core::limits::{DEFAULT_NOTEBOOKS_PER_USER, DEFAULT_SHARED_GIB};
 use atelier_core::notebook::LegacyWords;
 use atelier_core::observe::Watcher;
 use atelier_core::pool::{Part, Pool, TooLarge};
@@ -102,6 +105,7 @@ pub use orphans::Orphan;
 pub use places::CommandPlace;
 pub use restarts::RestartConfig;
 pub use routes::Route;
+pub use shared_volumes::NewVolume;
 pub use shares::{Offer, OfferedFlavor, Size};
 pub use threads::Threads;
 pub use time::Timekeeper;
@@ -151,6 +155,8 @@ pub struct EngineConfig {
     pub disk_reserve_bytes: u64,
     /// How long the volumes of deleted notebooks rest in the trash, in milliseconds; 0: not at all.
     pub trash_ms: i64,
+    /// The size of the volumes that notebooks share, in GiB.
+    pub shared_gib: u32,
     /// How notebooks are looked at, for leases that end with idleness.
     pub activity: ActivityConfig,
     /// How often notebook servers that ended are started again.
@@ -167,7 +173,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             grants: GrantRange::CONTRACT,
-            notebooks_per_user: atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER,
+            notebooks_per_user: DEFAULT_NOTEBOOKS_PER_USER,
             flavors: Flavor::defaults(),
             pools: Vec::new(),
             cpu_overcommit: 16,
@@ -175,6 +181,7 @@ impl Default for EngineConfig {
             watcher: Watcher::default(),
             disk_reserve_bytes: 0,
             trash_ms: 24 * 60 * 60 * 1000,
+            shared_gib: DEFAULT_SHARED_GIB,
             activity: ActivityConfig::default(),
             restarts: RestartConfig::default(),
             hook_limit: Duration::from_mins(10),
@@ -201,8 +208,8 @@ pub struct CreateNotebook {
     pub pool_id: Option<String>,
     /// The image.
     pub image_id: ImageId,
-    /// The volume's size in GiB.
-    pub capacity_gib: u32,
+    /// The volume.
+    pub volume: NewVolume,
     /// What is run in it at each start.
     pub hooks: Hooks,
     /// How long it may run.

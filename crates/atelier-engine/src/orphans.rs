@@ -362,7 +362,7 @@ impl Engine {
     }
 }
 
-fn nobodys(what: &'static str) -> Errand {
+pub(crate) fn nobodys(what: &'static str) -> Errand {
     Errand { notebook: NotebookId::from_uuid(uuid::Uuid::nil()), what, limit: LIST_LIMIT }
 }
 

@@ -18,7 +18,6 @@ use atelier_core::hook::Moment;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationKind, StepName};
-use atelier_core::volume::Volume;
 use atelier_runtime::{InstanceSpec, Reporter, RuntimeError, Way};
 
 use crate::broken::{Broken, is_left_out};
@@ -79,9 +78,11 @@ impl Reporter for Notes {
 }
 
 pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
+    let mut volume = notebook.volume.clone();
+    volume.settle();
     InstanceSpec {
         notebook: notebook.id,
-        volume: Volume::new(notebook.volume.id, notebook.volume.wanted_gib()),
+        volume,
         image: notebook.image.id,
         cpu_millis: notebook.flavor.cpu_millis,
         memory_bytes: notebook.flavor.memory_bytes(),
@@ -160,8 +161,9 @@ impl Engine {
         if let Some(reason) = failpoint::fault(kind.as_str(), step.as_str()) {
             return Err(RuntimeError::Permanent(reason));
         }
-        // What never ran has nothing in its volume.
-        let keeps = self.inner.config.trash_ms > 0 && notebook.ever_ran;
+        // What never ran has nothing in its own volume; in a shared one there may be what others have left there.
+        let shared = notebook.volume.is_shared();
+        let keeps = self.inner.config.trash_ms > 0 && (notebook.ever_ran || shared);
         let (runtime, spec) = (self.inner.runtime.clone(), spec(notebook));
         let errand = Errand { notebook: notebook.id, what: step.description(), limit: limit(step) };
         self.call(errand, async move || match step {
@@ -177,7 +179,8 @@ impl Engine {
             StepName::InitializeInstance => runtime.initialize(&spec).await.map(|way| Some(Brought::Server(way))),
             StepName::StopInstance => runtime.stop(spec.notebook).await.map(|()| None),
             StepName::RemoveStorage if keeps => {
-                Ok(runtime.set_aside(spec.notebook).await?.map(|_| Brought::VolumeAside))
+                let aside = runtime.set_aside(spec.notebook).await?;
+                Ok((aside.is_some() || shared).then_some(Brought::VolumeAside))
             }
             StepName::RemoveStorage => runtime.remove(spec.notebook).await.map(|()| None),
         })

@@ -24,14 +24,14 @@ use atelier_core::status::Status;
 use atelier_core::tags::Tags;
 use atelier_core::{Caller, Code, Entropy, Refusal, Timestamp};
 use atelier_runtime::simulated::{Call, Faults, SimulatedRuntime};
-use atelier_runtime::{Runtime, RuntimeError};
+use atelier_runtime::{Root, Runtime, RuntimeError};
 use atelier_store::NotebookStore;
 use atelier_store_sqlite::{Sealer, SqliteStore};
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
 use crate::time::ManualTime;
-use crate::{CreateNotebook, Engine, EngineConfig, Size};
+use crate::{CreateNotebook, Engine, EngineConfig, NewVolume, Size};
 
 mod activity;
 mod fullness;
@@ -40,6 +40,7 @@ mod hooks;
 mod memory;
 mod pools;
 mod restarts;
+mod shared_volumes;
 mod short_of_room;
 mod trash;
 mod update;
@@ -221,7 +222,7 @@ impl World {
             size: Size::Flavor("atelier.cpu.small".into()),
             pool_id: None,
             image_id: image::BUILT_IN,
-            capacity_gib: 5,
+            volume: NewVolume::Own { capacity_gib: 5 },
             hooks: Hooks::default(),
             grant: Grant::Millis(HOUR),
             lease_kind: LeaseKind::Timing,
@@ -289,6 +290,11 @@ impl World {
     }
 }
 
+/// The only folder that notebooks can have as volumes.
+fn root(folder: &std::path::Path) -> std::path::PathBuf {
+    folder.join("root")
+}
+
 async fn open(
     folder: &std::path::Path,
     time: &Arc<ManualTime>,
@@ -306,7 +312,10 @@ async fn try_open(
 ) -> Result<(Arc<SqliteStore>, Arc<SimulatedRuntime>, Engine), crate::OpenError> {
     let sealer = Sealer::new(&[7; 32], entropy.clone());
     let store = Arc::new(SqliteStore::open(&folder.join("db"), sealer).await.unwrap());
-    let runtime = Arc::new(SimulatedRuntime::open(&folder.join("sim"), MACHINE, script.clone()).unwrap());
+    let root = Root { uri: "nas:/export".parse().unwrap(), path: root(folder) };
+    std::fs::create_dir_all(&root.path).unwrap();
+    let runtime = SimulatedRuntime::open(&folder.join("sim"), MACHINE, script.clone()).unwrap();
+    let runtime = Arc::new(runtime.with_roots(vec![root]));
     let config = EngineConfig {
         grants: GrantRange::CONTRACT,
         notebooks_per_user: 3,

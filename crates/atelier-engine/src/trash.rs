@@ -20,17 +20,19 @@ use std::sync::PoisonError;
 use atelier_core::Timestamp;
 use atelier_core::audit::{AuditRecord, FieldChange};
 use atelier_core::caller::{Caller, Origin};
-use atelier_core::id::NotebookId;
+use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::notebook::{Notebook, check_name};
 use atelier_core::operation::StepName;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
+use atelier_core::volume::VolumeKind;
 use atelier_runtime::RuntimeError;
 use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError, TrashQuery, Trashed};
 
 use crate::commands::own;
 use crate::hands::Errand;
 use crate::operations::Whose;
+use crate::shared_volumes::Known;
 use crate::steps::limit;
 use crate::write::{Called, hidden};
 use crate::{Engine, failpoint};
@@ -49,7 +51,8 @@ pub struct InTrash {
     pub until: Timestamp,
     /// It leaves just now.
     pub leaves: bool,
-    /// What its volume takes of the disk, in bytes; `None` where it is not to be found.
+    /// What of it takes room on the disk, in bytes, its shared volume included where that rests as well; `None` where nothing
+    /// is to be found.
     pub bytes: Option<u64>,
 }
 
@@ -63,9 +66,15 @@ impl Engine {
         let query = TrashQuery { of, limit: u32::MAX, ..TrashQuery::default() };
         let trashed = self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?;
         let aside = self.set_aside_volumes().await?;
-        let bytes: HashMap<_, _> = aside.into_iter().map(|lost| (lost.notebook, lost.bytes)).collect();
+        let own: HashMap<_, _> = aside.into_iter().map(|lost| (lost.notebook, lost.bytes)).collect();
+        let shared = self.shared_storage().await?;
+        let bytes = |notebook: &Notebook| {
+            let resting = shared.get(&notebook.volume.id).filter(|_| notebook.volume.is_shared());
+            let resting = resting.filter(|known| known.rests()).map(|known| known.storage.bytes);
+            own.get(&notebook.id).copied().into_iter().chain(resting).reduce(|one, other| one + other)
+        };
         let in_trash = trashed.into_iter().map(|Trashed { notebook, since, leaves }| InTrash {
-            bytes: bytes.get(&notebook.id).copied(),
+            bytes: bytes(&notebook),
             until: since.plus_millis(self.inner.config.trash_ms),
             notebook,
             since,
@@ -81,8 +90,11 @@ impl Engine {
 
     /// What cannot be listed is held to be what it was.
     async fn count_set_aside(&self) {
-        if let Ok(aside) = self.set_aside_volumes().await {
-            let census = (aside.len() as u64, aside.iter().map(|lost| lost.bytes).sum());
+        if let (Ok(aside), Ok(shared)) = (self.set_aside_volumes().await, self.shared_storage().await) {
+            let shared =
+                shared.values().filter(|known| known.rests() || known.is_lost()).map(|known| known.storage.bytes);
+            let all: Vec<_> = aside.iter().map(|lost| lost.bytes).chain(shared).collect();
+            let census = (all.len() as u64, all.iter().sum());
             *self.inner.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = census;
         }
     }
@@ -110,9 +122,9 @@ impl Engine {
         id: NotebookId,
         name: Option<String>,
     ) -> Result<Notebook, Refusal> {
-        self.rests(&by.caller, whose, id).await?;
+        let resting = self.rests(&by.caller, whose, id).await?.notebook;
         // Without a lock: the runtime may take its time.
-        if !self.is_set_aside(id).await? {
+        if !self.is_still_there(&resting).await? {
             let message = format!("the volume of notebook `{id}` is not in its place any more; it cannot be restored");
             return Err(Refusal::new(Code::NotFound, message));
         }
@@ -147,7 +159,9 @@ impl Engine {
     /// What must hold for one that comes back: all that must for a new one, but that it needs no compute.
     fn conditions_of_return(&self, notebook: &Notebook) -> Vec<Condition> {
         let share = self.inner.shares.of_notebook(notebook);
-        self.quotas(notebook.feature, share.map(AsRef::as_ref)).chain([Condition::NameIsFree]).collect()
+        let one_share = notebook.volume.is_shared().then_some(Condition::OneShare);
+        let quotas = self.quotas(notebook.feature, share.map(AsRef::as_ref)).chain(one_share);
+        quotas.chain([Condition::NameIsFree]).collect()
     }
 
     /// The caller's notebook in the trash, where it can be restored from.
@@ -173,6 +187,15 @@ impl Engine {
     pub(crate) async fn is_known(&self, id: NotebookId) -> Result<bool, Refusal> {
         let _one_at_a_time = self.inner.locks.lock(id).await;
         Ok(self.kept(id).await?.is_some() || self.find_in_trash(id).await?.is_some())
+    }
+
+    /// Whether the files of a notebook in the trash can be had back. Of what is not only its own, its packages are no files.
+    async fn is_still_there(&self, notebook: &Notebook) -> Result<bool, Refusal> {
+        match &notebook.volume.kind {
+            VolumeKind::Own(_) => self.is_set_aside(notebook.id).await,
+            VolumeKind::Shared { .. } => Ok(self.shared_storage().await?.contains_key(&notebook.volume.id)),
+            VolumeKind::Dedicated(_) => Ok(true),
+        }
     }
 
     async fn is_set_aside(&self, id: NotebookId) -> Result<bool, Refusal> {
@@ -212,10 +235,15 @@ impl Engine {
 
     /// Removes a volume that nobody knows, and tells of it.
     async fn discard_lost(&self, called: &Called, id: NotebookId) -> Result<(), Refusal> {
-        if self.is_known(id).await? || !self.is_set_aside(id).await? {
+        let shared = VolumeId::from_uuid(*id.as_uuid());
+        let removed = if self.shared_storage().await?.get(&shared).is_some_and(Known::is_lost) {
+            self.remove_shared_volume(shared).await
+        } else if self.is_known(id).await? || !self.is_set_aside(id).await? {
             return Err(not_in_trash(id));
-        }
-        self.remove_for_good(id).await.map_err(|error| {
+        } else {
+            self.remove_for_good(id).await
+        };
+        removed.map_err(|error| {
             tracing::error!(notebook = %id, "the volume of notebook {id} cannot be removed: {error}");
             Refusal::internal()
         })?;
@@ -223,16 +251,20 @@ impl Engine {
         let why = format!("{} asked for its volume to be removed", origin.actor);
         let commit = Commit {
             events: vec![self.event_of(id, self.former_project(id).await, &origin, "orphan.removed", why)],
-            audit: vec![self.removal(called, id, id.to_string())],
+            audit: vec![self.removal(called, id, Some(shared))],
             ..Commit::default()
         };
         self.commit(commit).await.map_err(|e| hidden(&e)).map(drop)
     }
 
-    /// The record of a call that removed a volume.
-    fn removal(&self, called: &Called, id: NotebookId, volume: String) -> AuditRecord {
+    /// The record of a call that removed a volume, or of another one what was the notebook's own.
+    fn removal(&self, called: &Called, id: NotebookId, volume: Option<VolumeId>) -> AuditRecord {
         let Called { caller, request_id, operation } = called;
-        let removed = FieldChange { field: "volume.id".into(), before: Some(volume), after: None };
+        let (field, before) = match volume {
+            Some(volume) => ("volume.id", volume.to_string()),
+            None => ("id", id.to_string()),
+        };
+        let removed = FieldChange { field: field.into(), before: Some(before), after: None };
         AuditRecord { changes: vec![removed], ..AuditRecord::of_call(caller, request_id, operation, id, self.now()) }
     }
 
@@ -241,7 +273,8 @@ impl Engine {
         let id = notebook.id;
         tracing::info!(notebook = %id, "the volume of notebook {id} (`{}`) leaves the trash: {why}", notebook.name);
         let origin = called.map_or_else(Origin::system, Called::origin);
-        let audit = called.map(|called| self.removal(called, id, notebook.volume.id.to_string()));
+        let own = matches!(notebook.volume.kind, VolumeKind::Own(_)).then_some(notebook.volume.id);
+        let audit = called.map(|called| self.removal(called, id, own));
         let commit = Commit {
             notebook: Some(NotebookWrite::Discard(id)),
             events: vec![self.event(notebook, &origin, "volume.removed", why)],
@@ -260,7 +293,11 @@ impl Engine {
         }
         failpoint::reach("trash", "discard", "volume", "effect");
         let forget = Commit { notebook: Some(NotebookWrite::Forget(id)), ..Commit::default() };
-        if let Err(error) = self.inner.store.commit(forget).await {
+        let forgotten = async {
+            self.inner.store.commit(forget).await?;
+            self.remove_left_shared_volumes().await
+        };
+        if let Err(error) = forgotten.await {
             tracing::warn!(notebook = %id, "the volume of notebook {id} is gone, which is not written yet: {error}");
         }
     }
@@ -278,6 +315,7 @@ impl Engine {
             for id in self.let_leave_in_time().await? {
                 self.see_off(id).await;
             }
+            self.remove_left_shared_volumes().await?;
             self.make_room().await
         };
         if let Err(error) = emptied.await {

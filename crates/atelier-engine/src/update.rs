@@ -116,7 +116,7 @@ impl Engine {
             notebook.hooks.clone_from(hooks);
             changed.push("hooks");
         }
-        if let Some(gib) = wanted.capacity_gib.filter(|gib| *gib != notebook.volume.wanted_gib()) {
+        if let Some(gib) = wanted.capacity_gib.filter(|gib| Some(*gib) != notebook.volume.wanted_gib()) {
             grow(notebook, gib)?;
             changed.push("storage_new_size");
         }
@@ -177,18 +177,24 @@ fn may_change(notebook: &Notebook, field: &str, when: &[Status]) -> Result<(), R
 
 /// Gives a notebook a larger volume: under one that runs it grows from now on, at rest the next start finds it.
 fn grow(notebook: &mut Notebook, gib: u32) -> Result<(), Refusal> {
-    let now = notebook.volume.wanted_gib();
+    let status = notebook.status();
+    let locked = may_change(notebook, "storage_new_size", &AT_WORK_OR_AT_REST);
+    let category = notebook.volume.category();
+    let Some(size) = notebook.volume.size_mut() else {
+        return Err(Refusal::unsupported(&format!("`storage_new_size` of a volume of category {category}")));
+    };
+    let now = size.wanted_gib();
     if gib < now {
         let message = format!("`storage_new_size` must be {now} to {MAX_VOLUME_GIB} GB: a volume does not shrink");
         return Err(Refusal::new(Code::VolumeSizeOutOfRange, message));
     }
-    may_change(notebook, "storage_new_size", &AT_WORK_OR_AT_REST)?;
-    if let Some(gib) = notebook.volume.growing_to_gib {
+    locked?;
+    if let Some(gib) = size.growing_to_gib {
         let message = format!("the volume is growing to {gib} GB; `storage_new_size` can be changed when it has");
         return Err(Refusal::new(Code::Conflict, message));
     }
-    notebook.volume.growing_to_gib = Some(gib);
-    if notebook.status() != Status::Running {
+    size.growing_to_gib = Some(gib);
+    if status != Status::Running {
         notebook.volume.settle();
     }
     Ok(())

@@ -28,7 +28,7 @@ pub struct NotebookUsage {
     pub at: Timestamp,
     /// What it uses.
     pub usage: Usage,
-    /// How full its volume is; `None` when that could not be found out.
+    /// How full its volume is; `None` when that could not be found out, and of a dedicated one.
     pub filling: Option<Filling>,
 }
 
@@ -74,7 +74,11 @@ impl Engine {
     async fn used_by(&self, notebook: Notebook) -> Option<NotebookUsage> {
         let id = notebook.id;
         let runtime = &self.inner.runtime;
-        let (usage, filling) = tokio::join!(self.in_time(runtime.usage(id)), self.in_time(runtime.filling(id)));
+        let filling = async {
+            let measured = notebook.volume.uri().is_none();
+            if measured { self.in_time(runtime.filling(id)).await } else { None }
+        };
+        let (usage, filling) = tokio::join!(self.in_time(runtime.usage(id)), filling);
         Some(NotebookUsage { usage: usage?, at: self.now(), filling, notebook })
     }
 

@@ -232,6 +232,10 @@ impl Engine {
                 Code::QuotaExhausted,
                 "the quota of 1 free instance (`feature` DEFAULT) per user is used up; RunCodeLab opens the one that is there",
             ),
+            Committed::OtherShare => Refusal::new(
+                Code::Conflict,
+                "its owner's notebooks in its workspace share another volume by now; delete those that do first",
+            ),
             Committed::NameTaken => {
                 let name = &notebook.name;
                 Refusal::new(Code::NameTaken, format!("you have a notebook `{name}` already; take another name"))

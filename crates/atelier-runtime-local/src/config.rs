@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use atelier_init::protocol::LogLimits;
+use atelier_runtime::Root;
 
 /// The local runtime's configuration.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct LocalConfig {
     pub ca_bundle: Option<PathBuf>,
     /// How fast a notebook may read and write.
     pub disk: DiskLimits,
+    /// The folders that notebooks can have as dedicated volumes.
+    pub roots: Vec<Root>,
     /// What notebooks may reach.
     pub network: NetworkConfig,
     /// Whether notebook servers are forked from a process that has imported them; else each is started by its command
@@ -50,6 +53,7 @@ impl LocalConfig {
             environment: Vec::new(),
             ca_bundle: None,
             disk: DiskLimits::default(),
+            roots: Vec::new(),
             network: NetworkConfig::default(),
             zygote: true,
             log: LogLimits { file_bytes: 8 << 20, files: 2 },

@@ -20,9 +20,12 @@ pub(crate) fn owned_folder(path: &Path, mode: u32, uid: u32, gid: u32) -> io::Re
     std::os::unix::fs::chown(path, Some(uid), Some(gid))
 }
 
+/// What the name of a file ends with that is to take the place of another.
+pub(crate) const FRESH: &str = "new";
+
 /// Writes a file: whoever reads it, before or after, finds it whole.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let fresh = path.with_extension("new");
+    let fresh = path.with_extension(FRESH);
     let mut file = File::create(&fresh)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;

@@ -9,7 +9,7 @@
 //! | step | module |
 //! |---|---|
 //! | image | [`image`], asked through [`ImageSource`] |
-//! | storage | `volume` |
+//! | storage | `volume`, `dedicated` |
 //! | compute | `launch`, within `cgroup` limits, in a `slot` |
 //! | network | `network` |
 //! | initialise | `zygote`, or `control`; `server`, `seccomp` |
@@ -20,6 +20,7 @@
 mod cgroup;
 mod config;
 mod control;
+mod dedicated;
 mod exec;
 mod file;
 mod foreground;

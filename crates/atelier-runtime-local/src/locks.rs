@@ -1,18 +1,24 @@
-//! One lock per notebook: calls for the same one wait for each other, others do not.
+//! One lock per thing, such as a notebook: calls for the same one wait for each other, others do not.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use atelier_core::id::NotebookId;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 /// The locks in use.
-#[derive(Debug, Default)]
-pub(crate) struct Locks(Mutex<HashMap<NotebookId, Arc<AsyncMutex<()>>>>);
+#[derive(Debug)]
+pub(crate) struct Locks<T>(Mutex<HashMap<T, Arc<AsyncMutex<()>>>>);
 
-impl Locks {
-    /// Waits for the notebook's lock.
-    pub(crate) async fn take(&self, id: NotebookId) -> OwnedMutexGuard<()> {
+impl<T> Default for Locks<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Eq + Hash> Locks<T> {
+    /// Waits for the lock of this one.
+    pub(crate) async fn take(&self, id: T) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody holds or awaits a lock that only the table knows.
@@ -25,6 +31,8 @@ impl Locks {
 
 #[cfg(test)]
 mod tests {
+    use atelier_core::id::NotebookId;
+
     use super::*;
 
     #[tokio::test]

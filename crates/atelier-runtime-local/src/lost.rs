@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 
 use atelier_runtime::Lost;
 
 use crate::file;
 use crate::place::{Place, Places};
+use crate::volume;
 
 /// Moves the notebook's folder aside.
 pub(crate) fn set_aside(places: &Places, place: &Place) -> io::Result<()> {
@@ -45,7 +45,7 @@ pub(crate) fn all(places: &Places) -> io::Result<Vec<Lost>> {
     let names = file::names(places.lost())?;
     let lost = names.iter().filter_map(|name| {
         let place = places.of(name.parse().ok()?);
-        let bytes = fs::metadata(place.lost_volume()).map_or(0, |volume| volume.blocks() * 512);
+        let bytes = volume::bytes_on_disk(&place.lost_volume());
         Some(Lost { notebook: place.id, place: place.lost.display().to_string(), bytes })
     });
     Ok(lost.collect())

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <data>/notebooks/<id>/            0700
-//!     volume.img                    the volume
+//!     volume.img                    the volume; of one that has another, what people installed
 //!     layer.img                     what the instance changed in its image; gone after a stop
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
+//! <data>/shares/<volume id>.img     a volume that notebooks share
 //! <data>/lost/<id>/                 the same for a notebook that was deleted, or that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point
@@ -18,19 +19,22 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use atelier_core::id::NotebookId;
+use atelier_core::id::{NotebookId, VolumeId};
 use atelier_init::protocol::LOG_FILE;
 use sha2::{Digest, Sha256};
 
 use crate::file;
 
 const VOLUME: &str = "volume.img";
+/// How the image files of shared volumes end.
+const SHARE: &str = "img";
 
 /// The folders of one data folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     notebooks: PathBuf,
     lost: PathBuf,
+    shares: PathBuf,
     run: PathBuf,
     mark: String,
 }
@@ -41,9 +45,15 @@ impl Places {
         std::fs::create_dir_all(data_dir)?;
         let data = data_dir.canonicalize()?;
         let mark = mark(&data);
-        let places =
-            Self { notebooks: data.join("notebooks"), lost: data.join("lost"), run: run_dir.join(&mark), mark };
+        let places = Self {
+            notebooks: data.join("notebooks"),
+            lost: data.join("lost"),
+            shares: data.join("shares"),
+            run: run_dir.join(&mark),
+            mark,
+        };
         file::folder(&places.notebooks, 0o700)?;
+        file::folder(&places.shares, 0o700)?;
         file::folder(run_dir, 0o711)?;
         file::folder(&places.run, 0o711)?;
         Ok(places)
@@ -62,6 +72,17 @@ impl Places {
     /// The folder below which volumes are that were set aside.
     pub(crate) fn lost(&self) -> &Path {
         &self.lost
+    }
+
+    /// The image file of a shared volume.
+    pub(crate) fn share(&self, id: VolumeId) -> PathBuf {
+        self.shares.join(format!("{id}.{SHARE}"))
+    }
+
+    /// The shared volumes that have one.
+    pub(crate) fn shares(&self) -> io::Result<Vec<VolumeId>> {
+        let id = |name: &String| name.strip_suffix(SHARE)?.strip_suffix('.')?.parse().ok();
+        Ok(file::names(&self.shares)?.iter().filter_map(id).collect())
     }
 
     /// The folder below which run folders are.

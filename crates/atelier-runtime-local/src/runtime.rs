@@ -14,12 +14,13 @@ use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::hook::Moment;
-use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::BUILT_IN;
+use atelier_core::volume::{ShareUri, VolumeKind};
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
-    Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter, Runtime,
-    RuntimeError, RuntimeKind, Silent, Usage, Victim, Way,
+    AtUri, Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter,
+    Root, Runtime, RuntimeError, RuntimeKind, SharedStorage, Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
@@ -27,7 +28,7 @@ use crate::cgroup::{self, CgroupTree, Limits};
 use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
 use crate::kernel_log::{KernelLog, Kill};
-use crate::launch::{LaunchSpec, WORK, launch};
+use crate::launch::{LaunchSpec, WORK, Work, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
@@ -39,7 +40,7 @@ use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::volume::Kept;
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, exec, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
+use crate::{control, dedicated, exec, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before the kernel's log is read again that could not be read.
 const KERNEL_LOG_AGAIN: Duration = Duration::from_secs(5);
+/// How long the kernel may take to let go of a shared volume whose last instance has ended.
+const LEFT_LIMIT: Duration = Duration::from_secs(1);
 /// The pause before an init is asked again that has let go of who waits for a hook.
 const HOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a notebook server may take to its first answer.
@@ -63,7 +66,8 @@ pub struct LocalRuntime {
     init: PathBuf,
     zygotes: Zygotes,
     live: LiveOnes,
-    locks: Locks,
+    locks: Locks<NotebookId>,
+    share_locks: Locks<VolumeId>,
     kernel_log: OnceLock<Option<KernelLog>>,
 }
 
@@ -96,6 +100,7 @@ impl LocalRuntime {
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
             live: LiveOnes::default(),
             locks: Locks::default(),
+            share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
             images,
             places,
@@ -179,7 +184,7 @@ impl LocalRuntime {
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
         let layer = place.layer();
         let own_layer = volume::ensure(&layer, u64::from(self.config.layer_gib) << 30, Kept::ForNow);
-        let launched = self.launch_spec(spec, place, &record, image);
+        let launched = self.launch_spec(spec, place, &record, image)?;
         let pid = launch(&self.config.launcher, &launched, own_layer).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
@@ -211,9 +216,52 @@ impl LocalRuntime {
         Ok(record)
     }
 
-    fn launch_spec(&self, spec: &InstanceSpec, place: &Place, record: &Record, image: ReadyImage) -> LaunchSpec {
+    /// The size of what a notebook has for itself: its volume, or, where that is another one, its packages.
+    fn own_bytes(&self, spec: &InstanceSpec) -> u64 {
+        let gib = match &spec.volume.kind {
+            VolumeKind::Own(size) => size.wanted_gib(),
+            VolumeKind::Shared { .. } | VolumeKind::Dedicated(_) => self.config.layer_gib,
+        };
+        u64::from(gib) << 30
+    }
+
+    /// Where the volume is, and that it is there.
+    fn work(&self, spec: &InstanceSpec) -> Result<Work, RuntimeError> {
+        Ok(match &spec.volume.kind {
+            VolumeKind::Own(_) => Work::Own,
+            VolumeKind::Shared { .. } => Work::Shared(self.places.share(spec.volume.id)),
+            VolumeKind::Dedicated(uri) => {
+                let found = Root::of(&self.config.roots, uri).ok_or_else(|| AtUri::Unlisted.trouble(uri))?;
+                Work::Dedicated { root: found.0.to_owned(), below: found.1, uri: uri.to_string() }
+            }
+        })
+    }
+
+    /// A volume that is not the notebook's own is there afterwards.
+    async fn prepare_work(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        match &spec.volume.kind {
+            VolumeKind::Own(_) => Ok(()),
+            VolumeKind::Shared { capacity_gib } => {
+                let _lock = self.share_locks.take(spec.volume.id).await;
+                let bytes = u64::from(*capacity_gib) << 30;
+                volume::ensure(&self.places.share(spec.volume.id), bytes, Kept::ForGood).await
+            }
+            VolumeKind::Dedicated(uri) => match self.at_uri(uri).await? {
+                AtUri::Folder => Ok(()),
+                other => Err(other.trouble(uri)),
+            },
+        }
+    }
+
+    fn launch_spec(
+        &self,
+        spec: &InstanceSpec,
+        place: &Place,
+        record: &Record,
+        image: ReadyImage,
+    ) -> Result<LaunchSpec, RuntimeError> {
         let over = |name: &str| (format!("etc/{name}"), format!("/etc/{name}"));
-        LaunchSpec {
+        Ok(LaunchSpec {
             name: spec.notebook.to_string(),
             hostname: host::NAME.into(),
             cgroup: place.cgroup.clone(),
@@ -222,12 +270,13 @@ impl LocalRuntime {
             lowers: image.layers,
             layer: place.layer(),
             volume: place.volume(),
+            work: self.work(spec)?,
             log: place.log_folder(),
             run: place.run.clone(),
             init: self.init.clone(),
             shared_memory: spec.memory_bytes / 2,
             files: ["resolv.conf", "hostname", "hosts"].map(over).into(),
-        }
+        })
     }
 
     /// What the init says; waits until it listens.
@@ -453,8 +502,9 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
+        self.prepare_work(spec).await?;
         file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
-        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30, Kept::ForGood).await
+        volume::ensure(&place.volume(), self.own_bytes(spec), Kept::ForGood).await
     }
 
     async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
@@ -463,7 +513,7 @@ impl Runtime for LocalRuntime {
         if !place.volume().exists() {
             return Err(RuntimeError::Absent);
         }
-        volume::ensure(&place.volume(), u64::from(spec.volume.capacity_gib) << 30, Kept::ForGood).await?;
+        volume::ensure(&place.volume(), self.own_bytes(spec), Kept::ForGood).await?;
         match self.adopt(spec.notebook)? {
             Some(live) => grow(&place, &live).await,
             None => Ok(()),
@@ -583,6 +633,28 @@ impl Runtime for LocalRuntime {
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
         lost::all(&self.places).map_err(transient("what was set aside"))
+    }
+
+    async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError> {
+        let ids = self.places.shares().map_err(transient("the shared volumes"))?;
+        let shared = ids.into_iter().map(|id| {
+            let image = self.places.share(id);
+            SharedStorage { id, bytes: volume::bytes_on_disk(&image), place: image.display().to_string() }
+        });
+        Ok(shared.collect())
+    }
+
+    async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError> {
+        let _lock = self.share_locks.take(id).await;
+        let image = self.places.share(id);
+        sweep::detached(&image, LEFT_LIMIT).await?;
+        volume::remove(&image).map_err(transient("the shared volume"))
+    }
+
+    async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
+        let (roots, uri) = (self.config.roots.clone(), uri.clone());
+        let looking = tokio::task::spawn_blocking(move || dedicated::look(&roots, &uri));
+        looking.await.map_err(io::Error::other).flatten().map_err(transient("the file share"))
     }
 
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {

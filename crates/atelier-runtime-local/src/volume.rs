@@ -8,7 +8,8 @@
 //! system on that ([`grow`]). One that is not mounted makes the last two when it is mounted next.
 //!
 //! A loop device holds its file until the last mount of it is gone. Attaching one image twice destroys it, so nothing
-//! is attached before [`is_attached`] says no.
+//! is attached before [`is_attached`] says no; and an image that many instances have ([`mount_shared`]) is attached once,
+//! by the first, and mounted again by the others: one file system, wherever it is seen.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,6 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use atelier_core::filling::{Filling, Share};
@@ -87,6 +89,18 @@ async fn format(image: &Path) -> Result<(), RuntimeError> {
     }
 }
 
+/// What the volume takes of the disk, in bytes; nothing where it is not there.
+pub(crate) fn bytes_on_disk(image: &Path) -> u64 {
+    fs::metadata(image).map_or(0, |volume| volume.blocks() * 512)
+}
+
+/// The volume is gone afterwards, and what [`ensure`] may have left of one.
+pub(crate) fn remove(image: &Path) -> io::Result<()> {
+    file::remove(&image.with_extension(file::FRESH))?;
+    file::remove(image)?;
+    file::sync_folder_of(image)
+}
+
 /// Whether a loop device has this image.
 pub(crate) fn is_attached(image: &Path) -> io::Result<bool> {
     Ok(!nobody_has_it_open(image) && device_of(image)?.is_some())
@@ -128,6 +142,50 @@ pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
     mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
     drop(device);
     fill(&File::open(point)?, image).context("growth")
+}
+
+/// Mounts a volume that others may have mounted as well. Launchers of one volume wait for one another; while one of them has
+/// the device open, it does not free itself.
+pub(crate) fn mount_shared(image: &Path, point: &Path) -> anyhow::Result<()> {
+    // Opened for the lock alone: the device takes over what it is attached by, and would keep the lock.
+    let lock = File::open(image).context("shared volume")?;
+    lock.lock().context("shared volume")?;
+    let (path, device) = find_or_attach(image).context("loop device")?;
+    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
+    drop(device);
+    Ok(())
+}
+
+/// How long a device that is freeing itself is waited for.
+const FREED: Duration = Duration::from_secs(5);
+
+/// The device that has this image, open; a new one where none has it. To be called under the image's lock.
+#[expect(clippy::disallowed_methods, reason = "a launcher has one thread, and the kernel tells nobody of it")]
+fn find_or_attach(image: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+    let until = Instant::now() + FREED;
+    loop {
+        let Some(path) = device_of(image)? else { return attach(image) };
+        let device = File::options().read(true).write(true).open(&path);
+        match device.and_then(|device| has(&device, image).map(|has| (has, device))) {
+            Ok((true, device)) => return Ok((path, device.into())),
+            // It is, or was, letting go of the image; what it has now may be another one.
+            Ok(_) | Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+            Ok(_) => return Err(io::Error::other("it does not let go of the volume")),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Whether this device, which is open and so keeps what it has, has this image.
+fn has(device: &File, image: &Path) -> io::Result<bool> {
+    // SAFETY: all-zero bytes are a valid status.
+    let mut status: LoopInfo = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure has the kernel's layout and lives across the call.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut status) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let image = fs::metadata(image)?;
+    Ok((status.device, status.inode) == (image.dev(), image.ino()))
 }
 
 /// Makes the file system of a mounted volume as large as its file. `point`: a folder that should be the volume's own;
@@ -210,6 +268,7 @@ const XFS_IOC_FSGEOMETRY_V1: libc::c_ulong = 0x8070_5864;
 const XFS_IOC_FSGROWFSDATA: libc::c_ulong = 0x4010_586E;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LOOP_GET_STATUS64: libc::c_ulong = 0x4C05;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_NAME_SIZE: usize = 64;
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Instant;
 
+use atelier_core::volume::Volume;
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
 use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
 use bed::Machine;
@@ -250,7 +251,7 @@ async fn a_volume_grows_under_its_notebook_and_while_it_rests() {
     let runtime = machine.runtime();
     let of_size = |spec: &InstanceSpec, gib| {
         let mut larger = spec.clone();
-        larger.volume.capacity_gib = gib;
+        larger.volume = Volume::new(spec.volume.id, gib);
         larger
     };
     let spec = new_spec();

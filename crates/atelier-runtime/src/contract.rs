@@ -10,6 +10,8 @@
     reason = "these are tests"
 )]
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,16 +22,25 @@ use atelier_core::filling::Fullness;
 use atelier_core::hook::{Action, Moment};
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image;
-use atelier_core::volume::Volume;
+use atelier_core::volume::{Volume, VolumeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{HookRun, InstanceSpec, Observed, Runtime, RuntimeError, Silent};
+use crate::{AtUri, HookRun, InstanceSpec, Observed, Root, Runtime, RuntimeError, Silent};
 
 /// Where a runtime can be opened.
 #[async_trait]
 pub trait Bed: Send + Sync {
     /// Opens the runtime on what is there, as a server does at its start.
     async fn open(&self) -> Arc<dyn Runtime>;
+
+    /// The only folder that its runtime gives to notebooks. The tests may do with it what they like.
+    fn root(&self) -> Root;
+
+    /// Writes a file into the volume of an instance that runs, and that is not the notebook's own: as its user would.
+    async fn write(&self, runtime: &dyn Runtime, notebook: NotebookId, name: &str, text: &str);
+
+    /// Reads one, if it is there.
+    async fn read(&self, runtime: &dyn Runtime, notebook: NotebookId, name: &str) -> Option<String>;
 }
 
 /// Unlike bytes for unlike ids; nothing secret.
@@ -122,6 +133,9 @@ pub async fn run_all(bed: &dyn Bed) {
     a_removal_is_whole_after_every_step(&*runtime).await;
     storage_grows_in_use_and_at_rest(&*runtime).await;
     storage_can_be_discarded(&*runtime).await;
+    notebooks_share_a_volume(bed, &*runtime).await;
+    a_folder_of_the_operators_is_a_volume(bed, &*runtime).await;
+    no_way_leads_out_of_a_root(bed, &*runtime).await;
     a_hook_is_begun_once_in_a_container(&*runtime).await;
     a_volume_that_was_set_aside_comes_back(&*runtime).await;
     what_has_no_volume_is_not_set_aside(&*runtime).await;
@@ -217,7 +231,7 @@ async fn storage_grows_in_use_and_at_rest(runtime: &dyn Runtime) {
     let mut larger = spec.clone();
     for (upto, gib) in [(Upto::Storage, 6), (Upto::Serving, 7)] {
         bring(runtime, &larger, upto).await;
-        larger.volume.capacity_gib = gib;
+        larger.volume.size_mut().unwrap().capacity_gib = gib;
         runtime.grow_storage(&larger).await.unwrap();
         runtime.grow_storage(&larger).await.unwrap();
     }
@@ -258,6 +272,101 @@ async fn storage_can_be_discarded(runtime: &dyn Runtime) {
     assert!(is_listed(runtime, &spec).await);
     runtime.discard_storage(spec.notebook).await.unwrap();
     assert!(!is_listed(runtime, &spec).await);
+}
+
+/// Two notebooks that share a volume, brought up side by side; each sees what the other one writes. What one of them does
+/// is nothing to the other, and the volume outlives both.
+async fn notebooks_share_a_volume(bed: &dyn Bed, runtime: &dyn Runtime) {
+    let (one, mut other) = (sharing(), sharing());
+    other.volume.clone_from(&one.volume);
+    let share = one.volume.id;
+    let is_there = async || runtime.shares().await.unwrap().iter().any(|shared| shared.id == share);
+    assert!(!is_there().await);
+    tokio::join!(bring(runtime, &one, Upto::Serving), bring(runtime, &other, Upto::Serving));
+    bed.write(runtime, one.notebook, "file", "from one").await;
+    assert_eq!(bed.read(runtime, other.notebook, "file").await.as_deref(), Some("from one"));
+    bed.write(runtime, other.notebook, "file", "from the other").await;
+    assert_eq!(bed.read(runtime, one.notebook, "file").await.as_deref(), Some("from the other"));
+    assert!(runtime.filling(one.notebook).await.unwrap().bytes.total <= 6 << 30);
+
+    runtime.set_aside(one.notebook).await.unwrap();
+    runtime.remove(one.notebook).await.unwrap();
+    assert!(matches!(runtime.remove_share(share).await, Err(RuntimeError::Transient(_))), "the other one has it");
+    assert_eq!(bed.read(runtime, other.notebook, "file").await.as_deref(), Some("from the other"));
+    runtime.stop(other.notebook).await.unwrap();
+    bring(runtime, &other, Upto::Serving).await;
+    assert_eq!(bed.read(runtime, other.notebook, "file").await.as_deref(), Some("from the other"));
+
+    runtime.remove(other.notebook).await.unwrap();
+    assert!(is_there().await, "it is not one notebook's");
+    runtime.remove_share(share).await.unwrap();
+    runtime.remove_share(share).await.unwrap();
+    assert!(!is_there().await);
+}
+
+fn sharing() -> InstanceSpec {
+    let mut spec = new_spec();
+    spec.volume.kind = VolumeKind::Shared { capacity_gib: 6 };
+    spec
+}
+
+fn at(root: &Root, below: &str) -> InstanceSpec {
+    let mut spec = new_spec();
+    spec.volume.kind = VolumeKind::Dedicated(format!("{}/{below}", root.uri).parse().unwrap());
+    spec
+}
+
+async fn looked_up(runtime: &dyn Runtime, spec: &InstanceSpec) -> AtUri {
+    runtime.at_uri(spec.volume.uri().unwrap()).await.unwrap()
+}
+
+/// A folder below a root, named itself or by a link that stays below it. What is in it stays.
+async fn a_folder_of_the_operators_is_a_volume(bed: &dyn Bed, runtime: &dyn Runtime) {
+    let root = bed.root();
+    fs::create_dir_all(root.path.join("team/files")).unwrap();
+    fs::set_permissions(root.path.join("team/files"), fs::Permissions::from_mode(0o777)).unwrap();
+    symlink("team/../team", root.path.join("link")).unwrap();
+    let (spec, linked) = (at(&root, "team/files"), at(&root, "link/files/"));
+    for (spec, name) in [(&spec, "one"), (&linked, "two")] {
+        assert_eq!(looked_up(runtime, spec).await, AtUri::Folder);
+        bring(runtime, spec, Upto::Serving).await;
+        bed.write(runtime, spec.notebook, name, name).await;
+        assert_eq!(fs::read_to_string(root.path.join("team/files").join(name)).unwrap(), name);
+        assert_eq!(runtime.shares().await.unwrap(), []);
+    }
+    assert_eq!(bed.read(runtime, spec.notebook, "two").await.as_deref(), Some("two"));
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.set_aside(linked.notebook).await.unwrap();
+    runtime.remove(linked.notebook).await.unwrap();
+    assert_eq!(fs::read_to_string(root.path.join("team/files/one")).unwrap(), "one");
+}
+
+/// Neither what is no folder nor what leads elsewhere is a volume, also when it has become that since the notebook was made.
+async fn no_way_leads_out_of_a_root(bed: &dyn Bed, runtime: &dyn Runtime) {
+    let root = bed.root();
+    fs::write(root.path.join("file"), "").unwrap();
+    symlink("/", root.path.join("out")).unwrap();
+    symlink("..", root.path.join("up")).unwrap();
+    symlink("/proc/self/root", root.path.join("magic")).unwrap();
+    for below in ["none", "file", "out", "out/etc", "up", "magic/etc"] {
+        let spec = at(&root, below);
+        assert_eq!(looked_up(runtime, &spec).await, AtUri::Nothing, "{below}");
+        assert!(matches!(runtime.prepare_storage(&spec).await, Err(RuntimeError::Permanent(_))), "{below}");
+        runtime.remove(spec.notebook).await.unwrap();
+    }
+    let mut unlisted = new_spec();
+    unlisted.volume.kind = VolumeKind::Dedicated("elsewhere:/export".parse().unwrap());
+    assert_eq!(looked_up(runtime, &unlisted).await, AtUri::Unlisted);
+
+    let spec = at(&root, "turned");
+    fs::create_dir(root.path.join("turned")).unwrap();
+    runtime.prepare_image(spec.image, &Silent).await.unwrap();
+    runtime.prepare_storage(&spec).await.unwrap();
+    fs::remove_dir(root.path.join("turned")).unwrap();
+    symlink("/", root.path.join("turned")).unwrap();
+    let refused = runtime.prepare_compute(&spec).await;
+    assert!(matches!(&refused, Err(RuntimeError::Permanent(why)) if why.contains("nas:/export/turned")), "{refused:?}");
+    runtime.remove(spec.notebook).await.unwrap();
 }
 
 async fn a_volume_that_was_set_aside_comes_back(runtime: &dyn Runtime) {

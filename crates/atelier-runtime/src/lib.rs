@@ -15,6 +15,7 @@
 //! | [`Runtime::initialize`] | the notebook server has answered its first request |
 //! | [`Runtime::stop`] | nothing of the instance runs; the volume is kept, everything else of it is gone |
 //! | [`Runtime::remove`] | nothing is left, the volume included |
+//! | [`Runtime::remove_share`] | a volume that notebooks shared is gone: none of them has anything of it |
 //!
 //! *Unknown is not absent*: [`Observed::Absent`] means "asked, and found nothing". Not being able to ask is an error,
 //! and nothing may be decided from it.
@@ -24,6 +25,7 @@
 pub mod contract;
 mod exec;
 mod hook;
+mod root;
 pub mod simulated;
 
 pub use exec::{Exec, ExecSpec, Program, WindowSize};
@@ -36,12 +38,13 @@ use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::hook::Moment;
-use atelier_core::id::{ImageId, NotebookId};
-use atelier_core::volume::Volume;
+use atelier_core::id::{ImageId, NotebookId, VolumeId};
+use atelier_core::volume::{ShareUri, Volume};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use hook::{Fate, HookEnd, HookRun};
+pub use root::{AtUri, Root};
 
 /// Why a runtime did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +203,17 @@ pub struct Lost {
     pub bytes: u64,
 }
 
+/// A volume that notebooks share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedStorage {
+    /// Its id.
+    pub id: VolumeId,
+    /// Where it is.
+    pub place: String,
+    /// What it takes of the disk, in bytes.
+    pub bytes: u64,
+}
+
 /// Takes news of a long step, for people: "building the image: installing packages (3 of 9)".
 pub trait Reporter: Send + Sync {
     /// The step is doing `text` now.
@@ -273,10 +287,10 @@ pub trait Runtime: Send + Sync {
     async fn prepare_image(&self, image: ImageId, reporter: &dyn Reporter) -> Result<(), RuntimeError>;
 
     /// The volume exists afterwards, in its full size; a smaller one has grown. Never touches what is in an existing
-    /// one, and never makes one smaller.
+    /// one, and never makes one smaller. A shared one is there for all who have it; a dedicated one has to be there.
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
-    /// The volume has its full size afterwards, under an instance that runs, too. [`RuntimeError::Absent`] when there is
+    /// The volume, one of the notebook's own, has its full size afterwards, under an instance that runs, too. [`RuntimeError::Absent`] when there is
     /// none: unlike [`Runtime::prepare_storage`] this makes nothing, so it may come too late.
     async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
@@ -307,7 +321,8 @@ pub trait Runtime: Send + Sync {
     /// Nothing of the instance runs afterwards. `Ok` also when nothing was there.
     async fn stop(&self, id: NotebookId) -> Result<(), RuntimeError>;
 
-    /// Nothing of the notebook is left afterwards, its volume included. `Ok` also when nothing was there.
+    /// Nothing of the notebook is left afterwards, its volume included, where that is its own. `Ok` also when nothing was
+    /// there.
     async fn remove(&self, id: NotebookId) -> Result<(), RuntimeError>;
 
     /// Nothing of the instance is left afterwards but its volume, and that where [`Runtime::prepare_storage`] for the same
@@ -319,6 +334,15 @@ pub trait Runtime: Send + Sync {
     /// The volumes that were set aside and are still there.
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError>;
 
+    /// The volumes that notebooks share, whether any has one now or not.
+    async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError>;
+
+    /// The shared volume is gone afterwards. `Ok` also when it was not there; an error while an instance has it.
+    async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError>;
+
+    /// What is at this address for notebooks whose volume it would be.
+    async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError>;
+
     /// What is there.
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError>;
 
@@ -328,7 +352,7 @@ pub trait Runtime: Send + Sync {
     /// Its processes at this moment. [`RuntimeError::Absent`] when it does not run.
     async fn processes(&self, id: NotebookId) -> Result<Vec<Process>, RuntimeError>;
 
-    /// How full its volume is at this moment. [`RuntimeError::Absent`] when it does not run.
+    /// How full its volume is at this moment, unless that is a dedicated one. [`RuntimeError::Absent`] when it does not run.
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError>;
 
     /// Every notebook of which anything is here, running or not: so that orphans can be found.

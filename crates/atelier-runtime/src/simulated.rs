@@ -13,18 +13,20 @@ pub mod answer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use atelier_core::filling::{Filling, Share};
 use atelier_core::flavor::Capacity;
 use atelier_core::hook::Moment;
-use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::id::{ImageId, NotebookId, VolumeId};
+use atelier_core::volume::{ShareUri, VolumeKind};
 use tokio::sync::Notify;
 
 use crate::{
-    Connection, Exec, ExecSpec, Fate, HookEnd, HookRun, InstanceSpec, Lost, Observed, OutOfMemory, Process, Reporter,
-    Runtime, RuntimeError, RuntimeKind, Usage, Way,
+    AtUri, Connection, Exec, ExecSpec, Fate, HookEnd, HookRun, InstanceSpec, Lost, Observed, OutOfMemory, Process,
+    Reporter, Root, Runtime, RuntimeError, RuntimeKind, SharedStorage, Usage, Way,
 };
 
 /// The calls that faults can be injected into.
@@ -58,6 +60,8 @@ pub enum Call {
     List,
     /// [`Runtime::set_aside`]
     SetAside,
+    /// [`Runtime::remove_share`]
+    RemoveShare,
 }
 
 /// Decides before each call whether it fails, and may let it wait.
@@ -89,6 +93,7 @@ pub struct SimulatedRuntime {
     folder: PathBuf,
     capacity: Capacity,
     faults: Arc<dyn Faults>,
+    roots: Vec<Root>,
     broken: Mutex<HashSet<NotebookId>>,
     usage: Mutex<HashMap<NotebookId, Usage>>,
     fillings: Mutex<HashMap<NotebookId, Filling>>,
@@ -119,8 +124,12 @@ const VOLUME: &str = "volume";
 const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const SERVER: &str = "server";
+/// Leads to the folder that an instance has for its volume, where that is not its own.
+const WORK: &str = "work";
 /// Where volumes are that were set aside.
 const LOST: &str = "lost";
+/// Where shared volumes are, each a folder.
+const SHARES: &str = "shares";
 /// The name of the pretended boot, beside the notebooks.
 const BOOT: &str = "boot-id";
 
@@ -132,6 +141,7 @@ impl SimulatedRuntime {
             folder: folder.into(),
             capacity,
             faults,
+            roots: Vec::new(),
             broken: Mutex::default(),
             usage: Mutex::default(),
             fillings: Mutex::default(),
@@ -141,6 +151,12 @@ impl SimulatedRuntime {
             short: Mutex::default(),
             shorter: Notify::new(),
         })
+    }
+
+    /// The same, with folders of the operator's. They are real.
+    #[must_use]
+    pub fn with_roots(self, roots: Vec<Root>) -> Self {
+        Self { roots, ..self }
     }
 
     /// Pretends that the notebook server of `id` ended by itself.
@@ -207,8 +223,7 @@ impl SimulatedRuntime {
     }
 
     fn known(&self) -> Result<Vec<NotebookId>, RuntimeError> {
-        let entries = std::fs::read_dir(&self.folder).map_err(|e| failed(&self.folder, &e))?;
-        Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
+        ids_in(&self.folder)
     }
 
     fn path(&self, id: NotebookId, what: &str) -> PathBuf {
@@ -236,6 +251,28 @@ impl SimulatedRuntime {
 
     fn lost_place(&self, id: NotebookId) -> PathBuf {
         self.folder.join(LOST).join(id.to_string())
+    }
+
+    fn share(&self, id: VolumeId) -> PathBuf {
+        self.folder.join(SHARES).join(id.to_string())
+    }
+
+    /// The folder at an address, wherever its root and the links below it are: in the root, or it is none.
+    fn folder_at(&self, uri: &ShareUri) -> Result<PathBuf, AtUri> {
+        let none = if self.roots.is_empty() { AtUri::NoRoots } else { AtUri::Unlisted };
+        let (root, below) = Root::of(&self.roots, uri).ok_or(none)?;
+        let found = root.canonicalize().and_then(|root| Ok((root.join(below).canonicalize()?, root)));
+        let inside = found.ok().filter(|(folder, root)| folder.starts_with(root) && folder.is_dir());
+        inside.map(|(folder, _)| folder).ok_or(AtUri::Nothing)
+    }
+
+    /// The folder that the instance has for its volume, where that is not its own.
+    fn folder_of(&self, spec: &InstanceSpec) -> Result<Option<PathBuf>, RuntimeError> {
+        match &spec.volume.kind {
+            VolumeKind::Own(_) => Ok(None),
+            VolumeKind::Shared { .. } => Ok(Some(self.share(spec.volume.id))),
+            VolumeKind::Dedicated(uri) => self.folder_at(uri).map(Some).map_err(|none| none.trouble(uri)),
+        }
     }
 
     fn find_again(&self, id: NotebookId) -> Result<(), RuntimeError> {
@@ -266,7 +303,7 @@ impl SimulatedRuntime {
             self.take(id, &begun(moment))?;
             self.take(id, &told(moment))?;
         }
-        for what in [SERVER, NETWORK, CONTAINER] {
+        for what in [SERVER, NETWORK, WORK, CONTAINER] {
             self.take(id, what)?;
         }
         locked(&self.broken).remove(&id);
@@ -294,6 +331,20 @@ fn begun(moment: Moment) -> String {
 /// That its end was told.
 fn told(moment: Moment) -> String {
     format!("{}-told", moment.as_str())
+}
+
+/// The ids that are names in a folder, if it is there.
+fn ids_in<T: FromStr>(folder: &Path) -> Result<Vec<T>, RuntimeError> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(failed(folder, &e)),
+    }
+}
+
+/// What is written into the volume of a notebook's own.
+fn size(spec: &InstanceSpec) -> String {
+    format!("{} GiB", spec.volume.capacity_gib().unwrap_or_default())
 }
 
 fn failed(path: &Path, error: &io::Error) -> RuntimeError {
@@ -329,13 +380,16 @@ impl Runtime for SimulatedRuntime {
 
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::PrepareStorage, Some(spec.notebook)).await?;
+        if let Some(folder) = self.folder_of(spec)?.filter(|_| spec.volume.is_shared()) {
+            std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, &e))?;
+        }
         if self.has(spec.notebook, VOLUME) {
             return self.faults.after(Call::PrepareStorage, Some(spec.notebook)).await;
         }
         if self.lost_place(spec.notebook).exists() {
             self.find_again(spec.notebook)?;
         } else {
-            self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))?;
+            self.put(spec.notebook, VOLUME, &size(spec))?;
         }
         self.faults.after(Call::PrepareStorage, Some(spec.notebook)).await
     }
@@ -345,7 +399,7 @@ impl Runtime for SimulatedRuntime {
         if !self.has(spec.notebook, VOLUME) {
             return Err(RuntimeError::Absent);
         }
-        self.put(spec.notebook, VOLUME, &format!("{} GiB", spec.volume.capacity_gib))?;
+        self.put(spec.notebook, VOLUME, &size(spec))?;
         self.faults.after(Call::GrowStorage, Some(spec.notebook)).await
     }
 
@@ -358,6 +412,11 @@ impl Runtime for SimulatedRuntime {
     async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::PrepareCompute, Some(spec.notebook)).await?;
         self.needs(spec.notebook, VOLUME)?;
+        if let Some(folder) = self.folder_of(spec)? {
+            let work = self.path(spec.notebook, WORK);
+            self.take(spec.notebook, WORK)?;
+            std::os::unix::fs::symlink(folder, &work).map_err(|e| failed(&work, &e))?;
+        }
         self.put(spec.notebook, CONTAINER, &format!("{} m, {} bytes", spec.cpu_millis, spec.memory_bytes))?;
         self.faults.after(Call::PrepareCompute, Some(spec.notebook)).await
     }
@@ -472,19 +531,39 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
-        let folder = self.folder.join(LOST);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(failed(&folder, &e)),
-        };
-        let ids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        let lost = ids.map(|id| {
+        let lost = ids_in(&self.folder.join(LOST))?.into_iter().map(|id| {
             let place = self.lost_place(id);
             let bytes = std::fs::metadata(place.join(VOLUME)).map_or(0, |volume| volume.len());
             Lost { notebook: id, place: place.display().to_string(), bytes }
         });
         Ok(lost.collect())
+    }
+
+    async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError> {
+        let folder = self.folder.join(SHARES);
+        let shares = ids_in(&folder)?.into_iter().map(|id| {
+            let place = self.share(id);
+            let files = std::fs::read_dir(&place).into_iter().flatten().flatten();
+            let bytes = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+            SharedStorage { id, place: place.display().to_string(), bytes }
+        });
+        Ok(shares.collect())
+    }
+
+    async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError> {
+        self.faults.before(Call::RemoveShare, None).await?;
+        let share = self.share(id);
+        for notebook in self.known()? {
+            if std::fs::read_link(self.path(notebook, WORK)).is_ok_and(|work| work == share) {
+                return Err(RuntimeError::Transient(format!("instance {notebook} has it")));
+            }
+        }
+        Self::take_folder(&share)?;
+        self.faults.after(Call::RemoveShare, None).await
+    }
+
+    async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
+        Ok(self.folder_at(uri).map_or_else(|none| none, |_| AtUri::Folder))
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {
@@ -529,19 +608,38 @@ mod tests {
     use super::*;
     use crate::contract::{self, Bed};
 
-    struct Folder(tempfile::TempDir);
+    struct Folders {
+        kept: tempfile::TempDir,
+        root: tempfile::TempDir,
+    }
 
     #[async_trait]
-    impl Bed for Folder {
+    impl Bed for Folders {
         async fn open(&self) -> Arc<dyn Runtime> {
             let capacity =
                 Capacity { cpu_millis: 8000, memory_bytes: 16 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
-            Arc::new(SimulatedRuntime::open(self.0.path(), capacity, Arc::new(NoFaults)).unwrap())
+            let runtime = SimulatedRuntime::open(self.kept.path(), capacity, Arc::new(NoFaults)).unwrap();
+            Arc::new(runtime.with_roots(vec![self.root()]))
+        }
+
+        fn root(&self) -> Root {
+            Root { uri: "nas:/export".parse().unwrap(), path: self.root.path().into() }
+        }
+
+        async fn write(&self, _runtime: &dyn Runtime, notebook: NotebookId, name: &str, text: &str) {
+            let work = self.kept.path().join(notebook.to_string()).join(WORK);
+            std::fs::write(work.join(name), text).unwrap();
+        }
+
+        async fn read(&self, _runtime: &dyn Runtime, notebook: NotebookId, name: &str) -> Option<String> {
+            let work = self.kept.path().join(notebook.to_string()).join(WORK);
+            std::fs::read_to_string(work.join(name)).ok()
         }
     }
 
     #[tokio::test]
     async fn it_keeps_the_contract_of_runtimes() {
-        contract::run_all(&Folder(tempfile::tempdir().unwrap())).await;
+        let folder = || tempfile::tempdir().unwrap();
+        contract::run_all(&Folders { kept: folder(), root: folder() }).await;
     }
 }

@@ -24,7 +24,7 @@ use crate::Sealer;
 use crate::columns::{integer, number};
 use crate::notebook_row::{self, NotebookRow};
 use crate::script::{Script, ended_there};
-use crate::{audit, events, notebooks, operations, pages, trash};
+use crate::{audit, events, notebooks, operations, pages, shared_volumes, trash};
 
 /// A commit as the writer needs it. Sealing its secrets and binding its values is done by the many callers, not by the one
 /// writer.
@@ -186,6 +186,10 @@ impl Prepared {
                 Condition::OnlyOneOfItsFeature => {
                     let others = pages::others_alike(connection, row, "feature", Some(&row.feature)).await?;
                     (others > 0, Committed::AlreadyOne)
+                }
+                Condition::OneShare => {
+                    let anew = matches!(self.write, Write::Insert(_));
+                    (shared_volumes::is_another(connection, row, anew).await?, Committed::OtherShare)
                 }
             };
             if refused {

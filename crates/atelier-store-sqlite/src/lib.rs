@@ -65,6 +65,7 @@ mod reserve;
 mod schema;
 mod script;
 mod sealer;
+mod shared_volumes;
 mod soundness;
 mod standings;
 mod store;

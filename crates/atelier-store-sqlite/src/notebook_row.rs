@@ -8,14 +8,14 @@ use atelier_core::lease::{Grant, Lease, Terms};
 use atelier_core::notebook::{LegacyWords, NewNotebook, Notebook, Owner};
 use atelier_core::pool::InPool;
 use atelier_core::status::Status;
-use atelier_core::volume::Volume;
+use atelier_core::volume::{Size, Volume, VolumeKind};
 use atelier_store::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::Sealer;
 use crate::columns::{
     hooks_from_json, hooks_to_json, integer, named, number, parsed, steps_from_json, steps_to_json, tags_from_json,
-    tags_to_json, uuid,
+    tags_to_json, unreadable, uuid,
 };
 use crate::script::Script;
 
@@ -76,7 +76,14 @@ pub(crate) struct NotebookRow {
     pub(crate) pool_id: Option<String>,
     pub(crate) pool_name: Option<String>,
     pub(crate) hooks: Option<String>,
+    pub(crate) volume_kind: Option<String>,
+    pub(crate) volume_uri: Option<String>,
 }
+
+/// The kind of a volume that is shared.
+const SHARED: &str = "SHARED";
+/// The kind of a volume that is the operator's.
+const DEDICATED: &str = "DEDICATED";
 
 /// Writes the columns of the course of `notebook`, and no others, where its row has this generation, and raises that; else
 /// the script ends here. All writes but a few write no more: what is not named need not be sealed and leaves the indexes
@@ -142,8 +149,10 @@ impl NotebookRow {
             image_swr_path: notebook.image.swr_path,
             image_size_bytes: notebook.image.size_bytes.map(|n| integer("image_size_bytes", n)).transpose()?,
             volume_id: notebook.volume.id.as_uuid().as_bytes().to_vec(),
-            volume_capacity_gib: notebook.volume.capacity_gib.into(),
-            volume_growing_to_gib: notebook.volume.growing_to_gib.map(i64::from),
+            volume_capacity_gib: notebook.volume.capacity_gib().unwrap_or_default().into(),
+            volume_growing_to_gib: notebook.volume.growing_to_gib().map(i64::from),
+            volume_kind: in_kind_column(&notebook.volume.kind).map(Into::into),
+            volume_uri: notebook.volume.uri().map(|uri| uri.as_str().to_owned()),
             workspace_id: notebook.workspace_id,
             fail_reason: notebook.fail_reason,
             create_at: notebook.create_at.as_millis(),
@@ -192,14 +201,7 @@ impl NotebookRow {
             upstream_secret: sealer.unseal(UPSTREAM_SECRET, &row, &self.upstream_secret_sealed)?,
             lease: self.lease()?,
             progress: steps_from_json("progress", &self.progress)?,
-            volume: Volume {
-                id: VolumeId::from_uuid(uuid("volume_id", &self.volume_id)?),
-                capacity_gib: number("volume_capacity_gib", self.volume_capacity_gib)?,
-                growing_to_gib: self
-                    .volume_growing_to_gib
-                    .map(|gib| number("volume_growing_to_gib", gib))
-                    .transpose()?,
-            },
+            volume: self.volume()?,
             project_id: parsed("project_id", &self.project_id)?,
             create_at: Timestamp::from_millis(self.create_at),
             owner: Owner {
@@ -235,6 +237,25 @@ impl NotebookRow {
         })
     }
 
+    /// The id of its volume, where it shares that.
+    pub(crate) fn shared_volume_id(&self) -> Option<&[u8]> {
+        (self.volume_kind.as_deref() == Some(SHARED)).then_some(self.volume_id.as_slice())
+    }
+
+    fn volume(&self) -> Result<Volume, StoreError> {
+        let capacity_gib = number("volume_capacity_gib", self.volume_capacity_gib)?;
+        let kind = match (self.volume_kind.as_deref(), self.volume_uri.as_deref()) {
+            (None, None) => {
+                let growing = self.volume_growing_to_gib.map(|gib| number("volume_growing_to_gib", gib));
+                VolumeKind::Own(Size { capacity_gib, growing_to_gib: growing.transpose()? })
+            }
+            (Some(SHARED), None) => VolumeKind::Shared { capacity_gib },
+            (Some(DEDICATED), Some(uri)) => VolumeKind::Dedicated(parsed("volume_uri", uri)?),
+            _ => return Err(unreadable("volume_kind")),
+        };
+        Ok(Volume { id: VolumeId::from_uuid(uuid("volume_id", &self.volume_id)?), kind })
+    }
+
     fn next_terms(&self) -> Result<Option<Terms>, StoreError> {
         let kind = self.next_lease_kind.as_deref().map(|kind| parsed("next_lease_kind", kind)).transpose()?;
         Ok(kind.map(|kind| Terms { grant: from_column(self.next_lease_grant_ms), kind }))
@@ -250,6 +271,15 @@ impl NotebookRow {
             (Grant::Millis(ms), Some(end)) => lease.active_at(Timestamp::from_millis(end.saturating_sub(ms))),
             _ => lease,
         })
+    }
+}
+
+/// A kind of volume as a column holds it: null for the notebook's own.
+const fn in_kind_column(kind: &VolumeKind) -> Option<&'static str> {
+    match kind {
+        VolumeKind::Own(_) => None,
+        VolumeKind::Shared { .. } => Some(SHARED),
+        VolumeKind::Dedicated(_) => Some(DEDICATED),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn select(
                 create_at, update_at, lease_kind, lease_update_at, lease_grant_ms, lease_end_at,
                 token_sealed, upstream_secret_sealed, ever_ran, progress, generation, feature, tags,
                 next_lease_kind, next_lease_grant_ms, legacy_profile_id, legacy_prompt, volume_growing_to_gib,
-                pool_id, pool_name, hooks
+                pool_id, pool_name, hooks, volume_kind, volume_uri
             from notebooks where id = $1"#,
         id
     )
@@ -50,11 +50,12 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
             volume_capacity_gib, workspace_id, status, fail_reason, create_at, update_at, lease_kind,
             lease_update_at, lease_grant_ms, lease_end_at, token_sealed, upstream_secret_sealed,
             ever_ran, progress, generation, feature, tags, next_lease_kind, next_lease_grant_ms,
-            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name, hooks
+            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name, hooks, volume_kind,
+            volume_uri
         ) values (
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
-            $38, $39, $40, $41, $42, $43, $44, $45, $46
+            $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48
         ) on conflict (id) do nothing"#,
         row.id,
         row.project_id,
@@ -102,6 +103,8 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
         row.pool_id,
         row.pool_name,
         row.hooks,
+        row.volume_kind,
+        row.volume_uri,
     )
     .execute(connection)
     .await
@@ -109,7 +112,8 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
     Ok(done.rows_affected() == 1)
 }
 
-/// Overwrites the row where it has the generation of `row`, and raises that; `false` when it has another.
+/// Overwrites the row where it has the generation of `row`, and raises that; `false` when it has another. What kind of volume
+/// it is never changes.
 pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         r#"update notebooks set

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Held;
-use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
+use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
-    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, Standing,
-    StoreError, TrashQuery, Trashed,
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, SharedVolume,
+    Standing, StoreError, TrashQuery, Trashed,
 };
 
 use crate::columns::{named, number, uuid};
@@ -22,7 +22,9 @@ use crate::commit::Prepared;
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
-use crate::{SqliteStore, events, failed, history, notebooks, operations, pages, remembered, standings, trash};
+use crate::{
+    SqliteStore, events, failed, history, notebooks, operations, pages, remembered, shared_volumes, standings, trash,
+};
 
 /// How often a list is made anew because a row has left its place between the listing and its reading.
 pub(crate) const LIST_TRIES: u32 = 3;
@@ -209,6 +211,14 @@ impl NotebookStore for SqliteStore {
     async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError> {
         self.write(move |connection| Box::pin(async move { trash::shift(connection, ms, latest.as_millis()).await }))
             .await
+    }
+
+    async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError> {
+        shared_volumes::all(&mut *self.reader().await).await
+    }
+
+    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {
+        self.write(move |connection| Box::pin(async move { shared_volumes::forget(connection, id).await })).await
     }
 
     async fn room(&self) -> Result<Option<Room>, StoreError> {

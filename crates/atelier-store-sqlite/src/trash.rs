@@ -11,13 +11,16 @@ use crate::{Sealer, failed};
 /// Puts a notebook there.
 pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow) -> Result<(), StoreError> {
     let whole = serde_json::to_string(row).map_err(|error| StoreError::Engine(error.to_string()))?;
+    let shared_volume_id = row.shared_volume_id();
     sqlx::query!(
-        "insert into trash (notebook_id, project_id, user_id, since, notebook) values ($1, $2, $3, $4, $5)",
+        "insert into trash (notebook_id, project_id, user_id, since, notebook, shared_volume_id)
+            values ($1, $2, $3, $4, $5, $6)",
         row.id,
         row.project_id,
         row.user_id,
         row.update_at,
-        whole
+        whole,
+        shared_volume_id
     )
     .execute(connection)
     .await

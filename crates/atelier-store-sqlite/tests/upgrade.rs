@@ -15,6 +15,7 @@ use atelier_core::lease::{Grant, LeaseKind};
 use atelier_core::operation::{OperationState, StepName, StepState};
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
+use atelier_core::volume::{Size, VolumeKind};
 use atelier_store::NotebookStore as _;
 use atelier_store::audit::AuditStore as _;
 use atelier_store::people::{GrantTarget, Method, PeopleStore as _, Role, TokenHash};
@@ -101,7 +102,8 @@ async fn notebooks_operations_and_events_of_the_first_release_are_read_back_whol
     assert_eq!(notebook.token.expose_secret(), "the token");
     assert_eq!(notebook.upstream_secret.expose_secret(), "the upstream secret");
     assert_eq!((notebook.lease.kind(), notebook.lease.grant()), (LeaseKind::Idle, Grant::Millis(3_600_000)));
-    assert_eq!((notebook.volume.capacity_gib, notebook.flavor.cpu_millis), (5, 2000));
+    let own = VolumeKind::Own(Size { capacity_gib: 5, growing_to_gib: None });
+    assert_eq!((&notebook.volume.kind, notebook.flavor.cpu_millis), (&own, 2000));
     // What came later has its value for what was there.
     assert_eq!((notebook.feature, notebook.tags.is_empty()), (Feature::Notebook, true));
 

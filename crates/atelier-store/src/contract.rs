@@ -27,12 +27,14 @@ mod conditions;
 mod histories;
 mod lists;
 mod sample;
+mod shared_volumes;
 mod trash;
 
 pub use commits::*;
 pub use conditions::*;
 pub use histories::*;
 pub use lists::*;
+pub use shared_volumes::*;
 pub use trash::*;
 
 /// Makes a test of every case about notebooks. The argument names an async function without parameters that answers
@@ -88,6 +90,9 @@ macro_rules! notebook_store_contract {
             what_rests_in_the_trash_is_restored_once
             what_leaves_the_trash_is_not_restored
             the_trash_follows_the_clock
+            a_shared_volume_is_there_as_long_as_a_notebook_is
+            notebooks_of_one_workspace_share_one_volume
+            a_volume_that_nobody_has_any_more_is_not_used_anew
         }
     };
     (@cases $empty_store:path: $($case:ident)*) => {$(

@@ -27,7 +27,7 @@ use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
-use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, UserId};
+use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::pool::Part;
@@ -113,6 +113,10 @@ pub enum Condition {
     Fits(Capacity, Part),
     /// The owner of the notebook in the write has no other of its feature in its project.
     OnlyOneOfItsFeature,
+    /// Of the notebooks that its owner has in its workspace, those with a shared volume have the one of the notebook in the
+    /// write. A new notebook, besides, has one that another notebook has, or one that nobody has had: what is left of one
+    /// in the trash, or is being removed, is not used anew.
+    OneShare,
 }
 
 /// What became of a commit. Only `Written` changed anything.
@@ -135,6 +139,8 @@ pub enum Committed {
     NoCapacity,
     /// The owner has one of the feature already.
     AlreadyOne,
+    /// The owner's notebooks in the workspace share another volume.
+    OtherShare,
 }
 
 /// Which notebooks to list, and in which order.
@@ -302,6 +308,24 @@ pub struct TrashQuery {
     pub limit: u32,
 }
 
+/// A volume that notebooks share. It is there as long as any of them is, be it in the trash; then it has to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedVolume {
+    /// The volume.
+    pub id: VolumeId,
+    /// How many notebooks have it.
+    pub in_use: u64,
+    /// How many notebooks in the trash had it.
+    pub in_trash: u64,
+}
+
+impl SharedVolume {
+    /// Whether nobody will ever need it again.
+    pub const fn is_left(&self) -> bool {
+        self.in_use == 0 && self.in_trash == 0
+    }
+}
+
 /// What the store's file lies on, as far as there is room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -432,6 +456,13 @@ pub trait NotebookStore: Send + Sync {
     /// After the wall clock was set: everything in the trash rests there since `ms` later, and since `latest` at the
     /// latest.
     async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError>;
+
+    /// Every volume that notebooks share, by id, also those that are left. Which they are changes with each commit, in its
+    /// transaction.
+    async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError>;
+
+    /// One that is left is known no more afterwards; one that is not stays.
+    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError>;
 
     /// How much room there is for further writes; `None` where that cannot be said.
     async fn room(&self) -> Result<Option<Room>, StoreError> {

@@ -178,12 +178,19 @@ pub struct EndpointRes {
 /// A notebook's volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeRes {
-    /// `EVS`: an own block volume.
+    /// `EVS`: an own block volume. `EFS`: one that several notebooks have.
     pub category: String,
-    /// `MANAGED`: it is made and destroyed with the notebook.
+    /// `MANAGED`: it is made and destroyed with the notebooks that have it. `DEDICATED`: it is the operator's.
     pub ownership: String,
-    /// GiB.
-    pub capacity: u32,
+    /// GiB; that of `DEDICATED` ones is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+    /// Of `DEDICATED` ones: the id that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Of `DEDICATED` ones: the address, as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
     /// Where it is in the notebook.
     #[serde(default)]
     pub mount_path: String,
@@ -326,11 +333,17 @@ pub struct EndpointReq {
 /// A wish for a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeReq {
-    /// `EVS`.
+    /// `EVS` for a volume of its own, `EFS` (or `SFS`) for one that several notebooks have.
     pub category: String,
-    /// `MANAGED`.
+    /// `MANAGED`; with `EFS` also `DEDICATED`, for a folder of the operator's.
     pub ownership: String,
-    /// GiB, 5 to 4096; 5 when absent.
+    /// GiB, 5 to 4096; 5 when absent. A shared one has the size that the server gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u32>,
+    /// Of `DEDICATED` ones: the address, `host:/path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Of `DEDICATED` ones: the id of the file share, a UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }

@@ -60,7 +60,18 @@ fn notebook_row(notebook: &Notebook, now: Timestamp) -> [String; 7] {
 }
 
 fn volume(notebook: &Notebook) -> String {
-    notebook.volume.as_ref().map_or_else(|| "-".into(), |volume| format!("{} GiB", volume.capacity))
+    let Some(volume) = &notebook.volume else { return "-".into() };
+    extent(&volume.category, volume.uri.as_deref(), volume.capacity.map(u64::from))
+}
+
+/// How large a volume is, and whether others have it; where it is, where that is elsewhere.
+fn extent(category: &str, uri: Option<&str>, gib: Option<u64>) -> String {
+    match (uri, gib) {
+        (Some(uri), _) => uri.to_owned(),
+        (None, Some(gib)) if category == "EFS" => format!("{gib} GiB shared"),
+        (None, Some(gib)) => format!("{gib} GiB"),
+        (None, None) => "-".into(),
+    }
 }
 
 fn stops(notebook: &Notebook, now: Timestamp) -> String {
@@ -250,7 +261,8 @@ pub(crate) fn trash(volumes: &[Value], owners: bool, now: Timestamp) -> String {
             volume["disk_bytes"].as_u64().map_or_else(|| "-".into(), |bytes| memory(bytes / 1024)),
             volume["deleted_at"].as_i64().map_or_else(|| "-".into(), |at| times::ago(at, now)),
             leaves,
-            word(volume, "notebook_id"),
+            // A shared one that nobody knows was no single notebook's, and is named by its own id.
+            word(volume, if volume["notebook_id"].is_string() { "notebook_id" } else { "id" }),
         ]
     })
 }
@@ -270,7 +282,7 @@ fn word(record: &Value, name: &str) -> String {
 }
 
 fn gib(volume: &Value) -> String {
-    volume["capacity"].as_u64().map_or_else(|| "-".into(), |gib| format!("{gib} GiB"))
+    extent(volume["category"].as_str().unwrap_or_default(), volume["uri"].as_str(), volume["capacity"].as_u64())
 }
 
 /// What the machine has, and what of it is held.

@@ -13,7 +13,7 @@ use atelier_core::notebook::{LegacyWords, check_description};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::tags::Tags;
 use atelier_core::volume::MOUNT_PATH;
-use atelier_engine::{CreateNotebook, InstanceChange, Size};
+use atelier_engine::{CreateNotebook, InstanceChange, NewVolume, Size};
 
 use crate::fields::Fields;
 use crate::legacy::auto_stop;
@@ -41,7 +41,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> R
     let pool_id = pool(&fields)?;
     let spec = fields.required_object("spec")?;
     NOT_OFFERED_IN_SPEC.iter().try_for_each(|name| spec.refuse(name))?;
-    let capacity_gib = storage(&spec)?;
+    let volume = NewVolume::Own { capacity_gib: storage(&spec)? };
     let auto_stop = auto_stop::of(&spec, grants)?.unwrap_or_default();
     ai_project(&fields)?;
     let workspace_id = workspace(&fields)?;
@@ -54,7 +54,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange, profiles: &[Profile]) -> R
         size: Size::Flavor(flavor_id),
         pool_id,
         image_id,
-        capacity_gib,
+        volume,
         hooks: Hooks::default(),
         grant: terms.grant,
         lease_kind: terms.kind,
@@ -202,14 +202,15 @@ mod tests {
             .map_err(|refusal| (refusal.code(), refusal.message().to_owned()))
     }
 
-    fn storage(storage: &Value) -> Result<u32, Code> {
-        with(&json!({"spec": {"storage": storage}})).map(|new| new.capacity_gib).map_err(|(code, _)| code)
+    fn storage(storage: &Value) -> Result<NewVolume, Code> {
+        with(&json!({"spec": {"storage": storage}})).map(|new| new.volume).map_err(|(code, _)| code)
     }
 
     #[test]
     fn the_least_body_is_never_stopped_and_has_the_smallest_volume() {
         let new = with(&json!({})).unwrap();
-        assert_eq!((new.capacity_gib, new.grant, new.lease_kind), (5, Grant::Never, LeaseKind::Timing));
+        assert_eq!((new.grant, new.lease_kind), (Grant::Never, LeaseKind::Timing));
+        assert_eq!(new.volume, NewVolume::Own { capacity_gib: 5 });
         let profile_id = Some("Multi-Engine 2.0 (python3)".to_owned());
         assert_eq!(new.legacy, LegacyWords { profile_id, prompt: true });
         assert_eq!((new.image_id, new.workspace_id.as_str()), (atelier_core::image::BUILT_IN, "0"));
@@ -225,13 +226,17 @@ mod tests {
             },
         }))
         .unwrap();
-        assert_eq!((new.capacity_gib, new.grant, new.legacy.prompt), (20, Grant::Millis(7_200_000), false));
+        assert_eq!((new.grant, new.legacy.prompt), (Grant::Millis(7_200_000), false));
+        assert_eq!(new.volume, NewVolume::Own { capacity_gib: 20 });
     }
 
     #[test]
     fn storage_has_codes_of_its_own() {
         assert_eq!(with(&json!({"spec": {}})).unwrap_err().0, Code::StorageMissing);
-        assert_eq!(storage(&json!({"type": "evs", "location": {"volume_size": 4096}})), Ok(4096));
+        assert_eq!(
+            storage(&json!({"type": "evs", "location": {"volume_size": 4096}})),
+            Ok(NewVolume::Own { capacity_gib: 4096 })
+        );
         for (value, code) in [
             (json!({}), Code::FieldMissing),
             (json!({"type": "tape"}), Code::BadValue),

@@ -67,6 +67,7 @@ fn flavor(notebook: &Notebook, offers: &[Offer]) -> wire::LegacyFlavorDetails {
         name: flavor.id.clone(),
         status: if on_sale { "onSale" } else { "soldOut" }.to_owned(),
         kind: shape::CPU.to_owned(),
+        // What this API can make.
         storage_list: vec![EVS.to_owned()],
         is_permitted: true,
         params: [("CPU".to_owned(), flavor.vcpus().into()), ("memory".to_owned(), memory(flavor.memory_mib).into())]
@@ -87,10 +88,10 @@ const EVS: &str = "evs";
 fn storage(notebook: &Notebook) -> wire::LegacyStorage {
     let location = wire::LegacyLocation {
         path: Some(MOUNT_PATH.trim_end_matches('/').to_owned()),
-        volume_size: Some(notebook.volume.capacity_gib),
+        volume_size: notebook.volume.capacity_gib(),
         volume_unit: Some("GB".to_owned()),
     };
-    wire::LegacyStorage { kind: EVS.to_owned(), location: Some(location) }
+    wire::LegacyStorage { kind: notebook.volume.category().to_lowercase(), location: Some(location) }
 }
 
 /// Whether and how long are those of the next start; when and how soon are those of the present run.

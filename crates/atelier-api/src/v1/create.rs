@@ -5,14 +5,14 @@
 //! refused first: "`custom_spec.gpu` is not supported" helps more than "`custom_spec.cpu` is required".
 
 use atelier_core::feature::Feature;
-use atelier_core::id::ImageId;
+use atelier_core::id::{ImageId, VolumeId};
 use atelier_core::lease::{Grant, GrantRange, LeaseKind};
 use atelier_core::limits::{MAX_VOLUME_GIB, MIN_VOLUME_GIB};
 use atelier_core::notebook::{LegacyWords, check_description, check_name};
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::tags::Tags;
-use atelier_core::volume::MOUNT_PATH;
-use atelier_engine::CreateNotebook;
+use atelier_core::volume::{MOUNT_PATH, NotAShareUri};
+use atelier_engine::{CreateNotebook, NewVolume};
 
 use crate::fields::Fields;
 use crate::query::unknown_workspace;
@@ -20,9 +20,6 @@ use crate::v1::{hooks, lease, size, tags};
 
 /// Fields of the contract that this server does not offer. None of them is ever kept and then ignored.
 pub(crate) const NOT_OFFERED: [&str; 5] = ["data_volumes", "affinity", "run_user", "user_vpc", "public_network_config"];
-
-/// The same, inside `volume`.
-pub(crate) const NOT_OFFERED_IN_VOLUME: [&str; 3] = ["uri", "id", "dew_secret_name"];
 
 /// The same, inside an item of `endpoints`: they belong to SSH.
 pub(crate) const NOT_OFFERED_IN_ENDPOINT: [&str; 3] = ["key_pair_names", "ssh_keys", "allowed_access_ips"];
@@ -40,13 +37,14 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
     let size = size::read(&fields, "ListFlavors")?.ok_or_else(|| Refusal::missing("flavor"))?;
     let pool_id = fields.text("pool_id")?.filter(|id| !id.is_empty()).map(str::to_owned);
     let image_id = image(&fields)?;
-    let volume = fields.required_object("volume")?;
-    let capacity = volume_capacity(&volume)?;
+    let volume_fields = fields.required_object("volume")?;
+    let volume = volume(&volume_fields, pool_id.is_some())?;
+    let capacity = volume_fields.integer("capacity")?;
     endpoints(&fields)?;
     let hooks = hooks::read(&fields)?.unwrap_or_default();
     let (grant, lease_kind) = grant(&fields, grants)?;
     let workspace_id = workspace(&fields)?;
-    let capacity_gib = in_range(&volume, capacity)?;
+    let volume = sized(volume, &volume_fields, capacity)?;
     Ok(CreateNotebook {
         name,
         description,
@@ -55,7 +53,7 @@ pub(crate) fn parse(body: &[u8], grants: &GrantRange) -> Result<CreateNotebook, 
         size,
         pool_id,
         image_id,
-        capacity_gib,
+        volume,
         hooks,
         grant,
         lease_kind,
@@ -84,23 +82,47 @@ pub(crate) fn image_id(path: &str, text: &str) -> Result<ImageId, Refusal> {
     text.parse().map_err(|_| Refusal::bad_value(path, "a UUID; see ListImage"))
 }
 
-fn volume_capacity(volume: &Fields) -> Result<Option<i64>, Refusal> {
-    NOT_OFFERED_IN_VOLUME.iter().try_for_each(|name| volume.refuse(name))?;
+/// Which volume it is to be; its size is left open.
+fn volume(volume: &Fields, in_pool: bool) -> Result<NewVolume, Refusal> {
+    volume.refuse("dew_secret_name")?;
     let category = volume.word("category", &["EVS", "EFS", "SFS", "OBS", "OBSFS"])?;
-    match category.ok_or_else(|| Refusal::missing("volume.category"))? {
-        "EVS" => {}
-        other => return Err(Refusal::unsupported(&format!("`volume.category` {other}"))),
-    }
+    let category = category.ok_or_else(|| Refusal::missing("volume.category"))?;
     let ownership = volume.word("ownership", &["MANAGED", "DEDICATED"])?;
-    match ownership.ok_or_else(|| Refusal::missing("volume.ownership"))? {
-        "MANAGED" => {}
-        other => return Err(Refusal::unsupported(&format!("`volume.ownership` {other}"))),
+    let ownership = ownership.ok_or_else(|| Refusal::missing("volume.ownership"));
+    let wanted = match category {
+        "EVS" => match ownership? {
+            "MANAGED" => NewVolume::Own { capacity_gib: MIN_VOLUME_GIB },
+            other => return Err(Refusal::unsupported(&format!("`volume.ownership` {other} of category EVS"))),
+        },
+        // Two names of one thing.
+        "EFS" | "SFS" => match ownership? {
+            "MANAGED" => NewVolume::Shared { capacity_gib: None },
+            _ => dedicated(volume, in_pool)?,
+        },
+        other => return Err(Refusal::unsupported(&format!("`volume.category` {other}"))),
+    };
+    if !matches!(wanted, NewVolume::Dedicated { .. }) {
+        ["uri", "id"].iter().try_for_each(|name| volume.text(name).and_then(|_| volume.refuse(name)))?;
     }
     if volume.flag("read_only")? == Some(true) {
         return Err(Refusal::unsupported("`volume.read_only` true"));
     }
     mount_path(volume)?;
-    volume.integer("capacity")
+    Ok(wanted)
+}
+
+/// A folder of the operator's: for notebooks in pools, as in the contract.
+fn dedicated(volume: &Fields, in_pool: bool) -> Result<NewVolume, Refusal> {
+    let (uri, id) = (volume.required_text("uri")?, volume.required_text("id")?);
+    let uri = uri.parse().map_err(|e: NotAShareUri| Refusal::bad_value("volume.uri", &e.to_string()))?;
+    // Answers show it as it came.
+    let same = id.parse().ok().filter(|read: &VolumeId| read.to_string() == id);
+    let id = same.ok_or_else(|| Refusal::bad_value("volume.id", "a UUID in lower case"))?;
+    if !in_pool {
+        let message = "`pool_id` is required: volumes of `volume.ownership` DEDICATED are for notebooks in pools";
+        return Err(Refusal::new(Code::FieldMissing, message));
+    }
+    Ok(NewVolume::Dedicated { id, uri })
 }
 
 /// The place is fixed; saying so is no mistake.
@@ -112,9 +134,17 @@ fn mount_path(volume: &Fields) -> Result<(), Refusal> {
     }
 }
 
-fn in_range(volume: &Fields, capacity: Option<i64>) -> Result<u32, Refusal> {
-    let Some(asked) = capacity else { return Ok(MIN_VOLUME_GIB) };
-    volume_size(&volume.path_of("capacity"), asked)
+/// The volume in the size that was asked for.
+fn sized(volume: NewVolume, fields: &Fields, capacity: Option<i64>) -> Result<NewVolume, Refusal> {
+    let Some(asked) = capacity else { return Ok(volume) };
+    let capacity_gib = volume_size(&fields.path_of("capacity"), asked)?;
+    match volume {
+        NewVolume::Own { .. } => Ok(NewVolume::Own { capacity_gib }),
+        NewVolume::Shared { .. } => Ok(NewVolume::Shared { capacity_gib: Some(capacity_gib) }),
+        NewVolume::Dedicated { .. } => Err(Refusal::unsupported(
+            "`volume.capacity` with `volume.ownership` DEDICATED, whose size is the operator's,",
+        )),
+    }
 }
 
 /// A size that volumes can have.
@@ -198,7 +228,8 @@ mod tests {
     #[test]
     fn the_least_body_gets_the_documented_defaults() {
         let new = with(&json!({})).unwrap();
-        assert_eq!((new.capacity_gib, new.grant, new.lease_kind), (5, Grant::Millis(3_600_000), LeaseKind::Timing));
+        assert_eq!((new.grant, new.lease_kind), (Grant::Millis(3_600_000), LeaseKind::Timing));
+        assert_eq!(new.volume, NewVolume::Own { capacity_gib: 5 });
         assert_eq!((new.description.as_str(), new.workspace_id.as_str()), ("", "0"));
         assert_eq!(new.image_id, atelier_core::image::BUILT_IN);
     }
@@ -214,7 +245,7 @@ mod tests {
             "pool_id": "", "hooks": {}, "data_volumes": [], "something_else": 7,
         }))
         .unwrap();
-        assert_eq!((new.capacity_gib, new.grant), (20, Grant::Millis(7_200_000)));
+        assert_eq!((new.volume, new.grant), (NewVolume::Own { capacity_gib: 20 }, Grant::Millis(7_200_000)));
     }
 
     #[test]
@@ -247,8 +278,56 @@ mod tests {
         assert_eq!((new.grant, new.lease_kind), (Grant::Millis(7_200_000), LeaseKind::Idle));
     }
 
+    const EFS: &str = "0197f2d0-4ba4-7bbf-8b1d-4d3a5d4f0a10";
+
+    fn dedicated() -> Value {
+        json!({"category": "sfs", "ownership": "dedicated", "uri": "nas:/export/a/", "id": EFS})
+    }
+
+    #[test]
+    fn shared_volumes_have_the_size_that_they_have() {
+        for (category, capacity) in [("EFS", None), ("sfs", Some(50))] {
+            let volume = json!({"category": category, "ownership": "MANAGED", "capacity": capacity, "uri": ""});
+            assert_eq!(with(&json!({"volume": volume})).unwrap().volume, NewVolume::Shared { capacity_gib: capacity });
+        }
+    }
+
+    #[test]
+    fn what_others_have_must_have_its_type_also_where_it_is_not_offered() {
+        for category in ["EVS", "EFS"] {
+            let volume = json!({"category": category, "ownership": "MANAGED", "uri": {}});
+            assert_eq!(refused(&json!({"volume": volume})).0, Code::WrongType);
+        }
+    }
+
+    #[test]
+    fn a_dedicated_volume_is_an_address_and_an_id_in_a_pool() {
+        let new = with(&json!({"pool_id": "p", "volume": dedicated()})).unwrap();
+        let wanted = NewVolume::Dedicated { id: EFS.parse().unwrap(), uri: "nas:/export/a/".parse().unwrap() };
+        assert_eq!(new.volume, wanted);
+        let (code, message) = refused(&json!({"volume": dedicated()}));
+        assert!(code == Code::FieldMissing && message.contains("`pool_id`"), "{message}");
+        for (field, value, code) in [
+            ("uri", Value::Null, Code::FieldMissing),
+            ("id", Value::Null, Code::FieldMissing),
+            ("uri", json!({}), Code::WrongType),
+            ("uri", json!("/export"), Code::BadValue),
+            ("uri", json!("nas:/export/../etc"), Code::BadValue),
+            ("uri", json!(format!("nas:/{}", "x".repeat(1024))), Code::BadValue),
+            ("id", json!("efs-1"), Code::BadValue),
+            ("id", json!(EFS.to_uppercase()), Code::BadValue),
+        ] {
+            let mut volume = dedicated();
+            volume[field] = value;
+            let (refused, message) = refused(&json!({"pool_id": "p", "volume": volume}));
+            assert!(refused == code && message.contains(&format!("`volume.{field}`")), "{volume}: {message}");
+        }
+    }
+
     #[test]
     fn what_is_not_offered_is_refused_by_name() {
+        let mut with_capacity = dedicated();
+        with_capacity["capacity"] = json!(50);
         for (changes, named) in [
             (json!({"endpoints": [{"service": "SSH"}]}), "`endpoints[0].service`"),
             (
@@ -256,8 +335,19 @@ mod tests {
                 "`endpoints[0].allowed_access_ips`",
             ),
             (json!({"custom_spec": {"gpu": 1}, "flavor": null}), "`custom_spec.gpu`"),
-            (json!({"volume": {"category": "EFS", "ownership": "MANAGED"}}), "`volume.category`"),
+            (json!({"volume": {"category": "OBS", "ownership": "MANAGED"}}), "`volume.category`"),
+            (
+                json!({"volume": {"category": "OBSFS", "ownership": "DEDICATED", "uri": "obs://a/b/"}}),
+                "`volume.category`",
+            ),
             (json!({"volume": {"category": "EVS", "ownership": "DEDICATED"}}), "`volume.ownership`"),
+            (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "uri": "nas:/x"}}), "`volume.uri`"),
+            (json!({"volume": {"category": "EFS", "ownership": "MANAGED", "id": EFS}}), "`volume.id`"),
+            (
+                json!({"volume": {"category": "EFS", "ownership": "MANAGED", "dew_secret_name": "x"}}),
+                "`volume.dew_secret_name`",
+            ),
+            (json!({"pool_id": "p", "volume": with_capacity}), "`volume.capacity`"),
             (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "read_only": true}}), "`volume.read_only`"),
             (json!({"volume": {"category": "EVS", "ownership": "MANAGED", "mount_path": "/x"}}), "`volume.mount_path`"),
         ] {

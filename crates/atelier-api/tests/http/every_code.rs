@@ -201,7 +201,7 @@ async fn used_up(code: Code) -> Option<Reply> {
     let plan = match code {
         Code::TokenExpired | Code::QuotaExceeded => Plan::default(),
         Code::QuotaExhausted => Plan { engine, ..Plan::default() },
-        Code::FlavorSoldOut | Code::NoCapacity => Plan { machine: small, engine },
+        Code::FlavorSoldOut | Code::NoCapacity => Plan { machine: small, engine, ..Plan::default() },
         Code::StorageSoldOut => {
             Plan { engine: EngineConfig { disk_reserve_bytes: u64::MAX, ..engine }, ..Plan::default() }
         }

@@ -12,12 +12,13 @@ use atelier_core::flavor::CUSTOM;
 use atelier_core::image::BUILT_IN;
 use atelier_core::pool::Pool;
 use atelier_core::status::Status;
+use atelier_runtime::Root;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::contract::{self, Place};
 use crate::differences::{CONTRACT, Document, Field, Fields, line_of, parent};
-use crate::house::{House, NOON, Reply};
+use crate::house::{House, NOON, Plan, Reply, UNKNOWN};
 use crate::pools::with_pools;
 use crate::refusals::{self, Treatment};
 
@@ -179,6 +180,8 @@ fn due(name: &str, owner: &Value, growing: bool) -> bool {
         // Here a notebook that failed never ran.
         ("Notebook.url", Some(status)) => !matches!(status, Status::Init | Status::Creating) && !status.is_failed(),
         ("VolumeRes.status", _) => growing,
+        ("VolumeRes.uri" | "VolumeRes.id", _) => owner["ownership"] == "DEDICATED",
+        ("VolumeRes.capacity", _) => owner["ownership"] == "MANAGED",
         _ => true,
     }
 }
@@ -244,7 +247,13 @@ impl Story {
     }
 
     async fn create(&mut self) -> (String, Value) {
-        let made = self.call("POST", "", everything()).await.body;
+        self.create_on(everything()["volume"].take()).await
+    }
+
+    async fn create_on(&mut self, volume: Value) -> (String, Value) {
+        let mut body = everything();
+        body["volume"] = volume;
+        let made = self.call("POST", "", body).await.body;
         self.reading.answer("CreateNotebook", &made, false);
         (made["id"].as_str().unwrap().to_owned(), made)
     }
@@ -278,7 +287,9 @@ fn check_values(shown: &Value) {
 #[tokio::test]
 async fn every_documented_field_is_there_or_listed() {
     assert!(CONTRACT.contains(OF_AN_IMAGE));
-    let house = House::planned(with_pools(vec![team()])).await;
+    let root = tempfile::tempdir().unwrap();
+    let roots = vec![Root { uri: "nas:/export".parse().unwrap(), path: root.path().into() }];
+    let house = House::planned(Plan { roots, ..with_pools(vec![team()]) }).await;
     let token = house.project_token().await;
     let mut story = Story { house, token, reading: Reading::new() };
     let (id, made) = story.create().await;
@@ -301,6 +312,11 @@ async fn every_documented_field_is_there_or_listed() {
         "endpoints": [{"service": "NOTEBOOK"}],
     });
     assert_eq!(story.look(&id, change, false).await["custom_spec"]["memory"], 700);
+
+    let volume = json!({"category": "EFS", "ownership": "DEDICATED", "uri": "nas:/export", "id": UNKNOWN});
+    let (elsewhere, _) = story.create_on(volume).await;
+    story.house.gate.is_before_a_door(&elsewhere).await;
+    assert_eq!(story.look(&elsewhere, json!({}), false).await["volume"]["id"], UNKNOWN);
 
     story.house.gate.break_starts();
     let (failed, _) = story.create().await;

@@ -13,8 +13,8 @@ use atelier_core::{Entropy, Timestamp};
 use atelier_engine::time::ManualTime;
 use atelier_engine::{Engine, EngineConfig, Timekeeper};
 use atelier_iam::{FirstStart, Iam, IamConfig, NewAccount, PasswordCost};
-use atelier_runtime::RuntimeError;
 use atelier_runtime::simulated::{Call, Faults, SimulatedRuntime};
+use atelier_runtime::{Root, RuntimeError};
 use atelier_store::people::{Grant, GrantTarget, PeopleChange, Project, Role};
 use atelier_store_sqlite::{Sealer, SqliteStore};
 use axum::Router;
@@ -158,12 +158,15 @@ pub(crate) const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
 pub(crate) struct Plan {
     pub(crate) machine: Capacity,
     pub(crate) engine: EngineConfig,
+    /// The folders that notebooks can have as volumes.
+    pub(crate) roots: Vec<Root>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let machine = Capacity { cpu_millis: 64_000, memory_bytes: 256 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
-        Self { machine, engine: EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() } }
+        let engine = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
+        Self { machine, engine, roots: Vec::new() }
     }
 }
 
@@ -213,6 +216,7 @@ impl House {
         let other_project = second_project(&iam, &first).await;
         let gate = Arc::new(Gate::closed());
         let runtime = SimulatedRuntime::open(&folder.path().join("runtime"), plan.machine, gate.clone()).unwrap();
+        let runtime = runtime.with_roots(plan.roots);
         let keeper: Arc<dyn Timekeeper> = time.clone();
         let engine = Engine::open(plan.engine, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();
         let iam = Arc::new(iam);

@@ -25,3 +25,4 @@ mod reference;
 mod refusals;
 mod requests;
 mod signer;
+mod volumes;

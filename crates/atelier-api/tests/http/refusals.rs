@@ -65,7 +65,8 @@ pub(crate) fn treatment(operation: &str, field: &Field) -> Option<Treatment> {
             "endpoints[].service" | "endpoints[].dev_service" => T::Words(&["NOTEBOOK"]),
             "lease.type" => T::Words(&["TIMING", "IDLE"]),
             path if path.starts_with("hooks") => T::Taken,
-            "volume.category" => T::Words(&["EVS"]),
+            "volume.category" => T::Words(&["EVS", "EFS", "SFS"]),
+            // As these of a volume of category EVS, which the body asks for.
             "volume.ownership" => T::Words(&["MANAGED"]),
             "volume.read_only" => T::Fixed("false"),
             "volume.mount_path" => T::Fixed("\"/home/ma-user/work/\""),

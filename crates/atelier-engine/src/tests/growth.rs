@@ -20,7 +20,7 @@ async fn settled(world: &World, id: NotebookId) -> Notebook {
     let mut changes = world.engine.route_changes();
     loop {
         let shown = world.show(id).await;
-        if shown.volume.growing_to_gib.is_none() {
+        if shown.volume.growing_to_gib().is_none() {
             return shown;
         }
         changes.changed().await.unwrap();
@@ -34,14 +34,14 @@ async fn a_running_notebook_s_volume_grows_while_it_runs() {
     world.script.on(Call::GrowStorage, Turn::Waits);
     let asked = grow(&world, id, 20).await.unwrap();
     assert_eq!(
-        (asked.status(), asked.volume.capacity_gib, asked.volume.growing_to_gib),
-        (Status::Running, 5, Some(20))
+        (asked.status(), asked.volume.capacity_gib(), asked.volume.growing_to_gib()),
+        (Status::Running, Some(5), Some(20))
     );
     world.script.reached().await;
-    assert_eq!(grow(&world, id, 20).await.unwrap().volume.growing_to_gib, Some(20), "the same wish asks for nothing");
+    assert_eq!(grow(&world, id, 20).await.unwrap().volume.growing_to_gib(), Some(20), "the same wish asks for nothing");
     assert_eq!(grow(&world, id, 21).await.unwrap_err().code(), Code::Conflict, "one growth at a time");
     world.script.gate.add_permits(1);
-    assert_eq!(settled(&world, id).await.volume.capacity_gib, 20);
+    assert_eq!(settled(&world, id).await.volume.capacity_gib(), Some(20));
     assert_eq!(world.events(id).await.last().unwrap(), "volume.grown");
     assert_eq!(grow(&world, id, 19).await.unwrap_err().code(), Code::VolumeSizeOutOfRange);
 }
@@ -53,7 +53,7 @@ async fn at_rest_the_new_size_is_there_at_once() {
     world.stop(id).await.unwrap();
     world.reaches(id, Status::Stopped).await;
     let grown = grow(&world, id, 9).await.unwrap();
-    assert_eq!((grown.volume.capacity_gib, grown.volume.growing_to_gib), (9, None));
+    assert_eq!((grown.volume.capacity_gib(), grown.volume.growing_to_gib()), (Some(9), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,13 +62,13 @@ async fn a_volume_that_cannot_grow_keeps_its_size_and_says_why() {
     let id = world.running().await;
     world.script.fails(Call::GrowStorage, 3, RuntimeError::Transient);
     grow(&world, id, 20).await.unwrap();
-    assert_eq!(settled(&world, id).await.volume.capacity_gib, 5);
+    assert_eq!(settled(&world, id).await.volume.capacity_gib(), Some(5));
     let events = world.store_events(id).await;
     let told = events.last().unwrap();
     assert_eq!(told.what, "volume.growth_failed");
     assert!(told.why.contains("keeps its 5 GiB") && told.why.contains("injected"), "{}", told.why);
     grow(&world, id, 20).await.unwrap();
-    assert_eq!(settled(&world, id).await.volume.capacity_gib, 20, "it can be asked for again");
+    assert_eq!(settled(&world, id).await.volume.capacity_gib(), Some(20), "it can be asked for again");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_growth_outlives_the_server() {
     grow(&world, id, 20).await.unwrap();
     world.script.reached().await;
     world.restart().await;
-    assert_eq!(settled(&world, id).await.volume.capacity_gib, 20);
+    assert_eq!(settled(&world, id).await.volume.capacity_gib(), Some(20));
 }
 
 #[tokio::test]
@@ -90,11 +90,11 @@ async fn a_stop_in_the_middle_leaves_the_rest_to_the_next_start() {
     grow(&world, id, 20).await.unwrap();
     world.script.reached().await;
     let stopping = world.stop(id).await.unwrap();
-    assert_eq!((stopping.volume.capacity_gib, stopping.volume.growing_to_gib), (20, None));
+    assert_eq!((stopping.volume.capacity_gib(), stopping.volume.growing_to_gib()), (Some(20), None));
     world.script.gate.add_permits(1);
     world.reaches(id, Status::Stopped).await;
     world.start(id).await.unwrap();
-    assert_eq!(world.reaches(id, Status::Running).await.volume.capacity_gib, 20);
+    assert_eq!(world.reaches(id, Status::Running).await.volume.capacity_gib(), Some(20));
 }
 
 #[tokio::test]

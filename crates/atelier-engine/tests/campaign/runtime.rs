@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
 use atelier_core::hook::Moment;
-use atelier_core::id::{ImageId, NotebookId};
+use atelier_core::id::{ImageId, NotebookId, VolumeId};
+use atelier_core::volume::ShareUri;
 use atelier_runtime::simulated::SimulatedRuntime;
 use atelier_runtime::{
-    Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Observed, Process, Reporter, Runtime,
-    RuntimeError, RuntimeKind, Silent, Usage, Way,
+    AtUri, Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Observed, Process, Reporter, Runtime,
+    RuntimeError, RuntimeKind, SharedStorage, Silent, Usage, Way,
 };
 
 use crate::hand::hold_on;
@@ -181,6 +182,18 @@ impl Runtime for FaultyRuntime {
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
         self.inner.lost().await
+    }
+
+    async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError> {
+        self.inner.shares().await
+    }
+
+    async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError> {
+        self.inner.remove_share(id).await
+    }
+
+    async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
+        self.inner.at_uri(uri).await
     }
 
     async fn connect(&self, id: NotebookId) -> Result<Box<dyn Connection>, RuntimeError> {

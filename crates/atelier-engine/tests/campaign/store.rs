@@ -13,14 +13,14 @@ use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Held;
-use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId};
+use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use atelier_store::{
-    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, Standing, StoreError, TrashQuery,
-    Trashed,
+    Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, SharedVolume, Standing, StoreError,
+    TrashQuery, Trashed,
 };
 use atelier_store_sqlite::{Sealer, SqliteStore};
 
@@ -258,6 +258,14 @@ impl NotebookStore for FaultyStore {
 
     async fn shift_trash(&self, ms: i64, latest: Timestamp) -> Result<(), StoreError> {
         self.read(move |store| async move { store.shift_trash(ms, latest).await }).await
+    }
+
+    async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError> {
+        self.read(|store| async move { store.shared_volumes().await }).await
+    }
+
+    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {
+        self.read(move |store| async move { store.forget_shared_volume(id).await }).await
     }
 
     async fn remembered(&self, name: &str) -> Result<Option<String>, StoreError> {

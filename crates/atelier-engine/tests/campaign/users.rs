@@ -12,7 +12,7 @@ use atelier_core::lease::{Grant, LeaseKind};
 use atelier_core::notebook::{LegacyWords, Notebook};
 use atelier_core::status::Status;
 use atelier_core::tags::Tags;
-use atelier_engine::{CreateNotebook, Engine, ListNotebooks, Size};
+use atelier_engine::{CreateNotebook, Engine, ListNotebooks, NewVolume, Size};
 use atelier_store::{NotebookFilter, SortKey};
 
 use crate::model::{Act, Answer, Asked};
@@ -156,7 +156,7 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
         size: Size::Flavor(flavor.into()),
         pool_id: None,
         image_id: image::BUILT_IN,
-        capacity_gib: 5,
+        volume: NewVolume::Own { capacity_gib: 5 },
         grant,
         lease_kind: LeaseKind::Timing,
         workspace_id: "0".into(),

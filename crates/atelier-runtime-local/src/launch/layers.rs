@@ -10,14 +10,14 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::mount::{MountFlags, mount};
 
 use super::namespaces::Spaces;
-use super::{LaunchSpec, mounts};
+use super::{LaunchSpec, mounts, work};
 use crate::file::{folder, owned_folder};
 use crate::server::{GID, UID};
 use crate::volume;
@@ -45,22 +45,27 @@ pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()>
     folder(&spec.run.join(POINTS), 0o700)?;
     let layer = own_layer_point(spec);
     folder(&layer, 0o755)?;
-    put_on(spec, &spec.layer, &layer).and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
+    let mounted = volume::mount(&spec.layer, &layer).and_then(|()| slow_down(spec, &layer));
+    mounted.and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
-    work(spec, user, &root).context("volume")?;
+    work::put(spec, user, &root).context("volume")?;
     ours(spec, user, &root).context("run folder")?;
     mounts::forget(&layer)
 }
 
-/// Mounts one of the instance's disks, which is no faster than it may be.
-fn put_on(spec: &LaunchSpec, image: &Path, point: &Path) -> anyhow::Result<()> {
-    volume::mount(image, point)?;
+/// What has just been mounted is one of the instance's disks, which is no faster than it may be.
+pub(super) fn slow_down(spec: &LaunchSpec, point: &Path) -> anyhow::Result<()> {
     let disk = fs::metadata(point)?.dev();
     spec.entry.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
 }
 
+/// A mount point of the launcher's.
+pub(super) fn point(spec: &LaunchSpec, name: &str) -> PathBuf {
+    spec.run.join(POINTS).join(name)
+}
+
 fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
-    spec.run.join(POINTS).join("l")
+    point(spec, "l")
 }
 
 /// The folders of the instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
@@ -116,19 +121,28 @@ fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Resu
 
 /// Does something with the file-system ids of `id`, and with all rights: changing the ids takes some of them away.
 pub(crate) fn as_files_of<T>(id: u32, work: impl FnOnce() -> T) -> anyhow::Result<T> {
-    set_file_ids(id);
+    set_file_ids(id, id);
     let rights = raise_rights();
     let result = rights.map(|()| work());
-    set_file_ids(0);
+    set_file_ids(0, 0);
     raise_rights().context("rights")?;
     result.context("rights")
 }
 
-fn set_file_ids(id: u32) {
+/// Does something as this user would: with their file-system ids, and without rights over other people's files.
+pub(super) fn as_user<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> anyhow::Result<T> {
+    set_file_ids(uid, gid);
+    let result = work();
+    set_file_ids(0, 0);
+    raise_rights().context("rights")?;
+    Ok(result)
+}
+
+fn set_file_ids(uid: u32, gid: u32) {
     // SAFETY: no pointers. They return the former id and cannot tell an error; the caller's work would fail then.
     unsafe {
-        libc::setfsgid(id);
-        libc::setfsuid(id);
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
     }
 }
 
@@ -140,20 +154,9 @@ fn raise_rights() -> std::io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
-fn work(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
-    let point = spec.run.join(POINTS).join("v");
-    folder(&point, 0o755)?;
-    put_on(spec, &spec.volume, &point)?;
-    if fs::metadata(&point)?.uid() == 0 {
-        chown(&point, Some(UID), Some(GID))?;
-    }
-    mounts::put(&point, &root.join(WORK), user, mounts::Attributes::default())?;
-    mounts::forget(&point)
-}
-
 fn ours(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     let target = root.join(OURS);
-    let no_exec = mounts::Attributes { no_exec: true, ..Default::default() };
+    let no_exec = mounts::Attributes { programs: mounts::Programs::Never, ..Default::default() };
     mounts::put(&spec.run.join("run"), &target, user, no_exec)?;
     mounts::put(&spec.log, &target.join("log"), user, no_exec)?;
     mounts::put(&own_layer_point(spec), &target.join(LAYER), user, no_exec)?;

@@ -7,7 +7,7 @@
 //! ends; there is nothing to unmount and nothing that can be forgotten.
 //!
 //! `launch` is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
-//! are called: `namespaces`, `layers` (with `mounts`), `volume`, `container`. With one more argument it becomes a zygote
+//! are called: `namespaces`, `layers` (with `mounts`), `volume` and `work`, `container`. With one more argument it becomes a zygote
 //! instead, in a `jail`.
 
 mod container;
@@ -15,6 +15,7 @@ mod jail;
 mod layers;
 mod mounts;
 mod namespaces;
+mod work;
 
 pub(crate) use jail::{PROGRAM, ZygoteSpec};
 pub(crate) use layers::{WORK, as_files_of};
@@ -58,7 +59,9 @@ pub(crate) struct LaunchSpec {
     pub(crate) lowers: Vec<PathBuf>,
     /// The image file of the instance's own layer.
     pub(crate) layer: PathBuf,
+    /// The image file of the instance's own volume.
     pub(crate) volume: PathBuf,
+    pub(crate) work: Work,
     pub(crate) log: PathBuf,
     /// The instance's run folder.
     pub(crate) run: PathBuf,
@@ -68,6 +71,17 @@ pub(crate) struct LaunchSpec {
     pub(crate) shared_memory: u64,
     /// Files in the shared folder that are laid over files of the image, by their paths in the container.
     pub(crate) files: Vec<(String, String)>,
+}
+
+/// What is at the place of the volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// The instance's own.
+    Own,
+    /// That of this image file, which other instances may have at the same time.
+    Shared(PathBuf),
+    /// The folder on this way below a root of the operator's, and what people call it.
+    Dedicated { root: PathBuf, below: PathBuf, uri: String },
 }
 
 /// What a launcher answers.

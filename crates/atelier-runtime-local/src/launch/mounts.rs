@@ -13,11 +13,26 @@ use rustix::mount::{
 use super::Permanent;
 use super::namespaces::unshare;
 
+/// How a mount is had once more: alone, without what is mounted below it.
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
 /// What a mount may be used for.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Attributes {
     pub(super) read_only: bool,
-    pub(super) no_exec: bool,
+    pub(super) programs: Programs,
+}
+
+/// Whether programs on a mount may be run.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// Also where the file system is mounted without execution on this machine.
+    #[default]
+    Run,
+    /// Not even there.
+    Never,
+    /// As its mount on this machine has it.
+    AsThere,
 }
 
 /// From here on every mount is this process's own.
@@ -29,33 +44,54 @@ pub(super) fn leave_the_hosts() -> anyhow::Result<()> {
 
 /// Puts `source` at `target` once more, with the ids of a user namespace, without devices and set-uid programs.
 pub(crate) fn put(source: &Path, target: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<()> {
-    let tree = clone(source)?;
+    place(&again(source, user, with)?, target)
+}
+
+/// The same for a folder that is open. It is called `name`, and nothing that is mounted below it comes along.
+pub(super) fn put_folder(
+    folder: impl AsFd,
+    name: &str,
+    target: &Path,
+    user: BorrowedFd<'_>,
+    with: Attributes,
+) -> anyhow::Result<()> {
+    let tree = open_tree(folder, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH).with_context(|| format!("`{name}`"))?;
+    place(&shifted(tree, name, user, with)?, target)
+}
+
+/// The same for `source`, onto a folder that is open.
+pub(super) fn put_onto(source: &Path, target: impl AsFd, user: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let tree = again(source, user, Attributes::default())?;
+    let both_open = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&tree, "", target, "", both_open).with_context(|| format!("mount of `{}`", source.display()))
+}
+
+fn again(source: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<OwnedFd> {
+    let name = source.display().to_string();
+    let tree = open_tree(CWD, source, CLONE).with_context(|| format!("`{name}`"))?;
+    shifted(tree, &name, user, with)
+}
+
+fn shifted(tree: OwnedFd, name: &str, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<OwnedFd> {
     let mut set = libc::MOUNT_ATTR_IDMAP | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
     if with.read_only {
         set |= libc::MOUNT_ATTR_RDONLY;
     }
-    // A program on a file system that is mounted without execution has to run here all the same.
-    let clear = if with.no_exec { 0 } else { libc::MOUNT_ATTR_NOEXEC };
-    if with.no_exec {
+    if with.programs == Programs::Never {
         set |= libc::MOUNT_ATTR_NOEXEC;
     }
-    let changed = change(tree.as_fd(), set, clear, user);
-    changed.map_err(|e| cannot_shift(e, source))?;
-    place(&tree, target)
+    let clear = if with.programs == Programs::Run { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+    change(tree.as_fd(), set, clear, user).map_err(|e| cannot_shift(e, name))?;
+    Ok(tree)
 }
 
-fn cannot_shift(error: io::Error, source: &Path) -> anyhow::Error {
-    let source = source.display();
+fn cannot_shift(error: io::Error, name: &str) -> anyhow::Error {
     if error.raw_os_error() == Some(libc::EINVAL) {
-        let why = format!("the file system of `{source}` cannot shift ids: put the data folder on ext4, xfs or btrfs");
+        let why =
+            format!("the file system of `{name}` cannot shift ids: it must be one that can, as ext4, xfs and btrfs");
         return Permanent(why).into();
     }
-    anyhow::Error::new(error).context(format!("ids of `{source}`"))
-}
-
-fn clone(source: &Path) -> anyhow::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, source, flags).with_context(|| format!("`{}`", source.display()))
+    anyhow::Error::new(error).context(format!("ids of `{name}`"))
 }
 
 fn place(tree: &OwnedFd, target: &Path) -> anyhow::Result<()> {

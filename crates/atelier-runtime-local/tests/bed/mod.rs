@@ -11,17 +11,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atelier_core::id::ImageId;
+use atelier_core::id::{ImageId, NotebookId};
 use atelier_core::image::BUILT_IN;
 use atelier_runtime::contract::Bed;
-use atelier_runtime::{Reporter, Runtime, RuntimeError};
+use atelier_runtime::{Exec, ExecSpec, Program, Reporter, Root, Runtime, RuntimeError};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
 use atelier_runtime_local::{ImageSource, Launcher, LocalConfig, LocalRuntime, ReadyImage};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 
 /// This machine, with a data folder for one test.
 pub struct Machine {
     pub data: TempDir,
+    /// The folder that notebooks can have at `nas:/export`.
+    pub root: TempDir,
     pub config: LocalConfig,
     before: BTreeSet<String>,
 }
@@ -32,14 +35,16 @@ impl Machine {
     pub fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "needs root");
         let data = TempDir::new().unwrap();
+        let root = TempDir::new().unwrap();
         let mut config = LocalConfig::new(data.path().to_owned());
+        config.roots = vec![Root { uri: "nas:/export".parse().unwrap(), path: root.path().to_owned() }];
         // The argument means nothing to the launcher; the tests find it by that.
         config.launcher =
             Launcher { program: env!("CARGO_BIN_EXE_atelier-launch").into(), args: vec![mark(data.path())] };
         // Each would import a notebook server of its own.
         config.zygote = false;
         let before = everything(data.path());
-        Self { data, config, before }
+        Self { data, root, config, before }
     }
 
     /// The same, where servers are forked once the zygote is warm.
@@ -141,6 +146,31 @@ impl Bed for Machine {
     async fn open(&self) -> Arc<dyn Runtime> {
         self.runtime()
     }
+
+    fn root(&self) -> Root {
+        self.config.roots[0].clone()
+    }
+
+    async fn write(&self, runtime: &dyn Runtime, notebook: NotebookId, name: &str, text: &str) {
+        let (ended, said) = run(runtime, notebook, r#"printf %s "$1" > "$0""#, &[name, text]).await;
+        assert_eq!(ended, 0, "{said}");
+    }
+
+    async fn read(&self, runtime: &dyn Runtime, notebook: NotebookId, name: &str) -> Option<String> {
+        let (ended, said) = run(runtime, notebook, r#"cat "$0""#, &[name]).await;
+        (ended == 0).then_some(said)
+    }
+}
+
+/// Runs a shell script in the volume of an instance, as its user; how it ended, and what it wrote.
+pub async fn run(runtime: &dyn Runtime, notebook: NotebookId, script: &str, arguments: &[&str]) -> (i32, String) {
+    let words = ["sh", "-c", script].iter().chain(arguments).map(|&word| word.to_owned()).collect();
+    let spec = ExecSpec { program: Program::Command(words), env: Vec::new(), folder: None, terminal: None };
+    let Exec { input, mut output, end, .. } = runtime.exec(notebook, spec).await.unwrap();
+    drop(input);
+    let mut said = String::new();
+    output.read_to_string(&mut said).await.unwrap();
+    (end.await.unwrap(), said)
 }
 
 /// The name under which this data folder's things appear everywhere: see the crate's places.

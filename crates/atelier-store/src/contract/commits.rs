@@ -9,6 +9,7 @@ use atelier_core::operation::{OperationKind, StepName, StepRecord, StepState};
 use atelier_core::pool::InPool;
 use atelier_core::status::Status;
 use atelier_core::tags::{TagKey, TagValue, Tags};
+use atelier_core::volume::{Size, VolumeKind};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
@@ -25,7 +26,7 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     full.flavor.memory_mib = 1 << 40;
     full.flavor.free = true;
     full.image.size_bytes = Some(i64::MAX.unsigned_abs());
-    full.volume.capacity_gib = u32::MAX;
+    full.volume.kind = VolumeKind::Own(Size { capacity_gib: u32::MAX - 1, growing_to_gib: Some(u32::MAX) });
     full.workspace_id = "workspace".into();
     full.create_at = NOW;
     full.update_at = NOW.plus_millis(5);
@@ -45,18 +46,22 @@ pub async fn a_notebook_reads_back_as_it_was_written(store: &impl NotebookStore)
     let mut bare = person.notebook_in("", Status::Init);
     bare.lease = bare.lease.rewritten(NOW, Grant::Never, LeaseKind::Timing);
     bare.next_terms = Some(Terms { grant: Grant::Millis(3), kind: LeaseKind::Timing });
-    insert(store, [&full, &bare]).await;
+    let mut sharing = person.notebook("sharing");
+    sharing.volume.kind = VolumeKind::Shared { capacity_gib: 50 };
+    let mut dedicated = person.notebook("dedicated");
+    dedicated.volume.kind = VolumeKind::Dedicated("nas.example.org:/export/größe".parse().unwrap());
+    insert(store, [&full, &bare, &sharing, &dedicated]).await;
     for status in Status::ALL {
         insert(store, [&person.notebook_in(status.as_str(), status)]).await;
     }
 
-    assert_kept(store, &full).await;
-    assert_kept(store, &bare).await;
     let page = store.notebooks(&everything_of(&person)).await.unwrap();
-    for expected in [&full, &bare] {
+    let by_name = [&full, &bare, &sharing, &dedicated];
+    for expected in by_name {
+        assert_kept(store, expected).await;
         assert_same(page.items.iter().find(|n| n.id == expected.id).unwrap(), expected);
     }
-    for listed in page.items.iter().filter(|n| n.id != full.id && n.id != bare.id) {
+    for listed in page.items.iter().filter(|n| by_name.iter().all(|named| named.id != n.id)) {
         assert_eq!(listed.status().as_str(), listed.name);
     }
 }

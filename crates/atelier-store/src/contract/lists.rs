@@ -307,7 +307,7 @@ pub async fn every_notebook_stands_somewhere(store: &impl NotebookStore) {
         notebook.progress.clear();
     }
     let growing = expected.iter_mut().find(|notebook| notebook.status() == Status::Stopped).unwrap();
-    growing.volume.growing_to_gib = Some(9);
+    growing.volume.size_mut().unwrap().growing_to_gib = Some(9);
     let growing = growing.id;
     insert(store, &expected).await;
     let mut seen = std::collections::BTreeMap::new();

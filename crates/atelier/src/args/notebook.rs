@@ -82,6 +82,15 @@ pub(crate) struct Create {
     /// The size of its volume in GiB
     #[arg(long, default_value_t = 5, value_name = "GIB")]
     pub volume: u32,
+    /// Have the volume that your notebooks share (EFS) instead of one of its own
+    #[arg(long, conflicts_with_all = ["volume", "uri"])]
+    pub shared: bool,
+    /// Have this folder of a file share (EFS, DEDICATED) as its volume; in a pool, with --volume-id
+    #[arg(long, value_name = "HOST:/PATH", requires_all = ["volume_id", "pool"], conflicts_with = "volume")]
+    pub uri: Option<String>,
+    /// The id of the file share, a UUID
+    #[arg(long, value_name = "ID", requires = "uri")]
+    pub volume_id: Option<String>,
     /// The time until it stops by itself, such as `90m` or `4h`, or `never` [default: the server's, 1h]
     #[arg(long, value_name = "TIME", value_parser = crate::times::parse_grant, allow_hyphen_values = true)]
     pub duration: Option<i64>,

@@ -15,6 +15,7 @@ use atelier_core::id::{EventId, NotebookId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::OperationState;
 use atelier_core::status::{Event, Status};
+use atelier_core::volume::VolumeKind;
 use atelier_store::{Commit, NotebookStore as _, NotebookWrite};
 use atelier_store_sqlite::{Sealer, SqliteStore, files_of};
 use secrecy::SecretString;
@@ -157,8 +158,19 @@ impl Drop for Arriving {
     }
 }
 
-/// Where the runtimes of this machine keep the volume of a notebook.
-fn has_volume(target: &Path, id: NotebookId) -> bool {
+/// Where the runtimes of this machine keep the volume of a notebook; a folder of the operator's is not theirs.
+fn has_volume(target: &Path, notebook: &Notebook) -> bool {
+    let shared = notebook.volume.id;
+    match notebook.volume.kind {
+        VolumeKind::Own(_) => has_own_volume(target, notebook.id),
+        VolumeKind::Shared { .. } => [format!("shares/{shared}.img"), format!("simulated/shares/{shared}")]
+            .iter()
+            .any(|place| target.join(place).exists()),
+        VolumeKind::Dedicated(_) => true,
+    }
+}
+
+fn has_own_volume(target: &Path, id: NotebookId) -> bool {
     let id = id.to_string();
     // Where it is, or where it was set aside: a start finds it there, too.
     ["notebooks", "lost"].iter().any(|folder| target.join(folder).join(&id).join("volume.img").exists())
@@ -192,7 +204,7 @@ async fn tell_of_volumes(
     let mut without = Vec::new();
     store
         .every_notebook(&mut |notebook| {
-            if should_have_one(notebook.status()) && !has_volume(target, notebook.id) {
+            if should_have_one(notebook.status()) && !has_volume(target, &notebook) {
                 without.push(notebook);
             }
         })

@@ -58,10 +58,15 @@ pub(super) fn agreed(question: &str, warning: &str) -> Result<bool, Failure> {
 }
 
 fn question(notebooks: &[Notebook]) -> String {
-    let gib: u32 = notebooks.iter().filter_map(|notebook| notebook.volume.as_ref()).map(|volume| volume.capacity).sum();
     let names: Vec<_> = notebooks.iter().map(|notebook| format!("`{}`", notebook.name)).collect();
-    let volume = if notebooks.len() == 1 { "volume" } else { "volumes" };
-    format!("delete {} with the {volume} of {gib} GiB", names.join(", "))
+    let volumes = notebooks.iter().filter_map(|notebook| notebook.volume.as_ref());
+    let own: Vec<_> = volumes.filter(|volume| volume.category == "EVS").filter_map(|volume| volume.capacity).collect();
+    let with = match own.as_slice() {
+        [] => String::new(),
+        [gib] => format!(" with the volume of {gib} GiB"),
+        several => format!(" with the volumes of {} GiB", several.iter().sum::<u32>()),
+    };
+    format!("delete {}{with}", names.join(", "))
 }
 
 fn capitalised(text: &str) -> String {

@@ -11,7 +11,7 @@ use atelier_wire::Notebook;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::notebook::{Wish, ask_start, make};
+use super::notebook::{Wish, ask_start, make, own_volume};
 use super::serve::{Ended, listening, master_key};
 use super::{Context, configuration, lookup, open, record, wait};
 use crate::args::{Connection, Settings};
@@ -152,7 +152,7 @@ async fn create(context: &Context, client: &Client) -> Result<Value, Failure> {
     let wish = Wish {
         name: NAME.into(),
         description: Some("made by atelier up".into()),
-        volume_gib: VOLUME_GIB,
+        volume: own_volume(VOLUME_GIB),
         duration: Some(NEVER),
         ..Wish::default()
     };

@@ -44,6 +44,8 @@ pub(crate) async fn run(context: &Context, command: NotebookCommand) -> Result<(
 
 async fn create(context: &Context, args: Create) -> Result<(), Failure> {
     let client = Client::connect(&args.connection, &context.surroundings).await?;
+    let has_own = !args.shared && args.uri.is_none();
+    let volume = if has_own { own_volume(args.volume) } else { common_volume(args.uri, args.volume_id) };
     let wish = Wish {
         name: args.name,
         description: args.description,
@@ -51,7 +53,7 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
         custom_spec: custom_spec(args.cpus, args.memory),
         pool: args.pool,
         image: args.image,
-        volume_gib: args.volume,
+        volume,
         duration: args.duration,
         idle: args.idle,
         hooks: hooks::wanted(&args.hooks, None)?,
@@ -66,6 +68,18 @@ async fn create(context: &Context, args: Create) -> Result<(), Failure> {
 /// A size that a notebook says itself.
 pub(crate) fn custom_spec(cpus: Option<Number>, memory: Option<u64>) -> Option<NotebookCustomSpec> {
     Some(NotebookCustomSpec { cpu: cpus?, memory: memory?.into(), arch: None, category: None })
+}
+
+/// A volume of the notebook's own.
+pub(crate) fn own_volume(gib: u32) -> VolumeReq {
+    let (category, ownership) = ("EVS".into(), "MANAGED".into());
+    VolumeReq { category, ownership, capacity: Some(gib), ..VolumeReq::default() }
+}
+
+/// A volume that several notebooks can have: the shared one, or that at an address.
+fn common_volume(uri: Option<String>, id: Option<String>) -> VolumeReq {
+    let ownership = if uri.is_some() { "DEDICATED" } else { "MANAGED" };
+    VolumeReq { category: "EFS".into(), ownership: ownership.into(), capacity: None, uri, id }
 }
 
 /// The type of a lease that ends with idleness.
@@ -86,8 +100,8 @@ pub(crate) struct Wish {
     pub pool: Option<String>,
     /// Its image, by id or name; the built-in one when it is not named.
     pub image: Option<String>,
-    /// The size of its volume.
-    pub volume_gib: u32,
+    /// Its volume.
+    pub volume: VolumeReq,
     /// Milliseconds to run, −1 for ever.
     pub duration: Option<i64>,
     /// Count them from the last activity.
@@ -106,7 +120,6 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
         Some(image) => lookup::image(client, image).await?,
         None => atelier_core::image::BUILT_IN.to_string(),
     };
-    let volume = VolumeReq { category: "EVS".into(), ownership: "MANAGED".into(), capacity: Some(wish.volume_gib) };
     let request = NotebookCreateRequest {
         name: wish.name,
         description: wish.description,
@@ -114,7 +127,7 @@ pub(crate) async fn make(client: &Client, wish: Wish) -> Result<Value, Failure> 
         custom_spec: wish.custom_spec,
         pool_id: wish.pool,
         image_id,
-        volume,
+        volume: wish.volume,
         hooks: wish.hooks,
         duration: wish.duration.filter(|_| !wish.idle),
         lease: wish.idle.then(|| LeaseReq { duration: wish.duration, kind: Some(IDLE.into()), enable: None }),

@@ -11,6 +11,7 @@ mod network;
 mod pools;
 mod profiles;
 mod reader;
+mod roots;
 mod sections;
 mod seeing;
 mod tables;
@@ -23,7 +24,7 @@ use atelier_core::flavor::Flavor;
 use atelier_core::lease::GrantRange;
 use atelier_core::pool::Pool;
 use atelier_engine::{ActivityConfig, RestartConfig};
-use atelier_runtime::RuntimeKind;
+use atelier_runtime::{Root, RuntimeKind};
 
 pub(crate) use self::layer::{Entry, Layer, Raw, Source};
 pub(crate) use self::network::Network;
@@ -53,8 +54,10 @@ pub(crate) struct Config {
     pub local: Local,
     /// The making of the built-in image.
     pub(crate) image: Image,
-    /// What becomes of the volumes of deleted notebooks.
+    /// What volumes are like, and what becomes of those of deleted notebooks.
     pub(crate) volumes: Volumes,
+    /// The folders that notebooks can have as dedicated volumes.
+    pub(crate) roots: Vec<Root>,
     /// The grants that leases may have.
     pub lease: GrantRange,
     /// How idleness is found out.
@@ -118,14 +121,17 @@ pub(crate) fn load(places: &Places) -> Result<Config, Vec<Mistake>> {
     let (file, mut mistakes) = file_layer(places, &environment);
     let mut reader = Reader::over([places.base.clone(), file, environment, places.flags.clone()]);
     let flavors = flavors::read(&mut reader);
+    let server = sections::server(&mut reader, &places.default_data_dir);
+    let local = sections::local(&mut reader, &places.default_cache_dir);
     let config = Config {
-        server: sections::server(&mut reader, &places.default_data_dir),
+        volumes: sections::volumes(&mut reader),
+        roots: roots::read(&mut reader, &[&server.data_dir, &local.cache_dir]),
+        server,
         tls: sections::tls(&mut reader),
         domain: reader.read("gateway.domain", "localhost".into(), "a host name in lower case", kinds::host_name),
         runtime: sections::runtime(&mut reader),
-        local: sections::local(&mut reader, &places.default_cache_dir),
+        local,
         image: sections::image(&mut reader),
-        volumes: sections::volumes(&mut reader),
         lease: sections::lease(&mut reader),
         idle: sections::idle(&mut reader),
         hook_limit: sections::hooks(&mut reader),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atelier_core::activity::Rules;
 use atelier_core::lease::GrantRange;
-use atelier_core::limits::DEFAULT_NOTEBOOKS_PER_USER;
+use atelier_core::limits::{DEFAULT_NOTEBOOKS_PER_USER, DEFAULT_SHARED_GIB, MAX_VOLUME_GIB, MIN_VOLUME_GIB};
 use atelier_engine::{ActivityConfig, EngineConfig, RestartConfig};
 use atelier_runtime::RuntimeKind;
 use atelier_runtime_local::DiskLimits;
@@ -127,6 +127,8 @@ pub(crate) struct Image {
 pub(crate) struct Volumes {
     /// Milliseconds that the volumes of deleted notebooks rest in the trash.
     pub(crate) trash_ms: i64,
+    /// The size of the volumes that notebooks share, in GiB.
+    pub(crate) shared_gib: u32,
 }
 
 /// `[limits]`
@@ -315,8 +317,12 @@ fn is_variable_name(name: &str) -> bool {
 
 pub(super) fn volumes(reader: &mut Reader) -> Volumes {
     let hours = |raw: &super::Raw| kinds::integer::<i64>(0..=87_600)(raw).map(|hours| hours * 3_600_000);
-    let trash_ms = reader.read("volumes.trash_hours", 86_400_000, "a whole number of hours, 0 to 87600", hours);
-    Volumes { trash_ms }
+    let gib = kinds::integer(i64::from(MIN_VOLUME_GIB)..=i64::from(MAX_VOLUME_GIB));
+    let gib_wanted = format!("a whole number of GiB, {MIN_VOLUME_GIB} to {MAX_VOLUME_GIB}");
+    Volumes {
+        trash_ms: reader.read("volumes.trash_hours", 86_400_000, "a whole number of hours, 0 to 87600", hours),
+        shared_gib: reader.read("volumes.shared_gib", DEFAULT_SHARED_GIB, &gib_wanted, gib),
+    }
 }
 
 pub(super) fn lease(reader: &mut Reader) -> GrantRange {

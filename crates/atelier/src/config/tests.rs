@@ -28,6 +28,7 @@ fn known_keys() -> Vec<String> {
     sections::local(&mut reader, Path::new("/c"));
     sections::image(&mut reader);
     sections::volumes(&mut reader);
+    roots::read(&mut reader, &[]);
     sections::lease(&mut reader);
     sections::idle(&mut reader);
     sections::hooks(&mut reader);
@@ -188,9 +189,12 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_AUDIT__KEEP_DAYS", "3"),
         ("ATELIER_RETENTION__HISTORY_DAYS", "30"),
         ("ATELIER_SERVER__DISK_RESERVE_MIB", "77"),
+        ("ATELIER_VOLUMES__SHARED_GIB", "70"),
     ];
     let covered: Vec<_> = environment.iter().map(|(name, _)| *name).collect();
-    for key in known_keys().iter().filter(|key| !matches!(key.as_str(), "flavors" | "profiles" | "pools")) {
+    for key in
+        known_keys().iter().filter(|key| !matches!(key.as_str(), "flavors" | "profiles" | "pools" | "volumes.roots"))
+    {
         assert!(covered.contains(&layer::variable_of(key).as_str()), "no row for `{key}`");
     }
     let config = load(&with_environment(&environment)).unwrap();
@@ -313,4 +317,38 @@ fn mistakes_in_pools_are_reported_with_their_lines() {
     );
     let told = pools(text).unwrap_err();
     assert!(told.iter().any(|one| one.starts_with("/a.toml:25: `id` of a flavor must be")), "{told:#?}");
+}
+
+#[test]
+fn a_root_is_a_folder_apart_from_atelier_s_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(folder.path().join("nas")).unwrap();
+    std::fs::create_dir_all(data.join("inside")).unwrap();
+    std::os::unix::fs::symlink(&data, folder.path().join("link")).unwrap();
+    let roots = |text: &str| {
+        let data = toml::Value::from(data.to_str().unwrap());
+        load(&with_file(&folder, &format!("[server]\ndata_dir = {data}\n{text}"))).map(|config| config.roots)
+    };
+    let root = |uri: &str, name: &str| {
+        let path = toml::Value::from(folder.path().join(name).to_str().unwrap());
+        format!("[[volumes.roots]]\nuri = \"{uri}\"\npath = {path}\n")
+    };
+    assert_eq!(roots(""), Ok(Vec::new()));
+    let two = roots(&(root("nas.example.org:/export", "nas") + &root("nas:/other", "nas"))).unwrap();
+    assert_eq!((two[0].uri.as_str(), &two[0].path), ("nas.example.org:/export", &folder.path().join("nas")));
+    for (text, told) in [
+        (root("nas:/a", "none"), "`path` of a root must be a folder that is there"),
+        (root("nas:/a", "a.toml"), "`path` of a root must be a folder that is there"),
+        (root("nas:/a", "data"), "must neither hold"),
+        (root("nas:/a", "link/inside"), "must neither hold"),
+        (root("nas:/a", ""), "must neither hold"),
+        (root("nas:/a/../b", "nas"), "`uri` of a root must be `host:/path` without"),
+        (root("nas:/a", "nas") + &root("nas:/a", "nas"), "must not hold `nas:/a` twice"),
+        ("[[volumes.roots]]\nuri = \"nas:/a\"\n".to_owned(), "`path` of a root is missing"),
+        ("[volumes]\nroots = 1\n".to_owned(), "`volumes.roots` must be a list"),
+    ] {
+        let mistakes = roots(&text).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.message.contains(told)), "{text}: {mistakes:?}");
+    }
 }

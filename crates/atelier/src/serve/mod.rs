@@ -332,6 +332,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         memory_overcommit: config.local.memory_overcommit,
         disk_reserve_bytes: config.server.disk_reserve_mib * 1024 * 1024,
         trash_ms: config.volumes.trash_ms,
+        shared_gib: config.volumes.shared_gib,
         hook_limit: config.hook_limit,
         commands_per_notebook: config.limits.commands_per_notebook,
         restarts: config.restart,

@@ -34,16 +34,16 @@ pub(super) struct Opened {
 /// Opens the runtime on a data folder. What runs there already is adopted.
 pub(super) fn open(config: &Config, folder: &Path) -> Result<Opened, Failure> {
     match config.runtime {
-        RuntimeKind::Simulated => simulated(folder),
+        RuntimeKind::Simulated => simulated(config, folder),
         RuntimeKind::Local => local(config, folder),
     }
 }
 
-fn simulated(folder: &Path) -> Result<Opened, Failure> {
+fn simulated(config: &Config, folder: &Path) -> Result<Opened, Failure> {
     tracing::warn!("the simulated runtime pretends: no notebook really runs");
     let runtime = SimulatedRuntime::open(&folder.join("simulated"), PRETENDED, Arc::new(NoFaults))
         .map_err(|e| Failure::new(format!("the simulated runtime: {e}")))?;
-    let runtime = Arc::new(runtime);
+    let runtime = Arc::new(runtime.with_roots(config.roots.clone()));
     Ok(Opened { runtime: runtime.clone(), maker: Arc::new(Pretender(runtime)) })
 }
 
@@ -63,6 +63,7 @@ fn local_config(config: &Config, folder: &Path) -> LocalConfig {
         environment: local.environment.clone().into_iter().collect(),
         ca_bundle: local.ca_file.clone(),
         disk: local.disk,
+        roots: config.roots.clone(),
         network: NetworkConfig {
             egress: local.egress,
             closed: local.closed_networks.clone(),

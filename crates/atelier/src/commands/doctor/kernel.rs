@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use atelier_runtime::Root;
 use atelier_runtime_local::probe::{Probe, try_out, try_shifting};
 
 use super::finding::{Finding, State};
@@ -25,14 +26,16 @@ pub(super) fn look(root: bool) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// Whether the file systems that every start shows to a notebook can be shown with its ids.
-pub(super) fn shifting(root: bool, places: [&Path; 3]) -> Result<Vec<Finding>, Failure> {
+/// Whether the file systems that every start shows to a notebook can be shown with its ids, and those of the operator's folders.
+pub(super) fn shifting(root: bool, places: [&Path; 3], roots: &[Root]) -> Result<Vec<Finding>, Failure> {
     let topics = ["shifted ids: data folder", "shifted ids: cache", "shifted ids: run folder"];
-    topics.into_iter().zip(places).map(|(topic, place)| shifts(topic, nearest(place), root)).collect()
+    let ours = topics.into_iter().zip(places).map(|(topic, place)| (topic, nearest(place), "no notebook starts"));
+    let cost = "no notebook with a volume there starts";
+    let theirs = roots.iter().map(|root| ("shifted ids: volumes.roots", root.path.as_path(), cost));
+    ours.chain(theirs).map(|(topic, place, cost)| shifts(topic, place, cost, root)).collect()
 }
 
-fn shifts(topic: &'static str, place: &Path, root: bool) -> Result<Finding, Failure> {
-    let cost = "no notebook starts";
+fn shifts(topic: &'static str, place: &Path, cost: &'static str, root: bool) -> Result<Finding, Failure> {
     if !root {
         return Ok(Finding::unseen(topic, cost));
     }

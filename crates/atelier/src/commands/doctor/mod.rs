@@ -32,7 +32,7 @@ pub(crate) fn run(context: &Context, settings: &Settings) -> Result<(), Failure>
     let data = &config.server.data_dir;
     let holder = DataFolder::holder(data).ok().flatten();
     let mut findings = kernel::look(root)?;
-    findings.extend(kernel::shifting(root, [data.as_path(), &config.local.cache_dir, Path::new(RUN)])?);
+    findings.extend(kernel::shifting(root, [data.as_path(), &config.local.cache_dir, Path::new(RUN)], &config.roots)?);
     findings.extend(limits::look(holder.as_ref()));
     findings.extend(time::look(data, holder.as_ref(), SystemClock.now()));
     findings.extend(place::look(&config));

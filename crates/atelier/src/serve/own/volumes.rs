@@ -1,13 +1,14 @@
 //! Volumes: those of notebooks, and those that rest in the trash, which can be restored or removed for good.
 //!
-//! A notebook has one volume, and a volume is named by its notebook.
+//! A notebook has one volume, and a volume is named by its notebook, also where several have the same one.
 
 use atelier_core::filling::Filling;
 use atelier_core::id::NotebookId;
 use atelier_core::notebook::Notebook;
+use atelier_core::volume::ShareUri;
 use atelier_core::{Code, Refusal};
 use atelier_engine::{InTrash, ListNotebooks, Whose};
-use atelier_runtime::Lost;
+use atelier_runtime::{Lost, SharedStorage};
 use atelier_store::{NotebookFilter, SortKey};
 use axum::extract::State;
 use axum::routing::{delete, get, post};
@@ -64,6 +65,7 @@ async fn in_trash(own: &Own, call: &Call, whose: Whose) -> Result<Vec<Value>, Re
     let mut volumes: Vec<_> = own.engine.trash(&call.caller, whose).await?.iter().map(resting).collect();
     if whose == Whose::Everybodys {
         volumes.extend(own.engine.lost().await?.iter().map(lost));
+        volumes.extend(own.engine.lost_shared_volumes().await?.iter().map(lost_shared));
     }
     Ok(volumes)
 }
@@ -92,7 +94,10 @@ fn described(notebook: &Notebook, state: &str) -> Value {
         "name": notebook.name,
         "owner": notebook.owner.user_name,
         "project_id": notebook.project_id.to_string(),
-        "capacity": notebook.volume.capacity_gib,
+        "category": notebook.volume.category(),
+        "ownership": notebook.volume.ownership(),
+        "uri": notebook.volume.uri().map(ShareUri::as_str),
+        "capacity": notebook.volume.capacity_gib(),
         "state": state,
     })
 }
@@ -108,6 +113,17 @@ fn resting(volume: &InTrash) -> Value {
 fn lost(lost: &Lost) -> Value {
     json!({
         "notebook_id": lost.notebook.to_string(),
+        "state": "LOST",
+        "disk_bytes": lost.bytes,
+        "place": lost.place,
+    })
+}
+
+fn lost_shared(lost: &SharedStorage) -> Value {
+    json!({
+        "id": lost.id.to_string(),
+        "category": "EFS",
+        "ownership": "MANAGED",
         "state": "LOST",
         "disk_bytes": lost.bytes,
         "place": lost.place,

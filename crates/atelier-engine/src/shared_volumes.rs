@@ -1,0 +1,166 @@
+//! The volumes of new notebooks, and those that notebooks share.
+//!
+//! An owner's notebooks in a workspace that have no volume of their own share one. The first of them brings it, whoever
+//! comes later joins, and both is decided in the transaction that writes the notebook: one that was written for another
+//! volume than the others have is not written, and looks again. The store counts in every commit who has a volume, and who in
+//! the trash had it. So it is there as long as somebody could need it: a notebook, or one that can be restored. When nobody
+//! is left it has no name that anything could ask for, and is removed, by this round or the next.
+//!
+//! With the last notebook in the trash the volume rests there, too, and nobody else gets it meanwhile: who makes a notebook
+//! then has a new one, and the old one can be restored when that is gone.
+
+use std::collections::HashMap;
+
+use atelier_core::caller::Caller;
+use atelier_core::id::VolumeId;
+use atelier_core::refusal::{Code, Refusal};
+use atelier_core::volume::{ShareUri, Volume, VolumeKind};
+use atelier_runtime::{AtUri, RuntimeError, SharedStorage};
+use atelier_store::{NotebookFilter, NotebookQuery, SharedVolume, StoreError};
+
+use crate::Engine;
+use crate::commands::answered;
+use crate::orphans::nobodys;
+use crate::write::hidden;
+
+/// The volume that a new notebook is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewVolume {
+    /// One of its own.
+    Own {
+        /// Its size in GiB.
+        capacity_gib: u32,
+    },
+    /// That which its owner's notebooks in its workspace share.
+    Shared {
+        /// The size that it is thought to have, in GiB.
+        capacity_gib: Option<u32>,
+    },
+    /// A folder of the operator's.
+    Dedicated {
+        /// The id that the caller gives it.
+        id: VolumeId,
+        /// Its address.
+        uri: ShareUri,
+    },
+}
+
+/// What the runtime has of a shared volume, and for whom.
+pub(crate) struct Known {
+    pub(crate) storage: SharedStorage,
+    /// How many notebooks have it; `None` where nobody knows it.
+    in_use: Option<u64>,
+}
+
+impl Known {
+    /// Whether notebooks in the trash alone need it.
+    pub(crate) fn rests(&self) -> bool {
+        self.in_use == Some(0)
+    }
+
+    /// Whether it is nobody's.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.in_use.is_none()
+    }
+}
+
+impl Engine {
+    /// Refuses a volume that cannot be had.
+    pub(crate) async fn check_volume(&self, wanted: &NewVolume) -> Result<(), Refusal> {
+        let NewVolume::Dedicated { uri, .. } = wanted else { return Ok(()) };
+        match answered(self.inner.runtime.at_uri(uri)).await {
+            Ok(AtUri::Folder) => Ok(()),
+            Ok(AtUri::NoRoots) => Err(Refusal::unsupported("`volume.ownership` DEDICATED")),
+            Ok(AtUri::Unlisted) => Err(Refusal::bad_value(
+                "volume.uri",
+                "the address of a file share that this server offers, or of a folder below it",
+            )),
+            Ok(AtUri::Nothing) => Err(Refusal::bad_value("volume.uri", "the address of a folder that is there")),
+            Err(error) => {
+                tracing::warn!("the file share of `{uri}` cannot be looked at: {error}");
+                Err(Refusal::new(Code::Unavailable, format!("the file share of `{uri}` does not answer; try again")))
+            }
+        }
+    }
+
+    /// The volume of a new notebook of the caller's, as far as that can be said before it is written.
+    pub(crate) async fn volume_of(
+        &self,
+        caller: &Caller,
+        workspace_id: &str,
+        wanted: &NewVolume,
+    ) -> Result<Volume, Refusal> {
+        let fresh = || VolumeId::generate(self.now(), &*self.inner.entropy);
+        match wanted {
+            NewVolume::Own { capacity_gib } => Ok(Volume::new(fresh(), *capacity_gib)),
+            NewVolume::Dedicated { id, uri } => Ok(Volume { id: *id, kind: VolumeKind::Dedicated(uri.clone()) }),
+            NewVolume::Shared { capacity_gib } => {
+                let kind = VolumeKind::Shared { capacity_gib: self.inner.config.shared_gib };
+                let present = self.shared_by(caller, workspace_id).await?;
+                let volume = present.unwrap_or_else(|| Volume { id: fresh(), kind });
+                match (*capacity_gib, volume.capacity_gib()) {
+                    (Some(thought), Some(gib)) if thought != gib => Err(Refusal::new(
+                        Code::VolumeSizeOutOfRange,
+                        format!(
+                            "`volume.capacity` must be {gib} GB: that is the size of the volume that your notebooks share"
+                        ),
+                    )),
+                    _ => Ok(volume),
+                }
+            }
+        }
+    }
+
+    /// The volume that the caller's notebooks in the workspace share, if any does.
+    async fn shared_by(&self, caller: &Caller, workspace_id: &str) -> Result<Option<Volume>, Refusal> {
+        let query = NotebookQuery {
+            user_id: Some(caller.user_id.clone()),
+            filter: NotebookFilter { workspace_id: Some(workspace_id.to_owned()), ..NotebookFilter::NONE },
+            ..NotebookQuery::all_of(caller.project_id.clone())
+        };
+        let page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
+        Ok(page.items.into_iter().map(|notebook| notebook.volume).find(Volume::is_shared))
+    }
+
+    /// All that the runtime has. It is asked first: a volume is known before it is made, and until it is gone.
+    pub(crate) async fn shared_storage(&self) -> Result<HashMap<VolumeId, Known>, Refusal> {
+        let runtime = self.inner.runtime.clone();
+        let listed = self.call(nobodys("list the shared volumes"), async move || runtime.shares().await).await;
+        let storage = listed.map_err(|error| {
+            tracing::error!("the shared volumes cannot be listed: {error}");
+            Refusal::internal()
+        })?;
+        let known = self.inner.store.shared_volumes().await.map_err(|e| hidden(&e))?;
+        let in_use: HashMap<_, _> = known.into_iter().map(|shared| (shared.id, shared.in_use)).collect();
+        let with_users = |storage: SharedStorage| {
+            let in_use = in_use.get(&storage.id).copied();
+            (storage.id, Known { storage, in_use })
+        };
+        Ok(storage.into_iter().map(with_users).collect())
+    }
+
+    /// The shared volumes that no notebook has, be it in the trash.
+    pub async fn lost_shared_volumes(&self) -> Result<Vec<SharedStorage>, Refusal> {
+        let all = self.shared_storage().await?.into_values();
+        Ok(all.filter(Known::is_lost).map(|known| known.storage).collect())
+    }
+
+    /// Removes those that are left. What fails is done again by the next round.
+    pub(crate) async fn remove_left_shared_volumes(&self) -> Result<(), StoreError> {
+        for left in self.inner.store.shared_volumes().await?.into_iter().filter(SharedVolume::is_left) {
+            match self.remove_shared_volume(left.id).await {
+                Ok(()) => {
+                    self.inner.store.forget_shared_volume(left.id).await?;
+                    tracing::info!("the shared volume {} is removed: nobody has it any more", left.id);
+                }
+                Err(error) => tracing::warn!("the shared volume {} is still there: {error}", left.id),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn remove_shared_volume(&self, id: VolumeId) -> Result<(), RuntimeError> {
+        let runtime = self.inner.runtime.clone();
+        self.call(nobodys("remove a shared volume"), async move || runtime.remove_share(id).await).await
+    }
+}

@@ -1,0 +1,58 @@
+//! Volumes that notebooks share, with by how many. The numbers are kept by triggers.
+
+use atelier_core::id::VolumeId;
+use atelier_store::{SharedVolume, StoreError};
+use sqlx::SqliteConnection;
+
+use crate::columns::{number, uuid};
+use crate::failed;
+use crate::notebook_row::NotebookRow;
+
+/// All of them, by id.
+pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<SharedVolume>, StoreError> {
+    let rows = sqlx::query!("select id, in_use, in_trash from shared_volumes order by id");
+    let rows = rows.fetch_all(connection).await.map_err(failed)?;
+    let read = rows.into_iter().map(|row| {
+        Ok(SharedVolume {
+            id: VolumeId::from_uuid(uuid("shared_volumes.id", &row.id)?),
+            in_use: number("shared_volumes.in_use", row.in_use)?,
+            in_trash: number("shared_volumes.in_trash", row.in_trash)?,
+        })
+    });
+    read.collect()
+}
+
+/// Drops one that nobody needs.
+pub(crate) async fn forget(connection: &mut SqliteConnection, id: VolumeId) -> Result<(), StoreError> {
+    let id = id.as_uuid().as_bytes().as_slice();
+    sqlx::query!("delete from shared_volumes where id = $1 and in_use = 0 and in_trash = 0", id)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Whether the notebook of this row would have another volume than those of its owner in its workspace share, or, where
+/// `anew`, one that none has and some had.
+pub(crate) async fn is_another(
+    connection: &mut SqliteConnection,
+    row: &NotebookRow,
+    anew: bool,
+) -> Result<bool, StoreError> {
+    let seen = sqlx::query!(
+        r#"select
+            exists (
+                select 1 from notebooks where project_id = $1 and user_id = $2 and workspace_id = $3
+                    and volume_kind is 'SHARED' and volume_id <> $4
+            ) as "other!: bool",
+            exists (select 1 from shared_volumes where id = $4 and in_use = 0) as "former!: bool""#,
+        row.project_id,
+        row.user_id,
+        row.workspace_id,
+        row.volume_id
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    Ok(seen.other || anew && seen.former)
+}

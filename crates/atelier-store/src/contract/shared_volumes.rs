@@ -1,0 +1,122 @@
+//! Volumes that notebooks share.
+
+use atelier_core::id::VolumeId;
+use atelier_core::notebook::Notebook;
+use atelier_core::status::{Event, Status};
+use atelier_core::volume::{Volume, VolumeKind};
+
+use super::sample::{Distinct, NOW, Person, insert, insertion, removal};
+use crate::{Commit, Committed, Condition, NotebookStore, NotebookWrite};
+
+fn fresh() -> VolumeId {
+    VolumeId::generate(NOW, &Distinct)
+}
+
+/// A notebook that has a shared volume, and is being deleted.
+fn sharing(person: &Person, name: &str, id: VolumeId) -> Notebook {
+    let mut notebook = person.notebook_in(name, Status::Deleting);
+    notebook.volume = Volume { id, kind: VolumeKind::Shared { capacity_gib: 50 } };
+    notebook
+}
+
+/// What the store says of it: by how many notebooks it is used, and by how many in the trash it was.
+async fn known(store: &impl NotebookStore, id: VolumeId) -> Option<(u64, u64)> {
+    let all = store.shared_volumes().await.unwrap();
+    all.iter().find(|shared| shared.id == id).map(|shared| (shared.in_use, shared.in_trash))
+}
+
+async fn write(store: &impl NotebookStore, write: NotebookWrite) -> Committed {
+    store.commit(Commit { notebook: Some(write), ..Commit::default() }).await.unwrap()
+}
+
+async fn set_aside(store: &impl NotebookStore, notebook: &mut Notebook) {
+    notebook.apply(Event::Gone, NOW).unwrap();
+    write(store, NotebookWrite::SetAside(Box::new(notebook.clone()))).await;
+}
+
+fn on_one_share(commit: Commit) -> Commit {
+    Commit { conditions: vec![Condition::OneShare], ..commit }
+}
+
+/// Each notebook counts where it is: among the others, in the trash, or nowhere. Only one that nobody needs is forgotten.
+pub async fn a_shared_volume_is_there_as_long_as_a_notebook_is(store: &impl NotebookStore) {
+    let (person, id) = (Person::new(), fresh());
+    insert(store, [&person.notebook("own")]).await;
+    let mut first = sharing(&person, "first", id);
+    let mut second = sharing(&person, "second", id);
+    insert(store, [&first, &second]).await;
+    assert_eq!((known(store, id).await, store.shared_volumes().await.unwrap().len()), (Some((2, 0)), 1));
+    set_aside(store, &mut first).await;
+    assert_eq!(known(store, id).await, Some((1, 1)));
+    set_aside(store, &mut second).await;
+    assert_eq!(known(store, id).await, Some((0, 2)));
+
+    write(store, NotebookWrite::Discard(first.id)).await;
+    assert_eq!(known(store, id).await, Some((0, 2)), "what leaves is there until it has left");
+    write(store, NotebookWrite::Forget(first.id)).await;
+    assert_eq!(known(store, id).await, Some((0, 1)));
+    second.apply(Event::Restored, NOW).unwrap();
+    write(store, NotebookWrite::Restore(Box::new(second.clone()))).await;
+    assert_eq!(known(store, id).await, Some((1, 0)));
+    store.forget_shared_volume(id).await.unwrap();
+    assert_eq!(known(store, id).await, Some((1, 0)), "somebody has it");
+
+    assert_eq!(store.commit(removal(&second)).await.unwrap(), Committed::Written(0));
+    let [left]: [_; 1] = store.shared_volumes().await.unwrap().try_into().unwrap();
+    assert!(left.id == id && left.is_left());
+    store.forget_shared_volume(id).await.unwrap();
+    assert_eq!(known(store, id).await, None);
+}
+
+/// An owner has one in a workspace, however many ask at once, and however it comes to be there.
+pub async fn notebooks_of_one_workspace_share_one_volume(store: &impl NotebookStore) {
+    let person = Person::new();
+    let all: Vec<_> = (0..8).map(|n| sharing(&person, &format!("nb-{n}"), fresh())).collect();
+    let asked = all.iter().map(|notebook| store.commit(on_one_share(insertion(notebook))));
+    let answers = futures_util::future::join_all(asked).await;
+    let written: Vec<_> = answers.iter().filter(|answer| matches!(answer, Ok(Committed::Written(_)))).collect();
+    assert_eq!(written.len(), 1, "{answers:?}");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Committed::Written(_) | Committed::OtherShare))));
+    let [share]: [_; 1] = store.shared_volumes().await.unwrap().try_into().unwrap();
+
+    let mut elsewhere = sharing(&person, "in another workspace", fresh());
+    elsewhere.workspace_id = "another".into();
+    let foreign = sharing(&person.elsewhere(), "in another project", fresh());
+    let others = sharing(&Person::new(), "of somebody else", fresh());
+    let joining = sharing(&person, "joining", share.id);
+    for notebook in [&elsewhere, &foreign, &others, &joining] {
+        let answer = store.commit(on_one_share(insertion(notebook))).await.unwrap();
+        assert_eq!(answer, Committed::Written(0), "{}", notebook.name);
+    }
+    assert_eq!(known(store, share.id).await, Some((2, 0)));
+    let mut late = sharing(&person, "late", fresh());
+    assert_eq!(store.commit(on_one_share(insertion(&late))).await.unwrap(), Committed::OtherShare);
+
+    insert(store, [&late]).await;
+    set_aside(store, &mut late).await;
+    late.apply(Event::Restored, NOW).unwrap();
+    let restored = Commit { notebook: Some(NotebookWrite::Restore(Box::new(late.clone()))), ..Commit::default() };
+    assert_eq!(store.commit(on_one_share(restored)).await.unwrap(), Committed::OtherShare);
+    assert_eq!(known(store, late.volume.id).await, Some((0, 1)), "it rests in the trash as before");
+}
+
+/// What rests in the trash is restored with the notebook that had it, and is nobody else's; so is what is being removed.
+pub async fn a_volume_that_nobody_has_any_more_is_not_used_anew(store: &impl NotebookStore) {
+    let (person, id) = (Person::new(), fresh());
+    let mut first = sharing(&person, "first", id);
+    insert(store, [&first]).await;
+    set_aside(store, &mut first).await;
+    let second = sharing(&person, "second", id);
+    let asked = || on_one_share(insertion(&second));
+    assert_eq!(store.commit(asked()).await.unwrap(), Committed::OtherShare, "it rests in the trash");
+    write(store, NotebookWrite::Discard(first.id)).await;
+    write(store, NotebookWrite::Forget(first.id)).await;
+    assert_eq!(store.commit(asked()).await.unwrap(), Committed::OtherShare, "it is being removed");
+
+    let mut third = sharing(&person, "third", fresh());
+    insert(store, [&third]).await;
+    set_aside(store, &mut third).await;
+    third.apply(Event::Restored, NOW).unwrap();
+    let restored = Commit { notebook: Some(NotebookWrite::Restore(Box::new(third))), ..Commit::default() };
+    assert!(matches!(store.commit(on_one_share(restored)).await.unwrap(), Committed::Written(_)));
+}
