@@ -18,6 +18,7 @@
 //! | that memory ran out | `kernel_log`, `kernels` |
 
 mod cgroup;
+mod claims;
 mod config;
 mod control;
 mod dedicated;

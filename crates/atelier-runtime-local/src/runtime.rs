@@ -25,6 +25,7 @@ use atelier_runtime::{
 use tokio::time::sleep;
 
 use crate::cgroup::{self, CgroupTree, Limits};
+use crate::claims::Claims;
 use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
 use crate::kernel_log::{KernelLog, Kill};
@@ -93,7 +94,7 @@ impl LocalRuntime {
             ));
         }
         let runtime = Self {
-            slots: Slots::open(&config.run_dir, config.uid_base).map_err(transient("the slots"))?,
+            slots: Slots::new(Claims::of_folder(config.run_dir.join("slots")), config.uid_base),
             tree: tree.into(),
             network: Network::new(config.network.clone()),
             init: host::install_init(places.run()).map_err(transient("the init"))?,

@@ -1,97 +1,68 @@
 //! Slots: the numbers that tell running notebooks of one machine apart.
 //!
 //! A slot fixes the range of host uids, the address and the name of the network interface, so each must be held by
-//! one notebook at most, also when several servers with data folders of their own run on one machine. A slot is a
-//! file in a folder that all of them share, changed only under a lock that the kernel releases when its holder dies,
-//! and put in place by `rename`, so that no crash leaves half a slot. Slots of an earlier boot, and of notebooks
-//! whose folder is gone, are free. They are given round and round, so that one comes back as late as can be: the kernel
-//! remembers the connections of an address for a while after its notebook has gone.
+//! one notebook at most: it is claimed (`claims`). Slots are given round and round, so that one comes back as late as can
+//! be: the kernel remembers the connections of an address for a while after its notebook has gone.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use crate::claims::Claims;
 use crate::file;
-use crate::process::boot_id;
 
 /// How many ranges of 65,536 uids fit behind the usual base into 32 bits.
 const SLOTS: u32 = 65_000;
 /// Host uids per notebook.
 pub(crate) const UIDS: u32 = 65_536;
-
-/// Who holds a slot.
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-struct Holder {
-    notebook: PathBuf,
-    boot_id: String,
-}
+/// The file with the slot that was given last.
+const LAST: &str = "last";
 
 /// The slots of this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
-    folder: PathBuf,
+    claims: Claims,
     uid_base: u32,
 }
 
 impl Slots {
-    pub(crate) fn open(run_dir: &Path, uid_base: u32) -> io::Result<Self> {
-        let folder = run_dir.join("slots");
-        file::folder(&folder, 0o700)?;
-        Ok(Self { folder, uid_base })
+    pub(crate) const fn new(claims: Claims, uid_base: u32) -> Self {
+        Self { claims, uid_base }
     }
 
     /// The slot of the notebook with this folder: the one it holds already, or a free one.
     pub(crate) fn claim(&self, notebook: &Path) -> io::Result<u32> {
-        let _lock = self.lock()?;
-        let mut taken = self.taken()?;
-        let held = self.held(&taken, notebook);
-        let boot_id = boot_id()?;
-        taken.retain(|slot| self.in_use(*slot, &boot_id));
-        let slot = match held {
+        let claims = self.claims.lock()?;
+        let (others, own) = claims.others_and_own(notebook)?;
+        let slot = match numbers(&own).next() {
             Some(slot) => slot,
-            None => self.next(&taken)?,
+            None => self.next(&numbers(&others).collect())?,
         };
         // Also for one that it holds: it may have been claimed before this boot.
-        let holder = Holder { notebook: notebook.to_owned(), boot_id };
-        file::replace(&self.path(slot), &serde_json::to_vec(&holder)?, 0o600)?;
+        claims.take(&slot.to_string(), notebook)?;
         Ok(slot)
     }
 
     /// The first free one behind that which was given last.
-    fn next(&self, taken: &[u32]) -> io::Result<u32> {
-        let file = self.folder.join("last");
+    fn next(&self, taken: &BTreeSet<u32>) -> io::Result<u32> {
+        let file = self.claims.path(LAST);
         let last = file::read(&file)?.and_then(|text| String::from_utf8(text).ok()?.parse::<u32>().ok());
         let first = last.map_or(0, |last| last.saturating_add(1));
         let mut all = (first..self.slots()).chain(0..first.min(self.slots()));
-        let free = all.find(|slot| taken.binary_search(slot).is_err());
-        let slot = free.ok_or_else(|| io::Error::other("no slot is free"))?;
+        let slot = all.find(|slot| !taken.contains(slot)).ok_or_else(|| io::Error::other("no slot is free"))?;
         file::replace(&file, slot.to_string().as_bytes(), 0o600)?;
         Ok(slot)
     }
 
     /// The slot that the notebook with this folder holds.
     pub(crate) fn of(&self, notebook: &Path) -> io::Result<Option<u32>> {
-        Ok(self.held(&self.taken()?, notebook))
+        Ok(numbers(&self.claims.of(notebook)?).next())
     }
 
     /// The notebook with this folder holds none afterwards.
     pub(crate) fn release(&self, notebook: &Path) -> io::Result<()> {
-        let _lock = self.lock()?;
-        for slot in self.taken()? {
-            if self.holder(slot).is_some_and(|h| h.notebook == notebook) {
-                file::remove(&self.path(slot))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn lock(&self) -> io::Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.folder.join("lock"))?;
-        file.lock()?;
-        Ok(file)
+        self.claims.release(notebook)
     }
 
     /// The first host uid of a slot.
@@ -102,28 +73,10 @@ impl Slots {
     fn slots(&self) -> u32 {
         SLOTS.min((u32::MAX - self.uid_base) / UIDS)
     }
+}
 
-    fn path(&self, slot: u32) -> PathBuf {
-        self.folder.join(slot.to_string())
-    }
-
-    fn taken(&self) -> io::Result<Vec<u32>> {
-        let mut taken: Vec<u32> = file::names(&self.folder)?.iter().filter_map(|n| n.parse().ok()).collect();
-        taken.sort_unstable();
-        Ok(taken)
-    }
-
-    fn holder(&self, slot: u32) -> Option<Holder> {
-        serde_json::from_slice(&fs::read(self.path(slot)).ok()?).ok()
-    }
-
-    fn held(&self, taken: &[u32], notebook: &Path) -> Option<u32> {
-        taken.iter().copied().find(|slot| self.holder(*slot).is_some_and(|h| h.notebook == notebook))
-    }
-
-    fn in_use(&self, slot: u32, boot: &str) -> bool {
-        self.holder(slot).is_some_and(|h| h.boot_id == boot && h.notebook.exists())
-    }
+fn numbers(names: &[String]) -> impl Iterator<Item = u32> {
+    names.iter().filter_map(|name| name.parse().ok())
 }
 
 /// The address of a slot: 10.201.0.0/16 from its third address on.
@@ -135,12 +88,16 @@ pub(crate) fn address(slot: u32) -> Ipv4Addr {
 mod tests {
     use super::*;
 
+    fn slots_in(run: &tempfile::TempDir, uid_base: u32) -> Slots {
+        Slots::new(Claims::of_folder(run.path().join("slots")), uid_base)
+    }
+
     #[test]
     fn two_notebooks_never_share_a_slot_and_one_keeps_its_own() {
         let run = tempfile::tempdir().unwrap();
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let first = Slots::open(run.path(), 1_000_000).unwrap();
-        let second = Slots::open(run.path(), 1_000_000).unwrap();
+        let first = slots_in(&run, 1_000_000);
+        let second = slots_in(&run, 1_000_000);
         assert_eq!(first.claim(a.path()).unwrap(), 0);
         assert_eq!(second.claim(b.path()).unwrap(), 1);
         assert_eq!(first.claim(a.path()).unwrap(), 0);
@@ -156,18 +113,18 @@ mod tests {
     fn a_slot_is_given_again_as_late_as_can_be() {
         let run = tempfile::tempdir().unwrap();
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let slots = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        let slots = slots_in(&run, NEARLY_THE_LAST);
         let given = (0..4).map(|_| {
             let slot = slots.claim(a.path()).unwrap();
             slots.release(a.path()).unwrap();
             slot
         });
         assert_eq!(given.collect::<Vec<_>>(), [0, 1, 2, 0]);
-        let again = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        let again = slots_in(&run, NEARLY_THE_LAST);
         assert_eq!((again.claim(a.path()).unwrap(), again.claim(b.path()).unwrap()), (1, 2));
         // The usual range has more of them; what was given last counts there as well.
         again.release(b.path()).unwrap();
-        assert_eq!(Slots::open(run.path(), 1_000_000).unwrap().claim(b.path()).unwrap(), 3);
+        assert_eq!(slots_in(&run, 1_000_000).claim(b.path()).unwrap(), 3);
         again.release(b.path()).unwrap();
         assert_eq!(again.claim(b.path()).unwrap(), 0);
     }
@@ -176,7 +133,7 @@ mod tests {
     fn the_slot_of_a_vanished_notebook_is_free() {
         let run = tempfile::tempdir().unwrap();
         let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
-        let slots = Slots::open(run.path(), NEARLY_THE_LAST).unwrap();
+        let slots = slots_in(&run, NEARLY_THE_LAST);
         let claim = |at: usize| slots.claim(folders[at].path());
         assert_eq!([claim(0).unwrap(), claim(1).unwrap(), claim(2).unwrap()], [0, 1, 2]);
         assert!(claim(3).is_err());
@@ -187,7 +144,7 @@ mod tests {
     #[test]
     fn ranges_do_not_overlap_and_addresses_stay_in_the_network() {
         let run = tempfile::tempdir().unwrap();
-        let slots = Slots::open(run.path(), 1_000_000).unwrap();
+        let slots = slots_in(&run, 1_000_000);
         assert_eq!(slots.uid_base(1) - slots.uid_base(0), UIDS);
         assert!(slots.uid_base(slots.slots() - 1).checked_add(UIDS - 1).is_some());
         assert_eq!(address(0), Ipv4Addr::new(10, 201, 0, 2));
