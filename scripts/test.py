@@ -222,6 +222,7 @@ SUITES = [
     ("suite activity", python_tests("activity", 10)),
     ("suite kernels", python_tests("kernels", 10)),
     ("suite life", python_tests("life", 5)),
+    ("suite gpu", python_tests("gpu", 5)),
     ("suite upgrade", python_tests("upgrade", 5, "not long")),
     ("suite volumes", python_tests("volumes", 10)),
     ("suite isolation", python_tests("isolation", 10, "not long")),

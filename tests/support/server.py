@@ -40,6 +40,7 @@ class Server:
         self.trusted = True  # the root of its certificate, as a file; the usual roots are believed without a word
         self.process = None
         self.handed = None  # a listening socket that the server is to take instead of one of its own
+        self.within = []  # what stands before its command line, to start it in other surroundings
         self._listening = threading.Event()
         self._lines = []
 
@@ -81,6 +82,7 @@ class Server:
     def command(self):
         """The command line of the next start."""
         return [
+            *self.within,
             *self._hand_over(),
             str(self.binary),
             "serve",

@@ -1,6 +1,7 @@
 //! Domain things in the shapes of the wire.
 
-use atelier_core::flavor::CustomSpec;
+use atelier_core::flavor::{CustomSpec, Flavor};
+use atelier_core::gpu::{FlavorGpus, GpuKind};
 use atelier_core::id::NotebookId;
 use atelier_core::image::Image;
 use atelier_core::lease::Lease;
@@ -171,7 +172,7 @@ pub(crate) fn image(image: &Image) -> wire::Image {
         namespace: Some(image.namespace.clone()),
         arch: Some(arch().to_owned()),
         dev_services: vec![NOTEBOOK.to_owned()],
-        resource_categories: vec![CPU.to_owned()],
+        resource_categories: vec![CPU.to_owned(), GPU.to_owned()],
         service_type: Some(SERVICE_TYPE.to_owned()),
         status: Some("ACTIVE".to_owned()),
         size: image.size_bytes,
@@ -182,8 +183,14 @@ pub(crate) fn image(image: &Image) -> wire::Image {
     }
 }
 
-/// The kind of processor of every flavor that this server has.
+/// The kind of processor of a flavor without GPUs, and of one with.
 pub(crate) const CPU: &str = "CPU";
+pub(crate) const GPU: &str = "GPU";
+
+/// The kind of processor of a flavor.
+pub(crate) const fn category(flavor: &Flavor) -> &'static str {
+    if flavor.gpus.is_some() { GPU } else { CPU }
+}
 
 /// The processor of the machine: its notebooks have no other. The contract's words are the compiler's.
 pub(crate) const fn arch() -> &'static str {
@@ -198,7 +205,7 @@ pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
         name: flavor.id.clone(),
         description: flavor.description.clone(),
         arch: arch().to_owned(),
-        category: CPU.to_owned(),
+        category: category(flavor).to_owned(),
         feature: NOTEBOOK.to_owned(),
         vcpus: flavor.vcpus(),
         memory: flavor.memory_kib(),
@@ -206,7 +213,21 @@ pub(crate) fn flavor(offered: &OfferedFlavor) -> wire::NotebookFlavor {
         sold_out: offered.sold_out,
         storages: ["EVS", "EFS"].map(str::to_owned).into(),
         billing: Some(wire::BillingInfo { code: flavor.id.clone(), unit_num: 1 }),
+        gpu: flavor.gpus.as_ref().map(|gpus| gpu(gpus, offered.gpu_kind.as_ref())),
     }
+}
+
+fn gpu(gpus: &FlavorGpus, kind: Option<&GpuKind>) -> wire::GpuInfo {
+    wire::GpuInfo {
+        gpu: gpus.count.get().into(),
+        gpu_memory: kind.map(|kind| gibibytes(kind.memory_bytes)),
+        kind: kind.map(|kind| kind.name.clone()).or_else(|| gpus.kind.clone()),
+    }
+}
+
+/// As products are called by their memory: a driver keeps a little of it for itself.
+fn gibibytes(bytes: u64) -> String {
+    format!("{}GiB", bytes.saturating_add(1 << 29) >> 30)
 }
 
 /// A flavor as clusters show it, where memory is a text.
@@ -225,5 +246,6 @@ pub(crate) fn cluster_flavor(offered: &OfferedFlavor) -> wire::ClusterFlavor {
         sold_out: shown.sold_out,
         storages: shown.storages,
         billing: shown.billing,
+        gpu: shown.gpu,
     }
 }

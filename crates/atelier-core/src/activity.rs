@@ -1,6 +1,6 @@
 //! Whether anybody works in a notebook, or anything computes in it. An IDLE lease counts from the last such moment.
 //!
-//! A notebook is *looked at* every so often. A [`Look`] holds what was found by each of four signals, and a [`Watch`]
+//! A notebook is *looked at* every so often. A [`Look`] holds what was found by each of five signals, and a [`Watch`]
 //! remembers what looks found over time: the verdict, and since when it holds.
 //!
 //! | signal | active when |
@@ -9,6 +9,7 @@
 //! | terminals | a program has one to itself, or something went through one since the last look |
 //! | people | somebody saved, ran a cell, opened a page since the last look: the gateway tells |
 //! | cpu | the instance took more, over the window, than the baseline and a margin |
+//! | gpu | one of the instance's GPUs is busy for more than [`MOST_IDLE_GPU`] percent of the time |
 //!
 //! Three rules keep a notebook from being taken for idle wrongly. *Any* signal that is active makes it active. What
 //! could not be asked is **unknown and not idle**: it counts as activity, up to a ceiling, so that a notebook server
@@ -46,11 +47,13 @@ pub enum Signal {
     People,
     /// The processor time of the whole instance.
     Cpu,
+    /// How busy its GPUs are.
+    Gpu,
 }
 
 impl Signal {
     /// Every signal, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Kernels, Self::Terminals, Self::People, Self::Cpu];
+    pub const ALL: [Self; 5] = [Self::Kernels, Self::Terminals, Self::People, Self::Cpu, Self::Gpu];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Signal {
             Self::Terminals => "terminals",
             Self::People => "people",
             Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
         }
     }
 }
@@ -104,7 +108,12 @@ pub struct Look {
     pub person_at: Option<Timestamp>,
     /// The processor time that the instance has taken since it began, in microseconds.
     pub cpu_micros: Answer<u64>,
+    /// For how many percent of the time each of its GPUs was busy lately.
+    pub gpu_percents: Answer<Vec<u32>>,
 }
+
+/// The most percent of the time for which a GPU may be busy and still be idle, as the contract says.
+pub const MOST_IDLE_GPU: u32 = 1;
 
 /// By what a verdict is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

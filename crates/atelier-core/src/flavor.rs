@@ -1,6 +1,9 @@
 //! Flavors: the sizes that notebooks come in.
 
 use std::fmt;
+use std::num::NonZeroU32;
+
+use crate::gpu::FlavorGpus;
 
 /// A size of notebook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Flavor {
     pub memory_mib: u64,
     /// Whether the vendor gives it away; the free flavor is for the feature DEFAULT, and usable for NOTEBOOK too.
     pub free: bool,
+    /// Its GPUs.
+    pub gpus: Option<FlavorGpus>,
 }
 
 /// The flavor of a notebook that says its size itself.
@@ -39,7 +44,8 @@ impl CustomSpec {
     /// The flavor that a notebook of this size has.
     pub fn flavor(self) -> Flavor {
         let Self { cpu_millis, memory_mib } = self;
-        Flavor { id: CUSTOM.into(), description: "a size of its own".into(), cpu_millis, memory_mib, free: false }
+        let description = "a size of its own".into();
+        Flavor { id: CUSTOM.into(), description, cpu_millis, memory_mib, free: false, gpus: None }
     }
 }
 
@@ -73,12 +79,16 @@ impl Flavor {
             cpu_millis,
             memory_mib: gib_halves * 512,
             free,
+            gpus: None,
         };
+        let one = FlavorGpus { count: NonZeroU32::MIN, kind: None };
+        let with_gpu = flavor("modelarts.vm.gpu.1", "1 GPU, 4 vCPU, 16 GiB of memory", 4000, 32, false);
         vec![
             flavor("modelarts.vm.cpu.2u", "2 vCPU, 8 GiB of memory", 2000, 16, false),
             flavor("modelarts.vm.cpu.8u", "8 vCPU, 32 GiB of memory", 8000, 64, false),
             flavor("modelarts.vm.cpu.free", "2 vCPU, 4 GiB of memory, free of charge", 2000, 8, true),
             flavor("atelier.cpu.small", "half a vCPU, 512 MiB of memory", 500, 1, false),
+            Self { gpus: Some(one), ..with_gpu },
         ]
     }
 }

@@ -9,7 +9,7 @@
 //! * [`lease`] holds the one arithmetic of automatic stops, [`activity`] the one verdict on what is idle.
 //! * [`refusal`] holds the one catalogue of error codes.
 //! * [`observe`] is how the inside tells what is worth measuring, [`audit`] what is kept of every change.
-//! * [`notebook`], [`volume`], [`image`], [`flavor`], [`feature`], [`tags`], [`hook`], [`operation`], [`event`] are the things themselves.
+//! * [`notebook`], [`volume`], [`image`], [`flavor`], [`gpu`], [`feature`], [`tags`], [`hook`], [`operation`], [`event`] are the things themselves.
 
 pub mod activity;
 pub mod audit;
@@ -20,6 +20,7 @@ pub mod event;
 pub mod feature;
 pub mod filling;
 pub mod flavor;
+pub mod gpu;
 pub mod hook;
 pub mod id;
 pub mod image;

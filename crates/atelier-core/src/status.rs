@@ -170,6 +170,11 @@ impl Status {
         )
     }
 
+    /// A GPU is held, or may be: it is free when the instance that had it has gone, and never promised twice.
+    pub const fn holds_gpus(self) -> bool {
+        self.holds_compute() || matches!(self, Self::Deleting)
+    }
+
     /// The name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -159,6 +159,12 @@ impl Activities {
     }
 }
 
+/// For how many percent of the time each GPU was busy; all of them have to say so.
+fn gpu_percents(usage: &Usage) -> Answer<Vec<u32>> {
+    let busy = usage.gpus.iter().map(|gpu| gpu.busy_percent.ok_or("the driver does not say how busy a GPU is"));
+    busy.collect::<Result<_, _>>().map_err(str::to_owned)
+}
+
 impl Engine {
     /// Names who asks notebook servers. Until then kernels and terminals are unknown, which is not idle.
     pub fn ask_with(&self, asker: Arc<dyn Asker>) {
@@ -263,6 +269,7 @@ impl Engine {
             terminals: asked.terminals,
             person_at: self.inner.activities.person_at(notebook.id),
             cpu_micros: cpu_micros.map_err(Clone::clone),
+            gpu_percents: usage.as_ref().map_err(Clone::clone).and_then(gpu_percents),
             foreground: usage.map(|usage| usage.foreground),
         }
     }

@@ -65,14 +65,16 @@ impl Engine {
             let message = format!("flavor `{}` is not free; `feature` {} takes only free ones", flavor.id, new.feature);
             return Err(Refusal::new(Code::FlavorDoesNotSupportFeature, message));
         }
-        if share.capacity.is_too_small_for(&flavor) || self.memory_is_short().await {
+        let gpus = self.gpus_for(&flavor).await;
+        if share.is_too_small_for(&flavor, &gpus) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
         self.needs_room(Code::StorageSoldOut).await?;
         self.check_volume(&new.volume).await?;
+        let room = share.has_room(&flavor, &gpus);
         let one_share = matches!(new.volume, NewVolume::Shared { .. }).then_some(Condition::OneShare);
         let quotas = self.quotas(new.feature, Some(&share)).chain(one_share);
-        let conditions = quotas.chain([share.fits()]).chain(condition).collect();
+        let conditions = quotas.chain(room).chain(condition).collect();
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move { engine.insert(&by, new, image, flavor, &share, conditions).await }).await
     }
@@ -254,6 +256,7 @@ impl Engine {
         let origin = by.origin();
         let short = self.memory_is_short().await;
         let room = self.needs_room(Code::NoCapacity).await;
+        let gpus = self.gpus().await;
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move {
             let started = engine
@@ -263,7 +266,7 @@ impl Engine {
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
                     let share = engine.inner.shares.of_notebook(&notebook).ok_or_else(|| pool_is_gone(&notebook))?;
-                    if share.capacity.is_too_small_for(&notebook.flavor) {
+                    if share.is_too_small_for(&notebook.flavor, &gpus) {
                         return Err(sold_out(&notebook.flavor.id));
                     }
                     room.clone()?;
@@ -276,9 +279,10 @@ impl Engine {
                     notebook.token = engine.new_token();
                     notebook.upstream_secret = engine.new_token();
                     let why = format!("{} asked for a start", origin.actor);
+                    let has_room = share.has_room(&notebook.flavor, &gpus);
                     let mut change = engine.asked(notebook, OperationKind::Start, &origin, why);
                     if !is_left_out(Broken::Check) {
-                        change.conditions.push(share.fits());
+                        change.conditions.extend(has_room);
                     }
                     Ok(change.called(&by))
                 })

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use atelier_core::flavor::{CUSTOM, Capacity, CustomSpec, Flavor, Held};
+use atelier_core::gpu::{GpuKind, Gpus, HeldGpus};
 use atelier_core::notebook::Notebook;
 use atelier_core::pool::{self, InPool, Part, Pool, TooLarge};
 use atelier_core::refusal::{Code, Refusal};
@@ -52,9 +53,16 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// There is room in it for the flavor of the notebook that is written.
-    pub(crate) fn fits(&self) -> Condition {
-        Condition::Fits(self.capacity, self.part.clone())
+    /// There is room for this flavor, which the notebook that is written has: in this share, and among the GPUs of the
+    /// machine.
+    pub(crate) fn has_room(&self, flavor: &Flavor, gpus: &Gpus) -> impl Iterator<Item = Condition> + use<> {
+        let has_gpus = flavor.gpus.is_some().then(|| Condition::HasGpus(gpus.clone()));
+        [Condition::Fits(self.capacity, self.part.clone())].into_iter().chain(has_gpus)
+    }
+
+    /// No room will ever be found for this flavor here.
+    pub(crate) fn is_too_small_for(&self, flavor: &Flavor, gpus: &Gpus) -> bool {
+        self.capacity.is_too_small_for(flavor) || gpus.are_too_few_for(flavor.gpus.as_ref())
     }
 
     /// What a notebook in it keeps of it.
@@ -154,6 +162,8 @@ pub struct OfferedFlavor {
     pub flavor: Flavor,
     /// No notebook of it can be made now.
     pub sold_out: bool,
+    /// The kind of its GPUs, where it has some and the machine has the kind.
+    pub gpu_kind: Option<GpuKind>,
 }
 
 /// What a share offers at a moment.
@@ -165,7 +175,11 @@ pub struct Offer {
     pub capacity: Capacity,
     /// What is held of it.
     pub held: Held,
-    /// Its flavors, also those that are sold out.
+    /// The GPUs of the machine, which are not shared out.
+    pub gpus: Gpus,
+    /// What all notebooks of the machine hold of them.
+    pub held_gpus: HeldGpus,
+    /// Its flavors, also those that are sold out; where the machine has no GPU, only those without.
     pub flavors: Vec<OfferedFlavor>,
     /// The host has too little memory available for anything to be started.
     pub short: bool,
@@ -180,7 +194,18 @@ impl Offer {
     /// Whether a notebook of this flavor, which somebody has already, could be started in it if it held nothing now.
     pub fn sells(&self, flavor: &Flavor) -> bool {
         let known = flavor.id == CUSTOM || self.flavors.iter().any(|offered| offered.flavor.id == flavor.id);
-        known && !self.short && self.capacity.fits(self.held, flavor)
+        known && self.has_room_for(flavor)
+    }
+
+    /// Whether one more notebook of this flavor could be made or started now.
+    pub fn has_room_for(&self, flavor: &Flavor) -> bool {
+        !self.short && self.capacity.fits(self.held, flavor) && self.gpus.fit(&self.held_gpus, flavor.gpus.as_ref())
+    }
+
+    fn offered(&self, flavor: &Flavor) -> OfferedFlavor {
+        let gpus = flavor.gpus.as_ref();
+        let gpu_kind = gpus.and_then(|gpus| self.gpus.kind(gpus.kind.as_deref())).cloned();
+        OfferedFlavor { flavor: flavor.clone(), sold_out: !self.has_room_for(flavor), gpu_kind }
     }
 }
 
@@ -189,8 +214,9 @@ impl Engine {
     pub async fn offers(&self) -> Result<Vec<Offer>, Refusal> {
         let short = self.memory_is_short().await;
         let mut offers = Vec::new();
+        let gpus = self.gpu_room().await.map_err(|e| hidden(&e))?;
         for share in &self.inner.shares.0 {
-            offers.push(self.offer(share, short).await.map_err(|e| hidden(&e))?);
+            offers.push(self.offer(share, short, &gpus).await.map_err(|e| hidden(&e))?);
         }
         Ok(offers)
     }
@@ -198,20 +224,38 @@ impl Engine {
     /// The flavors for notebooks in no pool, and which of them are sold out.
     pub async fn flavors(&self) -> Result<Vec<OfferedFlavor>, Refusal> {
         let share = self.inner.shares.asked(None)?;
-        Ok(self.offer(share, self.memory_is_short().await).await.map_err(|e| hidden(&e))?.flavors)
+        let gpus = self.gpu_room().await.map_err(|e| hidden(&e))?;
+        Ok(self.offer(share, self.memory_is_short().await, &gpus).await.map_err(|e| hidden(&e))?.flavors)
     }
 
     /// What a notebook's share offers; nothing where its pool is not there any more.
     pub async fn offer_to(&self, notebook: &Notebook) -> Result<Option<Offer>, Refusal> {
         let Some(share) = self.inner.shares.of_notebook(notebook) else { return Ok(None) };
-        self.offer(share, self.memory_is_short().await).await.map(Some).map_err(|e| hidden(&e))
+        let gpus = self.gpu_room().await.map_err(|e| hidden(&e))?;
+        self.offer(share, self.memory_is_short().await, &gpus).await.map(Some).map_err(|e| hidden(&e))
     }
 
-    async fn offer(&self, share: &Share, short: bool) -> Result<Offer, StoreError> {
+    async fn offer(&self, share: &Share, short: bool, gpus: &(HeldGpus, Gpus)) -> Result<Offer, StoreError> {
         let (held, capacity) = (self.inner.store.held(&share.part).await?, share.capacity);
-        let offered =
-            |flavor: &Flavor| OfferedFlavor { sold_out: short || !capacity.fits(held, flavor), flavor: flavor.clone() };
-        let flavors = share.flavors.iter().map(offered).collect();
-        Ok(Offer { pool: share.in_pool(), capacity, held, flavors, short })
+        let (held_gpus, gpus) = gpus.clone();
+        let mut offer = Offer { pool: share.in_pool(), capacity, held, gpus, held_gpus, flavors: Vec::new(), short };
+        let listed = share.flavors.iter().filter(|flavor| flavor.gpus.is_none() || !offer.gpus.is_empty());
+        offer.flavors = listed.map(|flavor| offer.offered(flavor)).collect();
+        Ok(offer)
+    }
+
+    /// The GPUs of the machine, as far as they are known now.
+    pub(crate) async fn gpus(&self) -> Gpus {
+        self.inner.runtime.gpus().await
+    }
+
+    /// The same, as far as a notebook of this flavor has to know of them: who needs none does not wait for their driver.
+    pub(crate) async fn gpus_for(&self, flavor: &Flavor) -> Gpus {
+        if flavor.gpus.is_some() { self.gpus().await } else { Gpus::default() }
+    }
+
+    /// The GPUs that all notebooks hold, and those that there are to hold.
+    pub async fn gpu_room(&self) -> Result<(HeldGpus, Gpus), StoreError> {
+        Ok((self.inner.store.held_gpus().await?, self.gpus().await))
     }
 }

@@ -86,6 +86,7 @@ pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
         image: notebook.image.id,
         cpu_millis: notebook.flavor.cpu_millis,
         memory_bytes: notebook.flavor.memory_bytes(),
+        gpus: notebook.flavor.gpus.clone(),
         upstream_secret: notebook.upstream_secret.clone(),
     }
 }

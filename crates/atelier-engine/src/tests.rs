@@ -35,6 +35,7 @@ use crate::{CreateNotebook, Engine, EngineConfig, NewVolume, Size};
 
 mod activity;
 mod fullness;
+mod gpus;
 mod growth;
 mod hooks;
 mod memory;

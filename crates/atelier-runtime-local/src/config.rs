@@ -38,6 +38,8 @@ pub struct LocalConfig {
     pub zygote: bool,
     /// How much of a notebook server's log is kept.
     pub log: LogLimits,
+    /// NVIDIA's management library, where the loader does not find it by itself.
+    pub nvml: Option<PathBuf>,
 }
 
 impl LocalConfig {
@@ -57,6 +59,7 @@ impl LocalConfig {
             network: NetworkConfig::default(),
             zygote: true,
             log: LogLimits { file_bytes: 8 << 20, files: 2 },
+            nvml: None,
         }
     }
 }

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | image | [`image`], asked through [`ImageSource`] |
 //! | storage | `volume`, `dedicated` |
-//! | compute | `launch`, within `cgroup` limits, in a `slot` |
+//! | compute | `launch`, within `cgroup` limits, in a `slot`, with its own `gpu` |
 //! | network | `network` |
 //! | initialise | `zygote`, or `control`; `server`, `seccomp` |
 //! | stop, remove, set aside | `sweep`, `lost` |
@@ -25,6 +25,7 @@ mod dedicated;
 mod exec;
 mod file;
 mod foreground;
+mod gpu;
 mod hook;
 mod host;
 pub mod image;
@@ -51,6 +52,7 @@ mod zygote;
 
 pub use atelier_init::protocol::LogLimits;
 pub use config::{DiskLimits, Launcher, LocalConfig, NetworkConfig};
+pub use gpu::{Gpu, Report as GpuReport, look_once as look_for_gpus};
 pub use launch::launcher_main;
 pub use runtime::LocalRuntime;
 pub use source::{ImageSource, Pythons, ReadyImage};

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::gpu::Gpus;
 use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::BUILT_IN;
@@ -28,6 +29,7 @@ use crate::cgroup::{self, CgroupTree, Limits};
 use crate::claims::Claims;
 use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
+use crate::gpu::{self, Cards, Equipment};
 use crate::kernel_log::{KernelLog, Kill};
 use crate::launch::{LaunchSpec, WORK, Work, launch};
 use crate::live::{Live, LiveOnes};
@@ -61,6 +63,7 @@ pub struct LocalRuntime {
     config: LocalConfig,
     places: Places,
     slots: Slots,
+    cards: Cards,
     tree: Arc<dyn CgroupTree>,
     network: Network,
     images: Arc<dyn ImageSource>,
@@ -95,6 +98,8 @@ impl LocalRuntime {
         }
         let runtime = Self {
             slots: Slots::new(Claims::of_folder(config.run_dir.join("slots")), config.uid_base),
+            cards: Cards::open(Claims::of_folder(config.run_dir.join("gpus")), config.nvml.clone())
+                .map_err(transient("the GPUs"))?,
             tree: tree.into(),
             network: Network::new(config.network.clone()),
             init: host::install_init(places.run()).map_err(transient("the init"))?,
@@ -175,7 +180,11 @@ impl LocalRuntime {
         if !place.volume().exists() {
             return Err(RuntimeError::Permanent("the volume is not there".into()));
         }
-        let mut record = self.begin(place, &image).map_err(transient("the instance's folders"))?;
+        let equipment = match &spec.gpus {
+            Some(wanted) => self.cards.claim(&place.kept, wanted).await?,
+            None => Equipment::default(),
+        };
+        let mut record = self.begin(spec, place, &image).map_err(transient("the instance's folders"))?;
         let limits = Limits {
             cpu_millis: spec.cpu_millis,
             memory_bytes: spec.memory_bytes,
@@ -185,7 +194,7 @@ impl LocalRuntime {
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
         let layer = place.layer();
         let own_layer = volume::ensure(&layer, u64::from(self.config.layer_gib) << 30, Kept::ForNow);
-        let launched = self.launch_spec(spec, place, &record, image)?;
+        let launched = LaunchSpec { equipment, ..self.launch_spec(spec, place, &record, image)? };
         let pid = launch(&self.config.launcher, &launched, own_layer).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
@@ -196,11 +205,14 @@ impl LocalRuntime {
     }
 
     /// Reserves what the instance needs and writes it down.
-    fn begin(&self, place: &Place, image: &ReadyImage) -> io::Result<Record> {
+    fn begin(&self, spec: &InstanceSpec, place: &Place, image: &ReadyImage) -> io::Result<Record> {
         let slot = self.slots.claim(&place.kept)?;
         let base = self.slots.uid_base(slot);
         let address = slot::address(slot);
-        let record = Record::new(slot, base, address, image.clone());
+        let mut record = Record::new(slot, base, address, image.clone());
+        if spec.gpus.is_some() {
+            gpu::tell_of_driver(&mut record.environment);
+        }
         record.save(&place.state())?;
         // The log and the exit file are written by the container's root, whose id on disk is 0.
         file::folder(&place.log_folder(), 0o755)?;
@@ -277,6 +289,7 @@ impl LocalRuntime {
             init: self.init.clone(),
             shared_memory: spec.memory_bytes / 2,
             files: ["resolv.conf", "hostname", "hosts"].map(over).into(),
+            equipment: Equipment::default(),
         })
     }
 
@@ -438,7 +451,7 @@ impl LocalRuntime {
             }
         }
         self.live.forget(place.id);
-        sweep::instance(place, &self.tree, &self.slots, live.map(|l| Arc::clone(&l.first))).await
+        sweep::instance(place, &self.tree, &self.slots, &self.cards, live.map(|l| Arc::clone(&l.first))).await
     }
 }
 
@@ -485,6 +498,10 @@ impl Runtime for LocalRuntime {
 
     async fn capacity(&self) -> Result<Capacity, RuntimeError> {
         host::capacity().map_err(transient("the machine's size"))
+    }
+
+    async fn gpus(&self) -> Gpus {
+        self.cards.there().await
     }
 
     async fn memory_available(&self) -> Result<u64, RuntimeError> {
@@ -684,9 +701,11 @@ impl Runtime for LocalRuntime {
                 foreground: foreground::programs(&processes)?,
                 memory: tree.memory(&cgroup),
                 processes: processes.len() as u64,
+                gpus: Vec::new(),
             })
         };
-        self.asked(id, "what it uses", ask).await
+        let gpus = self.cards.usage(&self.places.of(id).kept).await.map_err(transient("its GPUs"))?;
+        Ok(Usage { gpus, ..self.asked(id, "what it uses", ask).await? })
     }
 
     async fn processes(&self, id: NotebookId) -> Result<Vec<atelier_runtime::Process>, RuntimeError> {

@@ -37,6 +37,8 @@ pub(crate) const SOCKET_FOLDER: &str = "/run/atelier/nb";
 const SOCKET: &str = "server.sock";
 const HOME: &str = "/home/ma-user";
 const WORK: &str = "/home/ma-user/work";
+/// Where programs are in an image that does not say so.
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Where the machine's certificates are, in the container.
 pub(crate) const CA_BUNDLE: &str = "/run/atelier/etc/ca-bundle.crt";
 /// Every program has its own way to be told of certificates.
@@ -134,7 +136,7 @@ fn whole_environment(config: &LocalConfig, of_image: &[(String, String)]) -> Vec
         ("LOGNAME", "ma-user"),
         ("SHELL", "/bin/bash"),
         ("LANG", "C.UTF-8"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("PATH", PATH),
         ("JUPYTER_CONFIG_DIR", "/home/ma-user/.jupyter"),
         ("JUPYTER_DATA_DIR", "/home/ma-user/.local/share/jupyter"),
         ("JUPYTER_RUNTIME_DIR", "/home/ma-user/.local/share/jupyter/runtime"),

@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use crate::cgroup::{self, CgroupTree};
 use crate::file;
+use crate::gpu::Cards;
 use crate::network;
 use crate::place::Place;
 use crate::process::Handle;
@@ -33,9 +34,12 @@ pub(crate) async fn instance(
     place: &Place,
     tree: &Arc<dyn CgroupTree>,
     slots: &Slots,
+    cards: &Cards,
     first: Option<Arc<Handle>>,
 ) -> Result<(), RuntimeError> {
     processes(place, tree, first).await?;
+    // Nobody uses them any more, whatever else hinders the rest.
+    cards.release(&place.kept).map_err(failed("the claim to GPUs"))?;
     if let Some(slot) = slots.of(&place.kept).map_err(failed("the slot"))? {
         network::detach(slot).await?;
     }

@@ -11,6 +11,7 @@
 )]
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::clock::{Entropy, Timestamp};
 use atelier_core::filling::Fullness;
+use atelier_core::gpu::FlavorGpus;
 use atelier_core::hook::{Action, Moment};
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::image;
@@ -67,8 +69,15 @@ pub fn new_spec() -> InstanceSpec {
         image: image::BUILT_IN,
         cpu_millis: 500,
         memory_bytes: 512 << 20,
+        gpus: None,
         upstream_secret: "contract-test-secret".to_owned().into(),
     }
+}
+
+/// The same, with so many GPUs.
+fn with_gpus(count: u32) -> InstanceSpec {
+    let gpus = NonZeroU32::new(count).map(|count| FlavorGpus { count, kind: None });
+    InstanceSpec { gpus, ..new_spec() }
 }
 
 /// How far a notebook is brought.
@@ -141,6 +150,7 @@ pub async fn run_all(bed: &dyn Bed) {
     what_has_no_volume_is_not_set_aside(&*runtime).await;
     notebooks_do_not_touch_each_other(&*runtime).await;
     a_call_that_is_dropped_leaves_nothing_behind(&*runtime).await;
+    gpus_belong_to_one_instance_until_it_stops(&*runtime).await;
     drop(runtime);
     instances_outlive_the_server(bed).await;
 }
@@ -414,9 +424,35 @@ async fn a_call_that_is_dropped_leaves_nothing_behind(runtime: &dyn Runtime) {
     }
 }
 
+/// Where there are none, one is too many.
+async fn gpus_belong_to_one_instance_until_it_stops(runtime: &dyn Runtime) {
+    let there = runtime.gpus().await.kind(None).map_or(0, |kind| kind.count);
+    let (all, one, more) = (with_gpus(there), with_gpus(1), with_gpus(there + 1));
+    for spec in [&all, &one, &more] {
+        bring(runtime, spec, Upto::Storage).await;
+    }
+    runtime.prepare_compute(&more).await.unwrap_err();
+    runtime.stop(more.notebook).await.unwrap();
+    for _ in ["a container", "a fresh one"] {
+        runtime.prepare_compute(&all).await.unwrap();
+        runtime.prepare_compute(&all).await.unwrap();
+        runtime.prepare_compute(&one).await.unwrap_err();
+        runtime.stop(one.notebook).await.unwrap();
+        runtime.stop(all.notebook).await.unwrap();
+        if there > 0 {
+            runtime.prepare_compute(&one).await.unwrap();
+            runtime.stop(one.notebook).await.unwrap();
+        }
+    }
+    for spec in [all, one, more] {
+        runtime.remove(spec.notebook).await.unwrap();
+    }
+}
+
 async fn instances_outlive_the_server(bed: &dyn Bed) {
-    let spec = new_spec();
     let first = bed.open().await;
+    let there = first.gpus().await.kind(None).map_or(0, |kind| kind.count);
+    let (spec, another) = (with_gpus(there), with_gpus(1));
     bring(&*first, &spec, Upto::Serving).await;
     let boot = first.boot_id().await.unwrap();
     drop(first);
@@ -427,6 +463,9 @@ async fn instances_outlive_the_server(bed: &dyn Bed) {
     assert_eq!(ask(&*second, &spec).await, "HTTP/1.1 200 OK");
     assert!(is_listed(&*second, &spec).await);
     assert_eq!(second.boot_id().await.unwrap(), boot);
+    bring(&*second, &another, Upto::Storage).await;
+    second.prepare_compute(&another).await.unwrap_err();
+    second.remove(another.notebook).await.unwrap();
     second.remove(spec.notebook).await.unwrap();
     assert!(!is_listed(&*second, &spec).await);
 }

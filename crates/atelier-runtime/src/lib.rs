@@ -9,11 +9,11 @@
 //! | [`Runtime::prepare_image`] | the image can be used (it may have to be built or fetched first, which takes long) |
 //! | [`Runtime::prepare_storage`] | the volume exists in its full size |
 //! | [`Runtime::grow_storage`] | the volume has a new full size, in use or not |
-//! | [`Runtime::prepare_compute`] | the instance's container exists within its limits; nothing of the user's runs in it |
+//! | [`Runtime::prepare_compute`] | the instance's container exists within its limits, with GPUs of its own; nothing of the user's runs in it |
 //! | [`Runtime::configure_network`] | the container has its network |
 //! | [`Runtime::begin_hook`] | a hook runs in the container, or has ended: each once in the life of a container |
 //! | [`Runtime::initialize`] | the notebook server has answered its first request |
-//! | [`Runtime::stop`] | nothing of the instance runs; the volume is kept, everything else of it is gone |
+//! | [`Runtime::stop`] | nothing of the instance runs; the volume is kept, everything else of it is gone, its GPUs are free |
 //! | [`Runtime::remove`] | nothing is left, the volume included |
 //! | [`Runtime::remove_share`] | a volume that notebooks shared is gone: none of them has anything of it |
 //!
@@ -37,6 +37,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::gpu::{FlavorGpus, Gpus};
 use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::volume::{ShareUri, Volume};
@@ -80,6 +81,8 @@ pub struct InstanceSpec {
     pub cpu_millis: u32,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Its GPUs.
+    pub gpus: Option<FlavorGpus>,
     /// What the notebook server accepts as its token. Only the gateway knows it; a new one at each start.
     pub upstream_secret: SecretString,
 }
@@ -135,6 +138,21 @@ pub struct Usage {
     pub memory: Memory,
     /// How many processes it has.
     pub processes: u64,
+    /// Its GPUs.
+    pub gpus: Vec<GpuUsage>,
+}
+
+/// What goes on in one GPU of an instance; `None` where its driver does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuUsage {
+    /// Its kind; its id where that cannot be said.
+    pub kind: String,
+    /// For how many percent of the time it was busy lately.
+    pub busy_percent: Option<u32>,
+    /// The bytes of its memory that are taken.
+    pub memory_used: Option<u64>,
+    /// The bytes of memory that it has.
+    pub memory: Option<u64>,
 }
 
 /// What an instance holds of its memory, in bytes; `None` where the machine does not count it.
@@ -277,6 +295,10 @@ pub trait Runtime: Send + Sync {
     /// The machine's size. The factors of overcommitment are the caller's business: 1 here.
     async fn capacity(&self) -> Result<Capacity, RuntimeError>;
 
+    /// The GPUs of the machine that instances can have, free or not, as far as they are known now: some may be found only
+    /// after a while, and one may be lost. Somebody waits for the answer.
+    async fn gpus(&self) -> Gpus;
+
     /// Bytes of memory available at this moment.
     async fn memory_available(&self) -> Result<u64, RuntimeError>;
 
@@ -297,7 +319,8 @@ pub trait Runtime: Send + Sync {
     /// Takes [`Runtime::prepare_storage`] back: the volume is gone afterwards. Only for a creation that failed.
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError>;
 
-    /// The instance's container exists afterwards, within its limits.
+    /// The instance's container exists afterwards, within its limits, and with as many GPUs as it is to have, which no
+    /// other instance has until this one was stopped.
     async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
     /// The container has its network afterwards.

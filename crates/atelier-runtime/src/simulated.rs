@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use atelier_core::filling::{Filling, Share};
 use atelier_core::flavor::Capacity;
+use atelier_core::gpu::{FlavorGpus, Gpus};
 use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::volume::{ShareUri, VolumeKind};
@@ -92,6 +93,8 @@ impl Faults for NoFaults {
 pub struct SimulatedRuntime {
     folder: PathBuf,
     capacity: Capacity,
+    /// The kinds of its pretended GPUs, each by its number. Held while one is given.
+    gpus: Mutex<Vec<String>>,
     faults: Arc<dyn Faults>,
     roots: Vec<Root>,
     broken: Mutex<HashSet<NotebookId>>,
@@ -124,6 +127,8 @@ const VOLUME: &str = "volume";
 const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const SERVER: &str = "server";
+/// The numbers of its GPUs, one in a line.
+const GPUS: &str = "gpus";
 /// Leads to the folder that an instance has for its volume, where that is not its own.
 const WORK: &str = "work";
 /// Where volumes are that were set aside.
@@ -140,6 +145,7 @@ impl SimulatedRuntime {
         Ok(Self {
             folder: folder.into(),
             capacity,
+            gpus: Mutex::default(),
             faults,
             roots: Vec::new(),
             broken: Mutex::default(),
@@ -151,6 +157,33 @@ impl SimulatedRuntime {
             short: Mutex::default(),
             shorter: Notify::new(),
         })
+    }
+
+    /// Pretends that the machine has GPUs of these kinds, from now on.
+    pub fn pretend_gpus(&self, kinds: &[&str]) {
+        *locked(&self.gpus) = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    }
+
+    /// The numbers of the GPUs that the instance of `id` has.
+    pub fn gpus_of(&self, id: NotebookId) -> Vec<usize> {
+        let text = std::fs::read_to_string(self.path(id, GPUS)).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Gives the instance its GPUs, unless it has them.
+    fn give_gpus(&self, id: NotebookId, wanted: &FlavorGpus) -> Result<(), RuntimeError> {
+        let kinds = locked(&self.gpus);
+        if !self.gpus_of(id).is_empty() {
+            return Ok(());
+        }
+        let meant = counted(&kinds).kind(wanted.kind.as_deref()).map(|kind| kind.name.clone());
+        let taken: HashSet<_> = self.known()?.into_iter().flat_map(|other| self.gpus_of(other)).collect();
+        let free = (0..kinds.len()).filter(|n| !taken.contains(n) && Some(&kinds[*n]) == meant.as_ref());
+        let given: Vec<_> = free.map(|n| n.to_string()).take(wanted.count.get() as usize).collect();
+        if given.len() < wanted.count.get() as usize {
+            return Err(RuntimeError::Transient("not enough GPUs are free".into()));
+        }
+        self.put(id, GPUS, &given.join("\n"))
     }
 
     /// The same, with folders of the operator's. They are real.
@@ -303,7 +336,7 @@ impl SimulatedRuntime {
             self.take(id, &begun(moment))?;
             self.take(id, &told(moment))?;
         }
-        for what in [SERVER, NETWORK, WORK, CONTAINER] {
+        for what in [SERVER, NETWORK, WORK, CONTAINER, GPUS] {
             self.take(id, what)?;
         }
         locked(&self.broken).remove(&id);
@@ -321,6 +354,11 @@ impl SimulatedRuntime {
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pretended GPUs of these kinds, none of which has any memory.
+fn counted(kinds: &[String]) -> Gpus {
+    Gpus::of(kinds.iter().map(|kind| (kind.clone(), 0)))
 }
 
 /// That a hook was begun.
@@ -363,6 +401,10 @@ impl Runtime for SimulatedRuntime {
 
     async fn capacity(&self) -> Result<Capacity, RuntimeError> {
         Ok(self.capacity)
+    }
+
+    async fn gpus(&self) -> Gpus {
+        counted(&locked(&self.gpus))
     }
 
     async fn memory_available(&self) -> Result<u64, RuntimeError> {
@@ -412,6 +454,9 @@ impl Runtime for SimulatedRuntime {
     async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
         self.faults.before(Call::PrepareCompute, Some(spec.notebook)).await?;
         self.needs(spec.notebook, VOLUME)?;
+        if let Some(gpus) = &spec.gpus {
+            self.give_gpus(spec.notebook, gpus)?;
+        }
         if let Some(folder) = self.folder_of(spec)? {
             let work = self.path(spec.notebook, WORK);
             self.take(spec.notebook, WORK)?;
@@ -619,6 +664,7 @@ mod tests {
             let capacity =
                 Capacity { cpu_millis: 8000, memory_bytes: 16 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
             let runtime = SimulatedRuntime::open(self.kept.path(), capacity, Arc::new(NoFaults)).unwrap();
+            runtime.pretend_gpus(&["A", "B", "A"]);
             Arc::new(runtime.with_roots(vec![self.root()]))
         }
 

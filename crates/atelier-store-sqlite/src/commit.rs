@@ -183,6 +183,10 @@ impl Prepared {
                     (pages::others_alike(connection, row, "name", Some(&row.name)).await? > 0, Committed::NameTaken)
                 }
                 Condition::Fits(capacity, _) => (!capacity.fits(standing.held_besides, flavor), Committed::NoCapacity),
+                Condition::HasGpus(there) => {
+                    let held = pages::held_gpus(connection, Some(&row.id)).await?;
+                    (!there.fit(&held, flavor.gpus.as_ref()), Committed::NoCapacity)
+                }
                 Condition::OnlyOneOfItsFeature => {
                     let others = pages::others_alike(connection, row, "feature", Some(&row.feature)).await?;
                     (others > 0, Committed::AlreadyOne)

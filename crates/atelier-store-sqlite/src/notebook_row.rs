@@ -1,7 +1,10 @@
 //! A notebook as a row.
 
+use std::num::NonZeroU32;
+
 use atelier_core::Timestamp;
 use atelier_core::flavor::Flavor;
+use atelier_core::gpu::FlavorGpus;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::Image;
 use atelier_core::lease::{Grant, Lease, Terms};
@@ -76,6 +79,8 @@ pub(crate) struct NotebookRow {
     pub(crate) pool_id: Option<String>,
     pub(crate) pool_name: Option<String>,
     pub(crate) hooks: Option<String>,
+    pub(crate) flavor_gpus: Option<i64>,
+    pub(crate) flavor_gpu_kind: Option<String>,
     pub(crate) volume_kind: Option<String>,
     pub(crate) volume_uri: Option<String>,
 }
@@ -123,6 +128,7 @@ impl NotebookRow {
     pub(crate) fn seal(notebook: Notebook, sealer: &Sealer) -> Result<Self, StoreError> {
         let id = notebook.id.to_string();
         let (pool_id, pool_name) = notebook.pool.clone().map(|pool| (pool.id, pool.name)).unzip();
+        let (gpus, gpu_kind) = notebook.flavor.gpus.clone().map(|gpus| (gpus.count, gpus.kind)).unzip();
         let lease = notebook.lease;
         Ok(Self {
             status: notebook.status().as_str().into(),
@@ -171,6 +177,8 @@ impl NotebookRow {
             legacy_profile_id: notebook.legacy.profile_id,
             legacy_prompt: notebook.legacy.prompt.into(),
             hooks: hooks_to_json(&notebook.hooks)?,
+            flavor_gpus: gpus.map(|count| count.get().into()),
+            flavor_gpu_kind: gpu_kind.flatten(),
             pool_id,
             pool_name,
         })
@@ -216,6 +224,7 @@ impl NotebookRow {
                 cpu_millis: number("flavor_cpu_millis", self.flavor_cpu_millis)?,
                 memory_mib: number("flavor_memory_mib", self.flavor_memory_mib)?,
                 free: self.flavor_free != 0,
+                gpus: gpus(self.flavor_gpus, self.flavor_gpu_kind)?,
             },
             pool: self.pool_id.zip(self.pool_name).map(|(id, name)| InPool { id, name }),
             image: Image {
@@ -272,6 +281,12 @@ impl NotebookRow {
             _ => lease,
         })
     }
+}
+
+/// The GPUs of a flavor from their columns.
+fn gpus(count: Option<i64>, kind: Option<String>) -> Result<Option<FlavorGpus>, StoreError> {
+    let count = count.map(|count| number("flavor_gpus", count)).transpose()?;
+    Ok(count.and_then(NonZeroU32::new).map(|count| FlavorGpus { count, kind }))
 }
 
 /// A kind of volume as a column holds it: null for the notebook's own.

@@ -23,7 +23,7 @@ pub(crate) async fn select(
                 create_at, update_at, lease_kind, lease_update_at, lease_grant_ms, lease_end_at,
                 token_sealed, upstream_secret_sealed, ever_ran, progress, generation, feature, tags,
                 next_lease_kind, next_lease_grant_ms, legacy_profile_id, legacy_prompt, volume_growing_to_gib,
-                pool_id, pool_name, hooks, volume_kind, volume_uri
+                pool_id, pool_name, hooks, flavor_gpus, flavor_gpu_kind, volume_kind, volume_uri
             from notebooks where id = $1"#,
         id
     )
@@ -50,12 +50,12 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
             volume_capacity_gib, workspace_id, status, fail_reason, create_at, update_at, lease_kind,
             lease_update_at, lease_grant_ms, lease_end_at, token_sealed, upstream_secret_sealed,
             ever_ran, progress, generation, feature, tags, next_lease_kind, next_lease_grant_ms,
-            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name, hooks, volume_kind,
-            volume_uri
+            legacy_profile_id, legacy_prompt, volume_growing_to_gib, pool_id, pool_name, hooks, flavor_gpus,
+            flavor_gpu_kind, volume_kind, volume_uri
         ) values (
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
-            $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48
+            $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50
         ) on conflict (id) do nothing"#,
         row.id,
         row.project_id,
@@ -103,6 +103,8 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, row: &NotebookRow)
         row.pool_id,
         row.pool_name,
         row.hooks,
+        row.flavor_gpus,
+        row.flavor_gpu_kind,
         row.volume_kind,
         row.volume_uri,
     )
@@ -126,8 +128,8 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
             $30, lease_grant_ms = $31, lease_end_at = $32, token_sealed = $33, upstream_secret_sealed =
             $34, ever_ran = $35, progress = $36, feature = $37, tags = $38, next_lease_kind = $39,
             next_lease_grant_ms = $40, legacy_profile_id = $41, legacy_prompt = $42,
-            volume_growing_to_gib = $43, pool_id = $44, pool_name = $45, hooks = $46,
-            generation = generation + 1
+            volume_growing_to_gib = $43, pool_id = $44, pool_name = $45, hooks = $46, flavor_gpus = $47,
+            flavor_gpu_kind = $48, generation = generation + 1
         where id = $1 and generation = $2"#,
         row.id,
         row.generation,
@@ -175,6 +177,8 @@ pub(crate) async fn update(connection: &mut SqliteConnection, row: &NotebookRow)
         row.pool_id,
         row.pool_name,
         row.hooks,
+        row.flavor_gpus,
+        row.flavor_gpu_kind,
     )
     .execute(connection)
     .await

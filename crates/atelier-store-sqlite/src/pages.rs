@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use atelier_core::flavor::Held;
+use atelier_core::gpu::HeldGpus;
 use atelier_core::id::NotebookId;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
@@ -144,6 +145,25 @@ pub(crate) async fn held(connection: &mut SqliteConnection, part: &Part) -> Resu
     sum(held.cpu_millis, held.memory_mib)
 }
 
+/// The GPUs that all notebooks hold together, but for the one with the id `besides`.
+pub(crate) async fn held_gpus(
+    connection: &mut SqliteConnection,
+    besides: Option<&[u8]>,
+) -> Result<HeldGpus, StoreError> {
+    let besides = besides.unwrap_or_default();
+    let rows = sqlx::query!(
+        r#"select flavor_gpu_kind as kind, sum(flavor_gpus) as "count!: i64" from notebooks
+            where flavor_gpus is not null and status in (select value from json_each($1)) and id <> $2
+            group by flavor_gpu_kind"#,
+        *HOLDING_GPUS,
+        besides
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter().map(|row| Ok((row.kind, number("flavor_gpus", row.count)?))).collect()
+}
+
 /// What conditions are asked about.
 pub(crate) struct Standing {
     /// The generation that the notebook is kept with.
@@ -223,6 +243,7 @@ fn in_columns(part: &Part) -> (String, bool) {
 
 /// The statuses that hold compute, as JSON.
 static HOLDING: LazyLock<String> = LazyLock::new(|| statuses(Status::holds_compute));
+static HOLDING_GPUS: LazyLock<String> = LazyLock::new(|| statuses(Status::holds_gpus));
 
 fn sum(cpu_millis: i64, memory_mib: i64) -> Result<Held, StoreError> {
     let memory_mib: u64 = number("flavor_memory_mib", memory_mib)?;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Held;
+use atelier_core::gpu::HeldGpus;
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
@@ -156,6 +157,10 @@ impl NotebookStore for SqliteStore {
 
     async fn held(&self, part: &Part) -> Result<Held, StoreError> {
         pages::held(&mut *self.reader().await, part).await
+    }
+
+    async fn held_gpus(&self) -> Result<HeldGpus, StoreError> {
+        pages::held_gpus(&mut *self.reader().await, None).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

@@ -62,6 +62,7 @@ macro_rules! notebook_store_contract {
             only_one_of_a_feature_is_written_for_each_owner
             held_is_what_holds_compute
             parts_hold_apart
+            many_starts_at_once_end_exactly_at_the_gpus
             many_creates_at_once_end_exactly_at_the_quota_of_their_pool
             losing_is_told_before_conditions
             a_list_follows_each_filter

@@ -27,6 +27,7 @@ use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
+use atelier_core::gpu::{Gpus, HeldGpus};
 use atelier_core::id::{EventId, ImageId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
@@ -111,6 +112,8 @@ pub enum Condition {
     /// The flavor of the notebook in the write fits beside what all *other* notebooks of this part hold. Once at most in a
     /// commit: more are an error.
     Fits(Capacity, Part),
+    /// The GPUs of the flavor of the notebook in the write are free among these, beside what all *other* notebooks hold.
+    HasGpus(Gpus),
     /// The owner of the notebook in the write has no other of its feature in its project.
     OnlyOneOfItsFeature,
     /// Of the notebooks that its owner has in its workspace, those with a shared volume have the one of the notebook in the
@@ -411,6 +414,9 @@ pub trait NotebookStore: Send + Sync {
 
     /// What the notebooks of a part together hold ([`Status::holds_compute`]).
     async fn held(&self, part: &Part) -> Result<Held, StoreError>;
+
+    /// The GPUs that all notebooks together hold.
+    async fn held_gpus(&self) -> Result<HeldGpus, StoreError>;
 
     /// One operation.
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError>;

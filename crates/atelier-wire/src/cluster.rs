@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::flavor::BillingInfo;
+use crate::flavor::{BillingInfo, GpuInfo};
 
 /// A place where notebooks can run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -18,7 +18,7 @@ pub struct Cluster {
     /// `MANAGED`: for everybody; `DEDICATED`: a pool.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `CPU`.
+    /// `GPU` where flavors have GPUs, else `CPU`.
     pub resource_categories: String,
     /// The workspace that may use it.
     pub workspace_id: String,
@@ -44,7 +44,7 @@ pub struct ClusterFlavor {
     pub description: String,
     /// `x86_64` or `aarch64`.
     pub arch: String,
-    /// `CPU`.
+    /// `CPU` or `GPU`.
     pub category: String,
     /// `NOTEBOOK`.
     pub feature: String,
@@ -61,6 +61,9 @@ pub struct ClusterFlavor {
     /// How it is charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing: Option<BillingInfo>,
+    /// Its GPUs; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuInfo>,
 }
 
 /// A page of clusters.

@@ -1,6 +1,7 @@
 //! The sizes that notebooks come in.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use utoipa::ToSchema;
 
 /// A size of notebook.
@@ -15,7 +16,7 @@ pub struct NotebookFlavor {
     pub description: String,
     /// `x86_64` or `aarch64`.
     pub arch: String,
-    /// `CPU`.
+    /// `CPU` or `GPU`.
     pub category: String,
     /// `NOTEBOOK`.
     pub feature: String,
@@ -32,6 +33,23 @@ pub struct NotebookFlavor {
     /// How it is charged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billing: Option<BillingInfo>,
+    /// Its GPUs; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuInfo>,
+}
+
+/// The GPUs of a flavor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GpuInfo {
+    /// How many.
+    #[schema(value_type = f64)]
+    pub gpu: Number,
+    /// What each has of memory, such as `80GiB`; absent where the machine has no such GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<String>,
+    /// The product, as its driver says it; absent where the machine has no GPU and none is named.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// How a flavor is charged.

@@ -26,7 +26,7 @@ pub mod tag;
 
 pub use cluster::{Cluster, ClusterFlavor, ClusterPage, FeatureQuota};
 pub use error::{ApiError, LegacyError};
-pub use flavor::{BillingInfo, NotebookFlavor, NotebookFlavorPage};
+pub use flavor::{BillingInfo, GpuInfo, NotebookFlavor, NotebookFlavorPage};
 pub use health::{Liveness, Readiness};
 pub use image::{Image, ImagePage};
 pub use lease::{Lease, LeaseReq};

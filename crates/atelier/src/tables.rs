@@ -3,7 +3,7 @@
 use atelier_core::Timestamp;
 use atelier_wire::credential::Credential;
 use atelier_wire::key_pair::KeyPairSummary;
-use atelier_wire::{FeatureQuota, Image, Notebook, NotebookFlavor};
+use atelier_wire::{FeatureQuota, GpuInfo, Image, Notebook, NotebookFlavor};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -170,17 +170,23 @@ pub(crate) fn users(users: &serde_json::Value) -> String {
 
 /// A list of flavors.
 pub(crate) fn flavors(flavors: &[NotebookFlavor]) -> String {
-    let mut table = table(&["ID", "VCPUS", "MEMORY", "AVAILABLE", "DESCRIPTION"]);
+    let mut table = table(&["ID", "VCPUS", "MEMORY", "GPUS", "AVAILABLE", "DESCRIPTION"]);
     for flavor in flavors {
         table.add_row([
             flavor.id.clone(),
             flavor.vcpus.to_string(),
             memory(flavor.memory),
+            flavor.gpu.as_ref().map_or_else(|| "-".into(), gpus),
             if flavor.sold_out { "no" } else { "yes" }.into(),
             flavor.description.clone(),
         ]);
     }
     aligned(table, &[1, 2])
+}
+
+/// `2 NVIDIA L4`.
+fn gpus(gpus: &GpuInfo) -> String {
+    gpus.kind.iter().fold(gpus.gpu.to_string(), |count, kind| format!("{count} {kind}"))
 }
 
 /// A list of features with their quotas.
@@ -297,7 +303,7 @@ pub(crate) fn capacity(answer: &Value) -> String {
         "promised: CPUs {} times, memory {} times; memory available now: {available}, and never below {floor}\n\n",
         answer["overcommit"]["cpu"], answer["overcommit"]["memory"]
     );
-    let whole = amounts(answer, "", parts) + &factors + &rooms(answer);
+    let whole = amounts(answer, "", parts) + &factors + &cards(answer) + &rooms(answer);
     let pool = |pool: &Value| {
         let name = format!("pool {}", pool["id"].as_str().unwrap_or_default());
         format!("\n{}\n{}", amounts(pool, &name, [("share", "share")].into_iter().chain(held)), rooms(pool))
@@ -321,6 +327,20 @@ fn amounts<'n>(of: &Value, title: &str, parts: impl IntoIterator<Item = (&'n str
         ]);
     }
     aligned(table, &[1, 2])
+}
+
+/// The GPUs of the machine; nothing where it has none.
+fn cards(answer: &Value) -> String {
+    let kinds = answer["gpus"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if kinds.is_empty() {
+        return String::new();
+    }
+    let mut table = table(&["GPU", "MEMORY", "THERE", "FREE"]);
+    for kind in kinds {
+        let bytes = memory(kind["memory_bytes"].as_u64().unwrap_or_default() / 1024);
+        table.add_row([word(kind, "type"), bytes, kind["count"].to_string(), kind["free"].to_string()]);
+    }
+    aligned(table, &[1, 2, 3]) + "\n"
 }
 
 fn rooms(answer: &Value) -> String {
@@ -491,7 +511,7 @@ ada    a     STOPPED  modelarts.vm.cpu.2u  5 GiB   -      10 min ago  0197f2d0-4
         };
         let machine = json!({
             "machine": pair(4000, 16), "overcommit": {"cpu": 2, "memory": 1}, "memory_available_bytes": 3_u64 << 30,
-            "memory_floor_bytes": 1_u64 << 30, "pools": [merged(share(1000, 4), json!({"id": "team-a", "name": "A"}))],
+            "memory_floor_bytes": 1_u64 << 30, "gpus": [], "pools": [merged(share(1000, 4), json!({"id": "team-a", "name": "A"}))],
         });
         let wanted = "               CPUS  MEMORY
 machine       4.000  16 GiB
@@ -515,6 +535,10 @@ small          7
 ";
         let shown = capacity(&merged(machine.clone(), share(3000, 12)));
         assert_eq!(shown, wanted);
+        let gpus = json!([{"type": "NVIDIA L4", "memory_bytes": 24_u64 << 30, "count": 4, "free": 1}]);
+        let with = capacity(&merged(merged(machine.clone(), json!({"gpus": gpus})), share(3000, 12)));
+        let cards = "GPU        MEMORY  THERE  FREE\nNVIDIA L4  24 GiB      4     1\n\n";
+        assert_eq!(with, wanted.replacen("FLAVOR", &format!("{cards}FLAVOR"), 1));
         let without = merged(machine, json!({"pools": []}));
         assert!(!capacity(&merged(without, share(4000, 16))).contains("pool"));
     }

@@ -3,6 +3,7 @@
 //! A profile is a name from the configuration for one image; several may name the same. An image has its own id as a
 //! profile, too, so that a notebook made by the other API from any image can be shown here and be asked for again.
 
+use atelier_core::flavor::Flavor;
 use atelier_core::id::ImageId;
 use atelier_core::image::{self, Image};
 use atelier_core::refusal::Refusal;
@@ -29,15 +30,16 @@ const KNOWN: [&str; 5] = [
 ];
 
 impl Profile {
-    /// What there is when nothing is configured: the names without a GPU, for the built-in image.
+    /// What there is when nothing is configured: the names that say no more than Python 3, for the built-in image. Whether
+    /// a notebook has GPUs is its flavor's business, whatever the name says.
     pub fn defaults() -> Vec<Self> {
-        let names = [KNOWN[0], KNOWN[2]];
-        let profile = |id: &str| Self {
+        let profile = |(id, with): (&str, &str)| Self {
             id: id.to_owned(),
-            description: "JupyterLab with Python 3, for processors".to_owned(),
+            description: format!("JupyterLab with Python 3, for {with}"),
             image_id: image::BUILT_IN,
         };
-        names.map(profile).into()
+        let [cpu, gpu, second, _, python] = KNOWN;
+        [(cpu, "processors"), (second, "processors"), (gpu, "GPUs"), (python, "GPUs")].map(profile).into()
     }
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn image_of(profiles: &[Profile], id: &str) -> Result<ImageId, Refusa
 
 /// The profile that a notebook shows: the one that it was asked for with, as long as that still names its image; else
 /// the first that does; else the image itself.
-pub(crate) fn shown(profiles: &[Profile], asked: Option<&str>, image: &Image, flavor: &str) -> LegacyProfile {
+pub(crate) fn shown(profiles: &[Profile], asked: Option<&str>, image: &Image, flavor: &Flavor) -> LegacyProfile {
     let mut fitting = profiles.iter().filter(|profile| profile.image_id == image.id);
     let found = fitting.clone().find(|profile| Some(profile.id.as_str()) == asked).or_else(|| fitting.next());
     let (id, name, description) = match found {
@@ -71,8 +73,8 @@ pub(crate) fn shown(profiles: &[Profile], asked: Option<&str>, image: &Image, fl
         name,
         description,
         de_type: super::list::NOTEBOOK.to_owned(),
-        flavor_type: crate::shape::CPU.to_owned(),
-        provision: provision(image, flavor),
+        flavor_type: crate::shape::category(flavor).to_owned(),
+        provision: provision(image, &flavor.id),
         labels: None,
     }
 }
@@ -106,11 +108,12 @@ mod tests {
     #[test]
     fn names_and_ids_lead_to_images() {
         let profiles = Profile::defaults();
-        for id in ["Multi-Engine 1.0 (python3)-cpu", "Multi-Engine 2.0 (python3)", &image::BUILT_IN.to_string()] {
-            assert_eq!(image_of(&profiles, id), Ok(image::BUILT_IN), "{id}");
+        let names = profiles.iter().map(|profile| profile.id.clone());
+        for id in names.chain([image::BUILT_IN.to_string()]) {
+            assert_eq!(image_of(&profiles, &id), Ok(image::BUILT_IN), "{id}");
         }
-        for id in ["Multi-Engine 1.0 (python3)-gpu", "Python3-gpu", "Power-Engine 1.0(python3)"] {
-            assert_eq!(image_of(&profiles, id).unwrap_err().code(), Code::Unsupported, "{id}");
+        for id in ["Multi-Engine 1.0 (python3)-gpu", "Power-Engine 1.0(python3)"] {
+            assert_eq!(image_of(&profiles[..2], id).unwrap_err().code(), Code::Unsupported, "{id}");
         }
         let unknown = image_of(&profiles, "Python7").unwrap_err();
         assert_eq!(unknown.code(), Code::BadValue);
@@ -120,12 +123,15 @@ mod tests {
     #[test]
     fn a_notebook_shows_the_profile_of_the_image_that_it_has() {
         let (image, profiles) = (Image::built_in(None), Profile::defaults());
-        let id = |asked| shown(&profiles, asked, &image, "f").id;
+        let [cpu, gpu] = [0, 4].map(|at| Flavor::defaults().remove(at));
+        let id = |asked| shown(&profiles, asked, &image, &cpu).id;
         assert_eq!(id(Some("Multi-Engine 2.0 (python3)")), "Multi-Engine 2.0 (python3)");
         assert_eq!(id(Some("gone from the configuration")), "Multi-Engine 1.0 (python3)-cpu");
         assert_eq!(id(None), "Multi-Engine 1.0 (python3)-cpu");
-        assert_eq!(shown(&profiles, None, &image, "f").name, "Multi-Engine 1.0 (python3)");
-        let own = shown(&[], None, &image, "f");
+        assert_eq!(shown(&profiles, None, &image, &cpu).name, "Multi-Engine 1.0 (python3)");
+        let of_gpu = shown(&profiles, Some("Python3-gpu"), &image, &gpu);
+        assert_eq!((of_gpu.name.as_str(), of_gpu.flavor_type.as_str()), ("Python3", "GPU"));
+        let own = shown(&[], None, &image, &cpu);
         assert_eq!((own.id, own.name), (image.id.to_string(), image.name));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn instance(notebook: &Notebook, with: &Surroundings<'_>) -> wire::Le
         status: status::word(notebook.status()).to_owned(),
         creation_timestamp: notebook.create_at.as_millis().to_string(),
         latest_update_timestamp: notebook.update_at.as_millis().to_string(),
-        profile: profiles::shown(with.profiles, profile_id, &notebook.image, &notebook.flavor.id),
+        profile: profiles::shown(with.profiles, profile_id, &notebook.image, &notebook.flavor),
         flavor: notebook.flavor.id.clone(),
         flavor_details: Some(flavor(notebook, with.offers)),
         spec: wire::LegacyNotebookSpec {
@@ -66,7 +66,7 @@ fn flavor(notebook: &Notebook, offers: &[Offer]) -> wire::LegacyFlavorDetails {
     wire::LegacyFlavorDetails {
         name: flavor.id.clone(),
         status: if on_sale { "onSale" } else { "soldOut" }.to_owned(),
-        kind: shape::CPU.to_owned(),
+        kind: shape::category(flavor).to_owned(),
         // What this API can make.
         storage_list: vec![EVS.to_owned()],
         is_permitted: true,

@@ -89,13 +89,19 @@ fn cluster(offer: &Offer, call: &Call) -> wire::Cluster {
         kind: if pool_id.is_some() { DEDICATED } else { MANAGED }.to_owned(),
         pool_id,
         status: "ACTIVE".to_owned(),
-        resource_categories: shape::CPU.to_owned(),
+        resource_categories: category(offer).to_owned(),
         workspace_id: "0".to_owned(),
         project_id: call.caller.project_id.to_string(),
         domain_id: call.caller.domain_id.to_string(),
         flavors: offer.flavors.iter().map(shape::cluster_flavor).collect(),
         is_allow_root: false,
     }
+}
+
+/// The contract has one word for all flavors of a cluster.
+fn category(offer: &Offer) -> &'static str {
+    let mut categories = offer.flavors.iter().map(|offered| shape::category(&offered.flavor));
+    categories.find(|category| *category == shape::GPU).unwrap_or(shape::CPU)
 }
 
 #[derive(Debug)]

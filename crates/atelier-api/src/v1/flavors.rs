@@ -138,11 +138,19 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use atelier_core::flavor::Flavor;
+    use atelier_core::gpu::{FlavorGpus, GpuKind};
 
     fn page(query: &str) -> wire::NotebookFlavorPage {
-        let offered = Flavor::defaults().into_iter().map(|flavor| OfferedFlavor { flavor, sold_out: false });
+        let gpu_kind = |_: &FlavorGpus| GpuKind { name: "Card".into(), memory_bytes: 79 << 30, count: 1 };
+        let offered = Flavor::defaults().into_iter().map(|flavor| OfferedFlavor {
+            gpu_kind: flavor.gpus.as_ref().map(gpu_kind),
+            flavor,
+            sold_out: false,
+        });
         let flavors = offered.map(|flavor| shape::flavor(&flavor)).collect();
         Wanted::of(&Query::of(query)).unwrap().page(flavors)
     }
@@ -154,7 +162,7 @@ mod tests {
     #[test]
     fn without_a_limit_everything_is_on_page_one() {
         let page = page("");
-        assert_eq!((page.current, page.pages, page.size, page.total), (1, 1, 4, 4));
+        assert_eq!((page.current, page.pages, page.size, page.total), (1, 1, 5, 5));
         assert_eq!(page.data, page.flavors);
         assert_eq!(page.data[0].memory, 8_388_608);
     }
@@ -162,18 +170,32 @@ mod tests {
     #[test]
     fn filters_take_only_what_is_there() {
         assert_eq!(ids("category=cpu&type=MANAGED&feature=notebook").len(), 4);
-        for none in ["category=GPU", "flavor_type=ASCEND_SNT9", "feature=DEFAULT"] {
+        assert_eq!(ids("category=gpu"), ["modelarts.vm.gpu.1"]);
+        for none in ["category=ASCEND", "flavor_type=ASCEND_SNT9", "feature=DEFAULT"] {
             assert!(ids(none).is_empty(), "{none}");
         }
+    }
+
+    #[test]
+    fn a_flavor_with_gpus_says_how_many_and_what_the_machine_has() {
+        let [of_the_machine] = page("category=GPU").data.try_into().unwrap();
+        let shown = of_the_machine.gpu.unwrap();
+        assert_eq!((shown.gpu_memory.as_deref(), shown.kind.as_deref()), (Some("79GiB"), Some("Card")));
+        assert_eq!(shown.gpu, 1.into());
+        assert!(page("category=CPU").data.iter().all(|flavor| flavor.gpu.is_none()));
+        let wanted = FlavorGpus { count: NonZeroU32::MIN, kind: Some("Another".into()) };
+        let flavor = Flavor { gpus: Some(wanted), ..Flavor::defaults().remove(0) };
+        let shown = shape::flavor(&OfferedFlavor { flavor, sold_out: true, gpu_kind: None }).gpu.unwrap();
+        assert_eq!((shown.gpu_memory, shown.kind.as_deref()), (None, Some("Another")));
     }
 
     #[test]
     fn sorting_and_paging_act_together() {
         let three = ["atelier.cpu.small", "modelarts.vm.cpu.free", "modelarts.vm.cpu.2u"];
         assert_eq!(ids("sort_key=vcpus,memory&sort_dir=ASC&limit=3"), three);
-        assert_eq!(ids("sort_key=memory&limit=2"), ["modelarts.vm.cpu.8u", "modelarts.vm.cpu.2u"]);
+        assert_eq!(ids("sort_key=memory&limit=2"), ["modelarts.vm.cpu.8u", "modelarts.vm.gpu.1"]);
         assert_eq!(ids("sort_key=vcpus&sort_dir=asc&limit=1"), ["atelier.cpu.small"]);
         let second = page("limit=3&offset=3");
-        assert_eq!((second.current, second.pages, second.size, second.data.len()), (1, 2, 3, 1));
+        assert_eq!((second.current, second.pages, second.size, second.data.len()), (1, 2, 3, 2));
     }
 }

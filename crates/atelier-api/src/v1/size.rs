@@ -10,7 +10,7 @@ use atelier_engine::Size;
 use crate::fields::Fields;
 use crate::shape;
 
-/// Fields of `custom_spec` that this server does not offer: its machine has processors and one kind of node.
+/// Fields of `custom_spec` that this server does not offer: GPUs come with flavors, and there is one kind of node.
 const NOT_OFFERED: [&str; 3] = ["gpu", "gpu_type", "resource_flavor"];
 const LEAST_CPU: &str = "0.4 or more CPUs, with at most 2 decimals";
 const LEAST_MEMORY: &str = "513 or more MiB, a whole number";

@@ -17,7 +17,7 @@ const LISTED: &str = include_str!("../../../../contract/differences.toml");
 
 /// How many differences there may be at most. Lower it when one is gone. Only an operation that becomes served may raise it:
 /// its fields are compared from then on, and were hidden behind one line before.
-const CEILING: usize = 102;
+const CEILING: usize = 100;
 
 /// One difference: what it is, and the line of the contract that it departs from.
 type Differences = BTreeMap<String, usize>;

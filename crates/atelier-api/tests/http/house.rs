@@ -157,6 +157,8 @@ pub(crate) const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
 /// What a house may have otherwise than most tests need it.
 pub(crate) struct Plan {
     pub(crate) machine: Capacity,
+    /// The kinds of its GPUs.
+    pub(crate) gpus: &'static [&'static str],
     pub(crate) engine: EngineConfig,
     /// The folders that notebooks can have as volumes.
     pub(crate) roots: Vec<Root>,
@@ -166,7 +168,7 @@ impl Default for Plan {
     fn default() -> Self {
         let machine = Capacity { cpu_millis: 64_000, memory_bytes: 256 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
         let engine = EngineConfig { notebooks_per_user: 50, ..EngineConfig::default() };
-        Self { machine, engine, roots: Vec::new() }
+        Self { machine, gpus: &[], engine, roots: Vec::new() }
     }
 }
 
@@ -216,6 +218,7 @@ impl House {
         let other_project = second_project(&iam, &first).await;
         let gate = Arc::new(Gate::closed());
         let runtime = SimulatedRuntime::open(&folder.path().join("runtime"), plan.machine, gate.clone()).unwrap();
+        runtime.pretend_gpus(plan.gpus);
         let runtime = runtime.with_roots(plan.roots);
         let keeper: Arc<dyn Timekeeper> = time.clone();
         let engine = Engine::open(plan.engine, store, Arc::new(runtime), keeper, entropy.clone()).await.unwrap();

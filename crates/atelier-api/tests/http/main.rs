@@ -12,6 +12,7 @@ mod document;
 mod every_code;
 mod every_field;
 mod filters;
+mod gpus;
 mod house;
 mod key_pairs;
 mod keys;

@@ -14,7 +14,7 @@ const CUSTOM: &str = "custom.flavor.spec.code";
 
 /// Two pools; of the second no notebook of the last flavor can be made, which the first has too.
 fn pools() -> Vec<Pool> {
-    let [two, _, _, small] = Flavor::defaults().try_into().unwrap();
+    let [two, _, _, small, _] = Flavor::defaults().try_into().unwrap();
     let pool = |id: &str, name: &str, cpu_millis, flavors| Pool {
         id: id.into(),
         name: name.into(),

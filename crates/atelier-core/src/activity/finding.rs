@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Answer, Baseline, Kernel, Look, Rules, Signal, Terminal};
+use super::{Answer, Baseline, Kernel, Look, MOST_IDLE_GPU, Rules, Signal, Terminal};
 use crate::clock::Timestamp;
 
 /// What a signal says.
@@ -76,12 +76,13 @@ impl Memory {
     }
 
     /// What each signal says, in the order of [`Signal::ALL`].
-    pub(super) fn compare(&mut self, look: &Look, rules: &Rules, baseline: Baseline) -> [Said; 4] {
+    pub(super) fn compare(&mut self, look: &Look, rules: &Rules, baseline: Baseline) -> [Said; 5] {
         let said = [
             self.kernels(&look.kernels, look.at, rules),
             self.terminals(&look.terminals, &look.foreground),
             self.people(look.person_at),
             self.cpu(&look.cpu_micros, look.at, rules, baseline),
+            gpus(&look.gpu_percents),
         ];
         self.looked = Some(look.at);
         said
@@ -169,6 +170,25 @@ impl Memory {
     pub(super) fn steady_cpu(&self, rules: &Rules) -> Option<u32> {
         self.rate().filter(|(_, over_ms)| *over_ms >= rules.cpu_window_ms).map(|(millis, _)| millis)
     }
+}
+
+/// Nothing is remembered: the driver's figures are of the last moments, and not of one.
+fn gpus(answer: &Answer<Vec<u32>>) -> Said {
+    let percents = match answer {
+        Ok(percents) => percents,
+        Err(why) => return unknown(why),
+    };
+    let Some(busiest) = percents.iter().max() else { return (Reading::Quiet, "none".into()) };
+    let value = match percents.len() {
+        1 => format!("busy for {busiest} % of the time"),
+        many => format!("{many}, the busiest for {busiest} % of the time"),
+    };
+    let reading = if *busiest > MOST_IDLE_GPU {
+        Reading::Active(format!("a GPU is busy for {busiest} % of the time"))
+    } else {
+        Reading::Quiet
+    };
+    (reading, value)
 }
 
 /// Why this kernel is active, if it is. `moved`: since the last look; `unchanged_ms`: for so long it did not.

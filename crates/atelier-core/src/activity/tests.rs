@@ -36,6 +36,7 @@ fn quiet(seconds: i64) -> Look {
         foreground: Ok(Vec::new()),
         person_at: None,
         cpu_micros: Ok(u64::try_from(seconds).unwrap() * 1000),
+        gpu_percents: Ok(Vec::new()),
     }
 }
 
@@ -159,6 +160,22 @@ fn processor_time_counts_above_baseline_and_margin_over_the_window() {
     assert!(!rate(30, known) && rate(31, known));
     known.learn(10);
     assert!(!rate(40, known) && rate(41, known));
+}
+
+#[test]
+fn a_gpu_is_active_above_one_percent_and_unknown_when_it_cannot_be_asked() {
+    for (percents, reason) in [
+        (vec![], None),
+        (vec![0, 1], None),
+        (vec![2], Some("a GPU is busy for 2 % of the time")),
+        (vec![0, 100, 3], Some("a GPU is busy for 100 % of the time")),
+    ] {
+        assert_eq!(reasons(|l| l.gpu_percents = Ok(percents)), reason.into_iter().collect::<Vec<_>>());
+    }
+    let mut watch = watched();
+    let silent = Look { gpu_percents: Err("no answer".into()), ..quiet(40) };
+    assert_eq!(verdict(&mut watch, &silent), Verdict::Unknown(vec!["gpu: no answer".into()]));
+    assert!(watch.figures(t(40)).contains("gpu: not known, no answer (active above 1 %"), "{}", watch.figures(t(40)));
 }
 
 #[test]
@@ -313,6 +330,7 @@ proptest! {
                 foreground: Ok(Vec::new()),
                 person_at,
                 cpu_micros: found.millis.map(|_| micros).ok_or_else(unheard),
+                gpu_percents: Ok(Vec::new()),
             };
             let news = watch.look(&look, &RULES, Baseline::default());
             let now = watch.last_activity();

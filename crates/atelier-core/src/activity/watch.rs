@@ -1,7 +1,7 @@
 //! What looks found over time.
 
 use super::finding::{Memory, Said};
-use super::{Baseline, Finding, Look, Reading, Rules, Signal, Verdict};
+use super::{Baseline, Finding, Look, MOST_IDLE_GPU, Reading, Rules, Signal, Verdict};
 use crate::clock::Timestamp;
 use crate::lease::Lease;
 
@@ -82,7 +82,7 @@ impl Watch {
         news
     }
 
-    fn note(&mut self, said: [Said; 4], look: &Look, rules: &Rules, baseline: Baseline) {
+    fn note(&mut self, said: [Said; 5], look: &Look, rules: &Rules, baseline: Baseline) {
         let before: Vec<_> = self.findings.drain(..).map(|finding| finding.last_active).collect();
         let signals = Signal::ALL.into_iter().zip(said).enumerate();
         self.findings = signals
@@ -198,5 +198,6 @@ fn threshold(signal: Signal, rules: &Rules, baseline: Baseline) -> String {
             baseline.millis(rules),
             rules.cpu_margin_millis
         ),
+        Signal::Gpu => format!("active above {MOST_IDLE_GPU} %"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atelier_core::activity::{Kernel, Terminal, Verdict};
 use atelier_core::caller::Actor;
-use atelier_runtime::Usage;
+use atelier_runtime::{GpuUsage, Usage};
 use secrecy::SecretString;
 
 use super::*;
@@ -162,6 +162,25 @@ async fn processor_time_keeps_a_notebook_whatever_its_server_says() {
 }
 
 #[tokio::test]
+async fn a_busy_gpu_keeps_its_notebook_and_one_that_says_nothing_is_unknown() {
+    let idle = Idle::new().await;
+    let busy = |busy_percent| Usage {
+        gpus: vec![GpuUsage { kind: "A".into(), busy_percent, memory_used: None, memory: None }],
+        ..Usage::default()
+    };
+    idle.world.runtime.pretend(idle.id, busy(Some(40)));
+    idle.pass(2 * HOUR).await;
+    assert!(idle.runs().await);
+    assert_eq!(idle.verdict().await, Verdict::Active(vec!["a GPU is busy for 40 % of the time".into()]));
+    idle.world.runtime.pretend(idle.id, busy(None));
+    idle.pass(PERIOD).await;
+    assert!(matches!(idle.verdict().await, Verdict::Unknown(why) if why[0].starts_with("gpu: ")));
+    idle.world.runtime.pretend(idle.id, busy(Some(1)));
+    idle.pass(HOUR + PERIOD).await;
+    assert!(idle.stopped().await.0.contains("gpu: busy for 1 % of the time (active above 1 %"));
+}
+
+#[tokio::test]
 async fn people_keep_a_notebook_and_their_last_moment_counts_to_the_millisecond() {
     let idle = Idle::new().await;
     idle.pass(HOUR / 2).await;
@@ -218,7 +237,7 @@ async fn a_runtime_that_cannot_be_asked_is_not_idle_either() {
     idle.world.script.fails(Call::Usage, 100, RuntimeError::Transient);
     idle.pass(MINUTE).await;
     let Verdict::Unknown(why) = idle.verdict().await else { panic!("known") };
-    assert_eq!(why, ["terminals: injected", "cpu: injected"]);
+    assert_eq!(why, ["terminals: injected", "cpu: injected", "gpu: injected"]);
 }
 
 #[tokio::test]

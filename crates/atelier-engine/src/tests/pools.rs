@@ -30,13 +30,13 @@ impl World {
         self
     }
 
-    async fn make(&self, who: char, pool_id: Option<&str>, size: Size) -> Result<NotebookId, Refusal> {
+    pub(super) async fn make(&self, who: char, pool_id: Option<&str>, size: Size) -> Result<NotebookId, Refusal> {
         let wish = CreateNotebook { pool_id: pool_id.map(str::to_owned), size, ..World::wish("nb") };
         Ok(self.engine.create(&World::caller(who), "r", wish).await?.id)
     }
 
     /// Returns when the notebook is gone; others may be there.
-    async fn is_gone(&self, id: NotebookId) {
+    pub(super) async fn is_gone(&self, id: NotebookId) {
         let mut changes = self.engine.route_changes();
         while self.engine.route(id).is_some() {
             changes.changed().await.unwrap();
@@ -52,7 +52,7 @@ impl World {
     }
 }
 
-fn flavor(id: &str) -> Size {
+pub(super) fn flavor(id: &str) -> Size {
     Size::Flavor(id.into())
 }
 
@@ -60,7 +60,7 @@ fn custom(cpu_millis: u32, memory_mib: u64) -> Size {
     Size::Custom(CustomSpec { cpu_millis, memory_mib })
 }
 
-fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> Code {
+pub(super) fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> Code {
     result.unwrap_err().code()
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atelier_core::filling::Filling;
 use atelier_core::flavor::Capacity;
+use atelier_core::gpu::Gpus;
 use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::volume::ShareUri;
@@ -83,6 +84,10 @@ impl Runtime for FaultyRuntime {
     async fn capacity(&self) -> Result<Capacity, RuntimeError> {
         let inner = self.inner.clone();
         self.through(Call::Capacity, async move { inner.capacity().await }).await
+    }
+
+    async fn gpus(&self) -> Gpus {
+        self.inner.gpus().await
     }
 
     async fn memory_available(&self) -> Result<u64, RuntimeError> {

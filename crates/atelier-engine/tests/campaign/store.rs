@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use atelier_core::clock::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::Held;
+use atelier_core::gpu::HeldGpus;
 use atelier_core::id::{EventId, NotebookId, OperationId, ProjectId, UserId, VolumeId};
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
@@ -204,6 +205,10 @@ impl NotebookStore for FaultyStore {
     async fn held(&self, part: &Part) -> Result<Held, StoreError> {
         let part = part.clone();
         self.read(|store| async move { store.held(&part).await }).await
+    }
+
+    async fn held_gpus(&self) -> Result<HeldGpus, StoreError> {
+        self.read(|store| async move { store.held_gpus().await }).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

@@ -57,11 +57,20 @@ fn config(spec: &LaunchSpec, spaces: &Spaces) -> Value {
         "linux": {
             "namespaces": namespaces(spaces),
             "cgroupsPath": format!("/{PARENT}/{}", spec.cgroup),
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "resources": {"devices": devices(spec)},
             "maskedPaths": masked,
             "readonlyPaths": base["readonlyPaths"].take(),
         },
     })
+}
+
+/// Nothing but those of its own GPUs; the library adds the few that every program needs. Control groups of version 2 keep no
+/// such list: there it counts that a notebook has no node of another device and can make none.
+fn devices(spec: &LaunchSpec) -> Value {
+    let allowed = spec.equipment.nodes.iter();
+    let allowed = allowed
+        .map(|node| json!({"allow": true, "type": "c", "major": node.major, "minor": node.minor, "access": "rw"}));
+    [json!({"allow": false, "access": "rwm"})].into_iter().chain(allowed).collect()
 }
 
 fn process() -> Value {
@@ -112,5 +121,8 @@ fn mount_list(spec: &LaunchSpec) -> Value {
         json!({"destination": target, "type": "bind", "source": source,
             "options": ["bind", "ro", "nosuid", "nodev", "noexec"]})
     }));
+    mounts.extend(spec.equipment.nodes.iter().map(
+        |node| json!({"destination": node.path, "type": "bind", "source": node.path, "options": ["bind", "nosuid", "noexec"]}),
+    ));
     Value::from(mounts)
 }

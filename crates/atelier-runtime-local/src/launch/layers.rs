@@ -10,15 +10,16 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::namespaces::Spaces;
 use super::{LaunchSpec, mounts, work};
 use crate::file::{folder, owned_folder};
+use crate::gpu::{self, Equipment};
 use crate::server::{GID, UID};
 use crate::volume;
 
@@ -46,10 +47,11 @@ pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()>
     let layer = own_layer_point(spec);
     folder(&layer, 0o755)?;
     let mounted = volume::mount(&spec.layer, &layer).and_then(|()| slow_down(spec, &layer));
-    mounted.and_then(|()| Ok(own_layer(&layer)?)).context("own layer")?;
+    mounted.and_then(|()| Ok(own_layer(spec, &layer)?)).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
     work::put(spec, user, &root).context("volume")?;
     ours(spec, user, &root).context("run folder")?;
+    driver(&spec.equipment, &root).context("driver of the GPUs")?;
     mounts::forget(&layer)
 }
 
@@ -70,7 +72,7 @@ fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
 
 /// The folders of the instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
 /// lead a mount elsewhere.
-fn own_layer(layer: &Path) -> std::io::Result<()> {
+fn own_layer(spec: &LaunchSpec, layer: &Path) -> std::io::Result<()> {
     folder(layer, 0o700)?;
     folder(&layer.join("wk"), 0o700)?;
     let up = layer.join("up");
@@ -80,7 +82,44 @@ fn own_layer(layer: &Path) -> std::io::Result<()> {
     folder(&up.join("tmp"), 0o1777)?;
     let home = up.join("home/ma-user");
     owned_folder(&home, 0o755, UID, GID)?;
-    owned_folder(&home.join("work"), 0o755, UID, GID)
+    owned_folder(&home.join("work"), 0o755, UID, GID)?;
+    if spec.equipment.libraries.is_empty() { Ok(()) } else { links_to_the_driver(&spec.equipment, &up) }
+}
+
+/// The driver's libraries by their names where the loader looks without being told. A program that is started is told by
+/// its environment; one that was forked from a zygote is not, because the loader reads that once.
+fn links_to_the_driver(equipment: &Equipment, up: &Path) -> std::io::Result<()> {
+    let usual = up.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+    for point in [&up.join(gpu::ROOT), &usual] {
+        for above in point.ancestors().take_while(|above| *above != up) {
+            folder(above, 0o755)?;
+        }
+    }
+    let names = equipment.libraries.iter().flat_map(|file| file.links.iter().chain([&file.name]));
+    let to = |name: &String| Path::new("/").join(gpu::ROOT).join(gpu::LIBRARIES).join(name);
+    names.into_iter().try_for_each(|name| symlink(to(name), usual.join(name)))
+}
+
+/// The driver's files, in a folder of their own. They are the machine's: nobody writes them, and their ids stay what
+/// they are, since everybody may read them.
+fn driver(equipment: &Equipment, root: &Path) -> anyhow::Result<()> {
+    if equipment.libraries.is_empty() {
+        return Ok(());
+    }
+    let point = root.join(gpu::ROOT);
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", &point, "tmpfs", quiet, Some(c"mode=0755,size=64k"))?;
+    for (name, files) in [(gpu::LIBRARIES, &equipment.libraries), (gpu::PROGRAMS, &equipment.programs)] {
+        let place = point.join(name);
+        folder(&place, 0o755)?;
+        for file in files {
+            let target = place.join(&file.name);
+            fs::write(&target, "")?;
+            mounts::show(&file.source, &target)?;
+            file.links.iter().try_for_each(|link| symlink(&file.name, place.join(link)))?;
+        }
+    }
+    Ok(mount_remount(&point, quiet | MountFlags::RDONLY, "")?)
 }
 
 /// What both sides see: closed to ma-user except for reading, so that only root, on either side, writes here.

@@ -35,6 +35,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cgroup::Entry;
 use crate::config::Launcher;
+use crate::gpu::Equipment;
 
 /// The argument of a launcher that is to become a zygote.
 pub(crate) const ZYGOTE: &str = "zygote";
@@ -71,6 +72,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) shared_memory: u64,
     /// Files in the shared folder that are laid over files of the image, by their paths in the container.
     pub(crate) files: Vec<(String, String)>,
+    /// What it is shown of the machine for its GPUs.
+    pub(crate) equipment: Equipment,
 }
 
 /// What is at the place of the volume.

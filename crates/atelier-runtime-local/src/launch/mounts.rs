@@ -81,8 +81,17 @@ fn shifted(tree: OwnedFd, name: &str, user: BorrowedFd<'_>, with: Attributes) ->
         set |= libc::MOUNT_ATTR_NOEXEC;
     }
     let clear = if with.programs == Programs::Run { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-    change(tree.as_fd(), set, clear, user).map_err(|e| cannot_shift(e, name))?;
+    change(tree.as_fd(), set, clear, Some(user)).map_err(|e| cannot_shift(e, name))?;
     Ok(tree)
+}
+
+/// Puts a file of the machine at `target` once more, as it is, for reading alone.
+pub(super) fn show(source: &Path, target: &Path) -> anyhow::Result<()> {
+    let tree = open_tree(CWD, source, CLONE).with_context(|| format!("`{}`", source.display()))?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+    let changed = change(tree.as_fd(), set, libc::MOUNT_ATTR_NOEXEC, None);
+    changed.with_context(|| format!("`{}`", source.display()))?;
+    place(&tree, target)
 }
 
 fn cannot_shift(error: io::Error, name: &str) -> anyhow::Error {
@@ -99,12 +108,13 @@ fn place(tree: &OwnedFd, target: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("mount at `{}`", target.display()))
 }
 
-fn change(tree: BorrowedFd<'_>, set: u64, clear: u64, user: BorrowedFd<'_>) -> io::Result<()> {
+/// `user`: whose ids are shown, where they are shifted.
+fn change(tree: BorrowedFd<'_>, set: u64, clear: u64, user: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: set,
         attr_clr: clear,
         propagation: 0,
-        userns_fd: u64::from(user.as_raw_fd().unsigned_abs()),
+        userns_fd: user.map_or(0, |user| user.as_raw_fd().unsigned_abs().into()),
     };
     // SAFETY: the path is an empty string, and the structure lives across the call with the size that is named.
     let result = unsafe {

@@ -1,12 +1,15 @@
 //! What must hold inside the transaction: quota and capacity.
 
+use std::num::NonZeroU32;
+
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
+use atelier_core::gpu::{FlavorGpus, Gpus, HeldGpus};
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
 use futures_util::future::join_all;
 
-use super::sample::{Person, event, insert, insertion, removal, update};
+use super::sample::{Person, assert_kept, event, insert, insertion, removal, update};
 use crate::{Commit, Committed, Condition, NotebookStore};
 
 /// Room for this many of the sample's notebooks: their CPUs and, exactly, their memory.
@@ -255,4 +258,42 @@ pub async fn many_creates_at_once_end_exactly_at_the_quota_of_their_pool(store: 
     let outcomes = join_all(wanted.iter().map(|notebook| store.commit(few(insertion(notebook))))).await;
     let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
     assert_eq!(counts(&outcomes, Committed::PoolQuotaExhausted), (2, 18));
+}
+
+/// Twenty at once for five GPUs of one kind, by its name and without: two with two each are written, and one with one.
+/// What rests holds none, another kind is nobody's business, and a notebook does not stand in its own way.
+pub async fn many_starts_at_once_end_exactly_at_the_gpus(store: &impl NotebookStore) {
+    let machine = Gpus::of(["A", "B", "A", "A", "A", "A"].map(|kind| (kind.to_owned(), 1)));
+    let with_gpus = |status, count, kind: Option<&str>| {
+        let mut notebook = Person::new().notebook_in("nb", status);
+        let count = NonZeroU32::new(count).unwrap();
+        notebook.flavor.gpus = Some(FlavorGpus { count, kind: kind.map(str::to_owned) });
+        notebook
+    };
+    let asking = |commit: Commit| Commit { conditions: vec![Condition::HasGpus(machine.clone())], ..commit };
+    let resting = with_gpus(Status::Stopped, 5, None);
+    insert(store, [&resting, &with_gpus(Status::Running, 1, Some("B"))]).await;
+    assert_kept(store, &resting).await;
+    let wanted: Vec<_> = (0..20).map(|n| with_gpus(Status::Starting, 2, (n % 2 == 0).then_some("A"))).collect();
+    let outcomes = join_all(wanted.iter().map(|notebook| store.commit(asking(insertion(notebook))))).await;
+    let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+    assert_eq!(counts(&outcomes, Committed::NoCapacity), (2, 18));
+    for (count, kind, outcome) in [
+        (1, Some("B"), Committed::NoCapacity),
+        (1, Some("gone"), Committed::NoCapacity),
+        (1, None, Committed::Written(0)),
+        (1, None, Committed::NoCapacity),
+    ] {
+        let one = with_gpus(Status::Starting, count, kind);
+        assert_eq!(store.commit(asking(insertion(&one))).await.unwrap(), outcome, "{kind:?}");
+    }
+    assert_eq!(store.held_gpus().await.unwrap().count(), 6);
+    let written = &wanted[outcomes.iter().position(|outcome| *outcome == Committed::Written(0)).unwrap()];
+    assert_eq!(store.commit(asking(update(written))).await.unwrap(), Committed::Written(1));
+    let mut stopped = written.clone().with_stored_status(Status::Stopped);
+    stopped.generation = 1;
+    store.commit(update(&stopped)).await.unwrap();
+    let held = store.held_gpus().await.unwrap();
+    assert_eq!((held.count(), machine.free(&held, None), machine.free(&held, Some("B"))), (4, 2, 0));
+    assert_ne!(held, HeldGpus::default());
 }

@@ -106,7 +106,8 @@ pub(super) fn in_pool(id: &str) -> InPool {
 }
 
 fn small() -> Flavor {
-    Flavor { id: "small".into(), description: "half a vCPU".into(), cpu_millis: 500, memory_mib: 512, free: false }
+    let description = "half a vCPU".into();
+    Flavor { id: "small".into(), description, cpu_millis: 500, memory_mib: 512, free: false, gpus: None }
 }
 
 fn image() -> Image {

@@ -167,9 +167,9 @@ async fn fitting_flavor(client: &Client, pool: Option<&str>) -> Result<String, F
     choose_flavor(&flavors).ok_or_else(none)
 }
 
-/// The largest flavor that is available, up to two CPUs; failing that, the smallest.
+/// The largest flavor that is available, up to two CPUs; failing that, the smallest. GPUs are for those who ask for them.
 fn choose_flavor(flavors: &[NotebookFlavor]) -> Option<String> {
-    let available = || flavors.iter().filter(|flavor| !flavor.sold_out);
+    let available = || flavors.iter().filter(|flavor| !flavor.sold_out && flavor.gpu.is_none());
     let usual = available().filter(|flavor| flavor.vcpus <= 2).max_by_key(|flavor| (flavor.vcpus, flavor.memory));
     usual.or_else(|| available().min_by_key(|flavor| flavor.memory)).map(|flavor| flavor.id.clone())
 }
@@ -319,6 +319,10 @@ mod tests {
         offered[3].sold_out = true;
         assert_eq!(choose_flavor(&offered).as_deref(), Some("eight"));
         offered[1].sold_out = true;
+        offered.push(NotebookFlavor {
+            gpu: Some(atelier_wire::GpuInfo { gpu: 1.into(), gpu_memory: None, kind: None }),
+            ..flavor("gpu", 2, 8, false)
+        });
         assert_eq!(choose_flavor(&offered), None);
     }
 }

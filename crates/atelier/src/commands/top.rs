@@ -115,7 +115,8 @@ fn page(records: &[Value], owners: bool) -> String {
 }
 
 fn notebooks(records: &[Value], owners: bool) -> String {
-    let headings = ["NAME", "CPU", "OF ITS LIMIT", "MEMORY", "LIMIT", "PEAK", "PROCESSES", "VOLUME", "INODES", "ID"];
+    let headings =
+        ["NAME", "CPU", "OF ITS LIMIT", "MEMORY", "LIMIT", "PEAK", "PROCESSES", "GPUS", "VOLUME", "INODES", "ID"];
     let headings: Vec<_> = owners.then_some("OWNER").into_iter().chain(headings).collect();
     let mut rows = table(&headings);
     let word = |record: &Value, name: &str| plain(record[name].as_str().unwrap_or("-"));
@@ -129,6 +130,7 @@ fn notebooks(records: &[Value], owners: bool) -> String {
             memory("limit"),
             memory("peak"),
             record["processes"].to_string(),
+            gpus(&record["gpus"]),
             percent(&record["volume"]["bytes_percent"]),
             percent(&record["volume"]["inodes_percent"]),
             word(record, "notebook_id"),
@@ -136,7 +138,7 @@ fn notebooks(records: &[Value], owners: bool) -> String {
         rows.add_row(owners.then(|| word(record, "owner")).into_iter().chain(cells));
     }
     let first = usize::from(owners) + 1;
-    aligned(rows, &(first..first + 8).collect::<Vec<_>>())
+    aligned(rows, &(first..first + 9).collect::<Vec<_>>())
 }
 
 fn processes(record: &Value) -> String {
@@ -170,6 +172,12 @@ fn percent(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".into(), |percent| format!("{percent} %"))
 }
 
+/// How busy each GPU is.
+fn gpus(gpus: &Value) -> String {
+    let busy: Vec<_> = gpus.as_array().into_iter().flatten().map(|gpu| percent(&gpu["busy_percent"])).collect();
+    if busy.is_empty() { "-".into() } else { busy.join(", ") }
+}
+
 fn bytes(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".into(), |bytes| format!("{} MiB", bytes >> 20))
 }
@@ -182,6 +190,7 @@ mod tests {
         json!({
             "notebook_id": id, "name": "a", "owner": "ada", "at": at, "cpu_micros": cpu_micros, "cpu_limit_millis": 2000,
             "memory": {"used": 100_u64 << 20, "limit": 512_u64 << 20, "peak": null}, "processes": 3,
+            "gpus": [{"busy_percent": 97}, {"busy_percent": null}],
             "volume": {"bytes_percent": 12, "inodes_percent": 0},
         })
     }
@@ -195,8 +204,8 @@ mod tests {
         let again = with_rates(&[record("1", 1000, 9)], &[record("1", 3000, 7)]);
         assert_eq!(again[0]["cpu_millis"], Value::Null, "a notebook that began anew has no rate yet");
         let wanted = "\
-NAME   CPU  OF ITS LIMIT   MEMORY    LIMIT  PEAK  PROCESSES  VOLUME  INODES  ID
-a     0.50          25 %  100 MiB  512 MiB     -          3    12 %     0 %  1
+NAME   CPU  OF ITS LIMIT   MEMORY    LIMIT  PEAK  PROCESSES     GPUS  VOLUME  INODES  ID
+a     0.50          25 %  100 MiB  512 MiB     -          3  97 %, -    12 %     0 %  1
 ";
         assert_eq!(page(&shown[..1], false), wanted);
     }

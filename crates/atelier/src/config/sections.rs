@@ -97,6 +97,8 @@ pub(crate) struct Local {
     pub uid_base: u32,
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
+    /// NVML, where the loader does not find it by itself.
+    pub(crate) nvml: Option<PathBuf>,
     /// Environment of notebooks and of the making of images.
     pub environment: BTreeMap<String, String>,
 }
@@ -280,6 +282,7 @@ pub(super) fn local(reader: &mut Reader, default_cache_dir: &Path) -> Local {
             kinds::integer(65_536..=4_000_000_000),
         ),
         ca_file: reader.read("local.ca_file", None, "an absolute path", |raw| kinds::path(raw).map(Some)),
+        nvml: reader.read("local.nvml", None, "an absolute path", |raw| kinds::path(raw).map(Some)),
         environment: reader.read_table(
             "local.environment",
             "the name of an environment variable and a text",

@@ -1,5 +1,8 @@
 //! What the configuration takes and refuses, as a whole.
 
+use std::num::NonZeroU32;
+
+use atelier_core::gpu::FlavorGpus;
 use atelier_runtime_local::DiskLimits;
 
 use super::*;
@@ -159,6 +162,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("ATELIER_LOCAL__DNS", "9.9.9.9"),
         ("ATELIER_LOCAL__UID_BASE", "131072"),
         ("ATELIER_LOCAL__CA_FILE", "/ca.pem"),
+        ("ATELIER_LOCAL__NVML", "/opt/libnvidia-ml.so.1"),
         ("ATELIER_LOCAL__ENVIRONMENT__HTTPS_PROXY", "http://p"),
         ("ATELIER_IMAGE__SOURCES", "deb http://mirror.example stable main"),
         ("ATELIER_IMAGE__SHARE_CREDENTIALS", "true"),
@@ -262,6 +266,30 @@ fn tls_has_a_certificate_with_its_key_or_makes_both() {
         &[(certificate, "c"), (key, "/k")],
     ] {
         assert_eq!(tls(wrong).unwrap_err().len(), 1, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_flavor_has_gpus_of_a_kind_or_of_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let gpus = |keys: &str| {
+        let text = format!("[[flavors]]\nid = \"a\"\ncpu_millis = 500\nmemory_mib = 512\n{keys}\n");
+        load(&with_file(&folder, &text)).map(|mut config| config.flavors.remove(0).gpus)
+    };
+    let some = |count, kind: Option<&str>| {
+        Some(FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) })
+    };
+    for (keys, wanted) in [
+        ("", None),
+        ("gpus = 0", None),
+        ("gpus = 2", some(2, None)),
+        ("gpus = 1\ngpu_type = \"NVIDIA L4\"", some(1, Some("NVIDIA L4"))),
+    ] {
+        assert_eq!(gpus(keys).unwrap(), wanted, "{keys}");
+    }
+    for wrong in ["gpus = -1", "gpus = 1025", "gpus = 0.5", "gpu_type = \"NVIDIA L4\"", "gpus = 1\ngpu_type = \"\""] {
+        let mistakes = gpus(wrong).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].message.contains("of a flavor"), "{wrong}: {mistakes:?}");
     }
 }
 

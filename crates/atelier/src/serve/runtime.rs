@@ -70,6 +70,7 @@ fn local_config(config: &Config, folder: &Path) -> LocalConfig {
             name_servers: local.dns.clone(),
         },
         zygote: local.zygote,
+        nvml: local.nvml.clone(),
         ..LocalConfig::new(folder.to_owned())
     }
 }

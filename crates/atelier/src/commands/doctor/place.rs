@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use atelier_core::{Clock as _, SystemClock};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
+use atelier_runtime_local::{Gpu, look_for_gpus};
 
 use super::finding::{Finding, State};
 use super::{nearest, ok};
@@ -35,7 +36,27 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         certificate(config),
         index(&image),
         built_in(image),
+        gpus(config),
     ]
+}
+
+/// Most machines have none, which is as it should be.
+fn gpus(config: &Config) -> Finding {
+    let topic = "GPUs";
+    let report = match look_for_gpus(config.local.nvml.as_deref()) {
+        Ok(report) => report,
+        Err(why) => return ok(topic, format!("none: {why}")),
+    };
+    let counted = Gpu::counted(&report.gpus);
+    let kinds = counted.kinds().iter().map(|kind| format!("{} {}", kind.count, kind.name));
+    let found =
+        kinds.chain([format!("driver {}", report.version)]).chain(report.left_out).collect::<Vec<_>>().join(", ");
+    if report.missing.is_empty() || counted.is_empty() {
+        return ok(topic, found);
+    }
+    let found = format!("{found}; not there: {}", report.missing.join(", "));
+    let cure = "install all of the driver, and have `nvidia-modprobe -u -c 0` make its devices; docs/gpus.md";
+    Finding::bad(topic, State::Warning, found, "notebooks with GPUs do not start, or cannot compute on them", cure)
 }
 
 fn address(config: &Config) -> Finding {

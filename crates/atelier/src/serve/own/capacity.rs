@@ -2,6 +2,7 @@
 //! each pool.
 
 use atelier_core::flavor::Flavor;
+use atelier_core::gpu::{FlavorGpus, GpuKind};
 use atelier_engine::{Offer, OfferedFlavor};
 use axum::extract::State;
 use axum::routing::get;
@@ -36,10 +37,20 @@ async fn capacity(State(own): State<Own>, call: Call) -> Result<Json<Value>, Ref
         "overcommit": {"cpu": host.cpu_overcommit, "memory": host.memory_overcommit},
         "memory_available_bytes": own.engine.memory_available().await,
         "memory_floor_bytes": host.memory_floor(),
+        "gpus": offers.first().map(gpus).unwrap_or_default(),
         "pools": pools,
     });
     answer.as_object_mut().into_iter().for_each(|answer| answer.append(&mut of_public));
     Ok(Json(answer))
+}
+
+/// The GPUs of the machine, which are not shared out: every offer tells the same.
+fn gpus(offer: &Offer) -> Vec<Value> {
+    let kind = |kind: &GpuKind| {
+        let free = offer.gpus.free(&offer.held_gpus, Some(&kind.name));
+        json!({"type": kind.name, "memory_bytes": kind.memory_bytes, "count": kind.count, "free": free})
+    };
+    offer.gpus.kinds().iter().map(kind).collect()
 }
 
 /// What notebooks of one share may hold, and do.
@@ -72,7 +83,12 @@ fn room_for(offer: &Offer, flavor: &Flavor) -> u64 {
     let free = offer.capacity.free(offer.held);
     let cpu = free.cpu_millis.checked_div(flavor.cpu_millis.into());
     let memory = free.memory_bytes.checked_div(flavor.memory_bytes());
-    cpu.unwrap_or(u64::MAX).min(memory.unwrap_or(u64::MAX))
+    let gpus = flavor.gpus.as_ref().map(|gpus| free_gpus(offer, gpus) / gpus.count);
+    [cpu, memory, gpus.map(u64::from)].into_iter().flatten().min().unwrap_or(u64::MAX)
+}
+
+fn free_gpus(offer: &Offer, wanted: &FlavorGpus) -> u32 {
+    offer.gpus.free(&offer.held_gpus, wanted.kind.as_deref())
 }
 
 /// Why there is room for none.
@@ -86,6 +102,10 @@ fn why(offer: &Offer, flavor: &Flavor) -> Option<&'static str> {
         Some("every CPU that may be promised is")
     } else if flavor.memory_bytes() > free.memory_bytes {
         Some("all memory that may be promised is")
+    } else if offer.gpus.are_too_few_for(flavor.gpus.as_ref()) {
+        Some("the machine has fewer GPUs of this kind")
+    } else if !offer.gpus.fit(&offer.held_gpus, flavor.gpus.as_ref()) {
+        Some("too few GPUs of this kind are free")
     } else {
         None
     }
@@ -93,18 +113,28 @@ fn why(offer: &Offer, flavor: &Flavor) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use atelier_core::flavor::{Capacity, Held};
+    use atelier_core::gpu::{Gpus, HeldGpus};
 
     use super::*;
 
     fn offer(cpu_millis: u64, memory_bytes: u64, short: bool) -> Offer {
         let capacity = Capacity { cpu_millis: 2000, memory_bytes: 16 << 30, cpu_overcommit: 2, memory_overcommit: 1 };
-        Offer { pool: None, capacity, held: Held { cpu_millis, memory_bytes }, flavors: Vec::new(), short }
+        let held = Held { cpu_millis, memory_bytes };
+        let gpus = Gpus::of([("A".to_owned(), 1), ("A".to_owned(), 1), ("B".to_owned(), 1)]);
+        let held_gpus = HeldGpus::from_iter([(None, 1), (Some("B".to_owned()), 1)]);
+        Offer { pool: None, capacity, held, gpus, held_gpus, flavors: Vec::new(), short }
     }
 
     #[test]
     fn a_flavor_without_room_says_why_and_agrees_with_the_capacity() {
-        let [two, eight, _, small] = &Flavor::defaults()[..] else { panic!("other flavors") };
+        let [two, eight, _, small, _] = &Flavor::defaults()[..] else { panic!("other flavors") };
+        let with = |count, kind: Option<&str>| {
+            let gpus = FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) };
+            Flavor { gpus: Some(gpus), ..small.clone() }
+        };
         for (offer, flavor, many, word) in [
             (offer(0, 0, false), two, 2, None),
             (offer(0, 0, false), eight, 0, Some("smaller")),
@@ -112,11 +142,15 @@ mod tests {
             (offer(3000, 0, false), two, 0, Some("CPU")),
             (offer(3000, 0, false), small, 2, None),
             (offer(0, 16 << 30, false), small, 0, Some("memory")),
+            (offer(0, 0, false), &with(1, None), 1, None),
+            (offer(0, 0, false), &with(2, Some("A")), 0, Some("free")),
+            (offer(0, 0, false), &with(1, Some("B")), 0, Some("free")),
+            (offer(0, 0, false), &with(3, None), 0, Some("fewer")),
         ] {
             assert_eq!(room_for(&offer, flavor), many, "{}", flavor.id);
             let said = why(&offer, flavor);
             assert!(said.is_some() == word.is_some() && said.unwrap_or("").contains(word.unwrap_or("")), "{said:?}");
-            assert_eq!(said.is_none(), offer.capacity.fits(offer.held, flavor) && !offer.short);
+            assert_eq!(said.is_none(), offer.has_room_for(flavor));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What running notebooks use: processor time, memory, processes, volume.
+//! What running notebooks use: processor time, memory, processes, GPUs, volume.
 
 use std::time::Duration;
 
 use atelier_engine::NotebookUsage;
-use atelier_runtime::Process;
+use atelier_runtime::{GpuUsage, Process};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -54,7 +54,16 @@ fn shown(used: &NotebookUsage) -> Value {
         "cpu_limit_millis": notebook.flavor.cpu_millis,
         "memory": {"used": usage.memory.used, "peak": usage.memory.peak, "limit": usage.memory.limit},
         "processes": usage.processes,
+        "gpus": usage.gpus.iter().map(gpu).collect::<Vec<_>>(),
         "volume": filling.map(full),
+    })
+}
+
+fn gpu(gpu: &GpuUsage) -> Value {
+    json!({
+        "type": gpu.kind,
+        "busy_percent": gpu.busy_percent,
+        "memory": {"used": gpu.memory_used, "limit": gpu.memory},
     })
 }
 

@@ -130,6 +130,7 @@ pub(in crate::serve) struct Metrics {
     pub(super) sockets: Gauge,
     pub(super) cpus: Family<OfState, Level>,
     pub(super) memory: Family<OfState, Gauge>,
+    pub(super) gpus: Family<OfState, Gauge>,
     pub(super) disk: Family<OfState, Gauge>,
     pub(super) full_volumes: Family<OfState, Gauge>,
     pub(super) trash_volumes: Gauge,
@@ -167,6 +168,7 @@ impl Metrics {
             sockets: Gauge::default(),
             cpus: Family::default(),
             memory: Family::default(),
+            gpus: Family::default(),
             disk: Family::default(),
             full_volumes: Family::default(),
             trash_volumes: Gauge::default(),
@@ -299,8 +301,18 @@ impl Metrics {
     }
 
     fn register_levels(&self, registry: &mut Registry) {
-        let Self { notebooks, oldest_operation, cpus, memory, disk, full_volumes, trash_volumes, trash_bytes, .. } =
-            self;
+        let Self {
+            notebooks,
+            oldest_operation,
+            cpus,
+            memory,
+            gpus,
+            disk,
+            full_volumes,
+            trash_volumes,
+            trash_bytes,
+            ..
+        } = self;
         registry.register("atelier_notebooks", "Notebooks by status", notebooks.clone());
         registry.register(
             "atelier_oldest_operation_age_seconds",
@@ -313,6 +325,7 @@ impl Metrics {
             "Memory promised to notebooks, and left to promise",
             memory.clone(),
         );
+        registry.register("atelier_capacity_gpus", "GPUs that notebooks have, and free ones", gpus.clone());
         registry.register(
             "atelier_data_disk_bytes",
             "The disk of the data folder, and what is free of it",

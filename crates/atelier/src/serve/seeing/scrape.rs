@@ -97,6 +97,12 @@ impl Scrape {
                 self.metrics.memory.get_or_create_owned(&OfState { state }).set(bytes);
             }
         }
+        if let Ok((held, there)) = self.engine.gpu_room().await {
+            let free = there.kinds().iter().map(|kind| there.free(&held, Some(&kind.name))).sum();
+            for (state, count) in [("held", held.count()), ("free", free)] {
+                self.metrics.gpus.get_or_create_owned(&OfState { state }).set(count.into());
+            }
+        }
         if let Ok(oldest) = self.engine.oldest_operation().await {
             let age = oldest.map_or(0, |began| self.clock.now().millis_since(began));
             self.metrics.oldest_operation.set(seconds(age));
