@@ -85,7 +85,9 @@ impl Init {
             }
             self.sessions.tend(&self.control);
             self.kill_when_due();
-            self.hooks.kill_when_due();
+            if self.hooks.tend(&mut self.log) {
+                self.tell_watchers();
+            }
         }
         Ok(())
     }
@@ -94,7 +96,7 @@ impl Init {
         let mut fds = vec![self.signals.as_fd()];
         fds.extend(self.log.sources());
         fds.extend(self.control.sources());
-        let due = self.kill_at.into_iter().chain(self.hooks.next_kill()).chain(self.sessions.due()).min();
+        let due = self.kill_at.into_iter().chain(self.hooks.due()).chain(self.sessions.due()).min();
         let timeout = due.map(|at| at.saturating_sub(system::monotonic_ms()));
         system::wait_readable(&fds, timeout)
     }

@@ -116,7 +116,7 @@ pub struct StartServer {
 pub struct RunHook {
     /// Its name, which its lines in the log begin with.
     pub name: String,
-    /// It is killed, with all of its process group, when it has run for so long.
+    /// It is killed, with all of its session, when it has run for so long.
     pub limit_ms: u64,
     /// How it is started: as a notebook server is.
     #[serde(flatten)]

@@ -16,7 +16,7 @@ use crate::system;
 /// How long a session may take to end when it was hung up.
 const FAREWELL_MS: u64 = 2000;
 /// How soon it is looked at again whether all of a session has ended: what forks while it is killed is found then.
-const AGAIN_MS: u64 = 20;
+pub(crate) const AGAIN_MS: u64 = 20;
 
 /// The commands that run, and the sessions of those that have ended.
 #[derive(Default)]
