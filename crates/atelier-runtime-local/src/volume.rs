@@ -45,10 +45,10 @@ pub(crate) enum Kept {
 /// The volume's file exists afterwards, with at least so many bytes. One that is there is left as it is but for its end.
 /// When the future is dropped, nothing is left that could be taken for a volume.
 pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), RuntimeError> {
-    if image.exists() {
+    if image.try_exists().map_err(|e| failed("image file", &e))? {
         return lengthen(image, bytes).map_err(|e| failed("image file", &e));
     }
-    let fresh = image.with_extension("new");
+    let fresh = image.with_extension(file::FRESH);
     let made = File::create(&fresh).and_then(|f| f.set_len(bytes));
     made.map_err(|e| failed("image file", &e))?;
     format(&fresh).await?;
@@ -121,15 +121,20 @@ fn nobody_has_it_open(image: &Path) -> bool {
     }
 }
 
-/// The loop device that has this image.
+/// The loop device that has this image. Each is asked itself: the name that the kernel shows for an image is the one that
+/// whoever attached it saw, and it is another where a folder on the way is a mount of its own.
 fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
-    let name = image.as_os_str().as_encoded_bytes();
     for device in file::names(Path::new("/sys/block"))?.into_iter().filter(|n| n.starts_with("loop")) {
-        let backing = Path::new("/sys/block").join(&device).join("loop/backing_file");
-        let Some(held) = file::read(&backing).unwrap_or_default() else { continue };
-        let held = held.strip_suffix(b"\n").unwrap_or(&held);
-        if held == name || held.strip_suffix(b" (deleted)") == Some(name) {
-            return Ok(Some(Path::new("/dev").join(device)));
+        if !Path::new("/sys/block").join(&device).join("loop").exists() {
+            continue;
+        }
+        let path = Path::new("/dev").join(device);
+        match File::open(&path).and_then(|device| has(&device, image)) {
+            Ok(true) => return Ok(Some(path)),
+            Ok(false) => {}
+            // The device is being freed, or the image is not there.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENXIO | libc::ENOENT | libc::ENODEV)) => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(None)
@@ -353,5 +358,20 @@ mod tests {
         assert!(!nobody_has_it_open(&image));
         drop(held);
         assert!(nobody_has_it_open(&image));
+    }
+
+    #[test]
+    #[cfg_attr(not(as_root), ignore = "needs root")]
+    fn a_device_is_known_by_its_image_and_not_by_a_name() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (image, other_name) = (folder.path().join("image"), folder.path().join("other"));
+        fs::write(&image, [0; 4096]).unwrap();
+        let (path, _device) = attach(&image).unwrap();
+        fs::hard_link(&image, &other_name).unwrap();
+        assert_eq!(device_of(&other_name).unwrap(), Some(path));
+        fs::remove_file(&image).unwrap();
+        assert_eq!(device_of(&image).unwrap(), None, "there is none");
+        fs::write(&image, [0; 4096]).unwrap();
+        assert_eq!(device_of(&image).unwrap(), None, "another one has that name now");
     }
 }
