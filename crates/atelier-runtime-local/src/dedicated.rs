@@ -2,7 +2,8 @@
 //!
 //! A folder is named by the address of its root and the way from there. The kernel goes that way, beginning at the opened
 //! root, and refuses whatever would lead out of it: `..`, absolute links, and links that were put there a moment ago. Links
-//! that stay below the root are followed: who may use them may use what they lead to.
+//! that stay below the root are followed: who may use them may use what they lead to. To the root itself no link leads: one
+//! root may lie within another, where notebooks write.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,9 +11,7 @@ use std::path::Path;
 
 use atelier_core::volume::ShareUri;
 use atelier_runtime::{AtUri, Root};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-
-use crate::control;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 /// What is at an address.
 pub(crate) fn look(roots: &[Root], uri: &ShareUri) -> io::Result<AtUri> {
@@ -35,9 +34,10 @@ pub(crate) fn open(root: &Path, below: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 fn open_below(root: &Path, below: &Path) -> io::Result<OwnedFd> {
-    let root = control::open_folder(root)?;
-    let way = if below.as_os_str().is_empty() { Path::new(".") } else { below };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let root = openat2(CWD, root, flags, Mode::empty(), no_links)?;
+    let way = if below.as_os_str().is_empty() { Path::new(".") } else { below };
     Ok(openat2(root, way, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)?)
 }
 
@@ -74,6 +74,7 @@ mod tests {
             while !begun.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
+            let mut opened_ones = 0;
             for _ in 0..20_000 {
                 use std::os::fd::AsRawFd as _;
                 // Too much at once is an error, which a start tries again.
@@ -81,8 +82,24 @@ mod tests {
                 let opened = fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).unwrap();
                 let moved = own.parent().unwrap().with_file_name("x").join("secret");
                 assert!(opened == own || opened == moved, "{}", opened.display());
+                opened_ones += 1;
             }
             done.store(true, Ordering::Relaxed);
+            assert!(opened_ones > 100, "{opened_ones} of 20,000 were opened, which proves nothing");
         });
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_root_is_no_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir_all(top.join("outer/inner/a")).unwrap();
+        fs::create_dir_all(top.join("secret/a")).unwrap();
+        let inner = top.join("outer/inner");
+        assert!(open(&inner, Path::new("a")).unwrap().is_some());
+        fs::rename(&inner, top.join("outer/moved")).unwrap();
+        symlink(top.join("secret"), &inner).unwrap();
+        assert!(open(&inner, Path::new("a")).unwrap().is_none());
+        assert!(open(&inner, Path::new("")).unwrap().is_none());
     }
 }

@@ -12,7 +12,7 @@ use super::tables::{Fields, List};
 const ROOTS: List = List { name: "volumes.roots", item: "root", keys: &["uri", "path"] };
 
 /// None of them may hold, or lie in, one of the folders `ours`: whoever has a notebook there could read and write everything of
-/// everybody.
+/// everybody. A root is where its path leads now, whatever somebody makes of that later.
 pub(super) fn read(reader: &mut Reader, ours: &[&Path]) -> Vec<Root> {
     let ours: Vec<_> = ours.iter().map(|folder| real(folder)).collect();
     ROOTS.read(reader, |fields| root(fields, &ours), |root| root.uri.as_str()).unwrap_or_default()
@@ -31,7 +31,7 @@ fn root(fields: &mut Fields<'_>, ours: &[PathBuf]) -> Option<Root> {
         let (path, folder) = (path.display(), folder.display());
         fields.refuse("path", format!("`path` of a root must neither hold `{folder}` nor lie in it, as `{path}` does"));
     }
-    Some(Root { uri: uri?, path })
+    Some(Root { uri: uri?, path: found })
 }
 
 /// Where a path leads, as far as it is there.
