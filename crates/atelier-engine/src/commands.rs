@@ -30,7 +30,7 @@ use crate::write::{AGAIN_MS, Called, Change, hidden};
 use crate::{CreateNotebook, Engine, ListNotebooks, NewVolume};
 
 /// How long the machine may take to say something of itself.
-const SAID_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 /// What an interface demands of the status of a notebook before a command, in its own words, beyond what the status table
 /// does.

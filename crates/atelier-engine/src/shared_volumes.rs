@@ -19,7 +19,8 @@ use atelier_runtime::{AtUri, RuntimeError, SharedStorage};
 use atelier_store::{NotebookFilter, NotebookQuery, SharedVolume, StoreError};
 
 use crate::Engine;
-use crate::commands::answered;
+use crate::commands::SAID_WITHIN;
+use crate::hands::Errand;
 use crate::orphans::nobodys;
 use crate::write::hidden;
 
@@ -68,7 +69,9 @@ impl Engine {
     /// Refuses a volume that cannot be had.
     pub(crate) async fn check_volume(&self, wanted: &NewVolume) -> Result<(), Refusal> {
         let NewVolume::Dedicated { uri, .. } = wanted else { return Ok(()) };
-        match answered(self.inner.runtime.at_uri(uri)).await {
+        let errand = Errand { limit: SAID_WITHIN, ..nobodys("look at a file share") };
+        let (runtime, address) = (self.inner.runtime.clone(), uri.clone());
+        match self.call(errand, async move || runtime.at_uri(&address).await).await {
             Ok(AtUri::Folder) => Ok(()),
             Ok(AtUri::NoRoots) => Err(Refusal::unsupported("`volume.ownership` DEDICATED")),
             Ok(AtUri::Unlisted) => Err(Refusal::bad_value(

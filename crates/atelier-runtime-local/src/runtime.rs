@@ -670,9 +670,8 @@ impl Runtime for LocalRuntime {
     }
 
     async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
-        let (roots, uri) = (self.config.roots.clone(), uri.clone());
-        let looking = tokio::task::spawn_blocking(move || dedicated::look(&roots, &uri));
-        looking.await.map_err(io::Error::other).flatten().map_err(transient("the file share"))
+        // Whoever asks does so on a thread that may wait: a file server can take its time.
+        dedicated::look(&self.config.roots, uri).map_err(transient("the file share"))
     }
 
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
