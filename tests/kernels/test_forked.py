@@ -117,10 +117,9 @@ def test_a_killed_kernel_comes_back_by_itself(notebook, kernel):
     again.close()
 
 
-def test_memory_that_runs_out_is_taken_from_the_kernel(notebook, kernel, way):
+def test_memory_that_runs_out_is_taken_from_the_kernel(notebook, kernel):
     """A cell that takes all of it ends its kernel; the notebook server is the one that it was."""
-    if way == "forked":
-        assert kernel.value("int(open('/proc/self/oom_score_adj').read())") == 900
+    assert kernel.value("int(open('/proc/self/oom_score_adj').read())") == 900
     before = notebook.request("GET", "/api/status").json()["started"]
     kernel.begin("taken = [b'x' * (64 << 20) for _ in range(64)]")
     wait_until(lambda: restarted(kernel), "the notebook server says that it restarts the kernel", 60)

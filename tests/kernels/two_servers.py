@@ -18,15 +18,13 @@ PLAN = json.loads(sys.argv[1])
 os.environ.update(PLAN["env"])
 
 import prepared
-import provisioner
 from jupyter_server.serverapp import ServerApp
 from jupyterlab.labapp import LabApp
 from traitlets import HasTraits
 
 HOME = dict(PLAN["env"])["HOME"]
 TOKEN = "/tmp/token"
-CHOSEN = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
-ARGUMENTS = [*PLAN["argv"][PLAN["program"] :], CHOSEN, "--allow-root"]
+ARGUMENTS = [*PLAN["argv"][PLAN["program"] :], "--allow-root"]
 
 
 def shown(value, seen):
@@ -112,7 +110,6 @@ def child(make):
 with open(TOKEN, "w", encoding="ascii") as file:
     file.write("the-secret")
 os.makedirs(PLAN["cwd"], exist_ok=True)
-provisioner.register()
 ready = prepared.prepare(PLAN, ARGUMENTS)
 assert ready is not None
 child(ready.serve)

@@ -61,6 +61,15 @@ cp "$recipe/files/jupyter_server_config.json" "$recipe/files/jupyter_server_conf
 cp "$recipe/files/page_config.json" "$server/etc/jupyter/labconfig/"
 cp "$recipe/files/overrides.json" "$server/share/jupyter/lab/settings/"
 
+# How kernels come to life: a package of one file, which the server finds by its entry point.
+packages=$(echo "$server"/lib/python3.*/site-packages)
+cp "$recipe/files/atelier_provisioner.py" "$packages/"
+described=$packages/atelier_provisioner-1.dist-info
+mkdir "$described"
+printf 'Metadata-Version: 2.1\nName: atelier-provisioner\nVersion: 1\n' > "$described/METADATA"
+printf '[jupyter_client.kernel_provisioners]\natelier-provisioner = atelier_provisioner:ForkingProvisioner\n' \
+    > "$described/entry_points.txt"
+
 # Bytecode now, because nobody can write it later into the server's environment. The packages' own tests are left out.
 unset PYTHONDONTWRITEBYTECODE
 say "compiling the notebook server"

@@ -1,7 +1,7 @@
 """The kernels' zygote: it has imported ipykernel and IPython, and nothing that a user's settings could change.
 
-It goes into a notebook's container once, as ma-user, and stays: the notebook server asks it for kernels (`provisioner`).
-There it is a process of the notebook like any other, within its limits and without any right.
+It goes into a notebook's container once, as ma-user, and stays: the notebook server asks it for kernels
+(`atelier_provisioner.py`). There it is a process of the notebook like any other, within its limits and without any right.
 
 What an import reads from the environment or from the user's files is not imported beforehand: numpy and matplotlib do
 that, so the first `import` of them in a kernel means what it always means. A kernel is forked only when a fresh one would

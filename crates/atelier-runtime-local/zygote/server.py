@@ -29,7 +29,6 @@ os.environ.update(PLAN["env"])
 sys.path.insert(0, HERE)
 import descent  # noqa: E402
 import prepared  # noqa: E402
-import provisioner  # noqa: E402
 
 sys.path.remove(HERE)
 
@@ -47,6 +46,8 @@ QUESTIONS = [
     "/lab/api/workspaces",
     "/lab/api/translations",
 ]
+# None of them starts a kernel, so this is not learnt.
+PROVISIONER = "atelier_provisioner"
 # A server that does not answer in this time teaches nothing.
 LESSON_SECONDS = 30
 # When a server looks for language servers.
@@ -148,22 +149,20 @@ def listen_at(listener):
 def warm():
     """Imports everything, and returns a prepared server, if there is one."""
     learnt = learn()
-    for name in learnt["modules"]:
+    for name in [*learnt["modules"], PROVISIONER]:
         try:
             importlib.import_module(name)
         except Exception:  # It could be imported there for a reason that does not hold here.
             pass
     for expression, flags in learnt["expressions"]:
         re.compile(expression, flags)
-    provisioner.register()
     put_off(LANGUAGE_SERVERS_SECONDS)
     return prepared.prepare(PLAN, arguments(PLAN))
 
 
 def arguments(plan):
     """What follows the program's name."""
-    chosen = f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}"
-    return [*plan["argv"][plan["program"] :], chosen]
+    return plan["argv"][plan["program"] :]
 
 
 def be_the_server(request, server):

@@ -63,13 +63,14 @@ macro_rules! recipe_files {
 }
 
 /// The built-in image's recipe, as it lies in the folder `recipe` of this crate.
-static FILES: [(&str, &[u8]); 14] = recipe_files![
+static FILES: [(&str, &[u8]); 15] = recipe_files![
     "build.sh",
     "environments.sh",
     "supervise.sh",
     "packages.txt",
     "requirements-server.txt",
     "requirements-user.txt",
+    "files/atelier_provisioner.py",
     "files/dpkg-excludes",
     "files/kernel.json",
     "files/jupyter_server_config.json",

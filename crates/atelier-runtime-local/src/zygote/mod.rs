@@ -6,8 +6,9 @@
 //! own way into the container (`descent.py`). The children share the zygote's memory, so a notebook also weighs less.
 //!
 //! There are two for an image, because it has two Python environments. The server's (`server.py`) has one child for
-//! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). The kernels' (`kernels.py`) has one child for each notebook, which stays in the
-//! container, as ma-user, and forks the notebook's kernels there, when the notebook server asks (`provisioner.py`).
+//! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). The
+//! kernels' (`kernels.py`) has one child for each notebook, which stays in the container, as ma-user, and forks the
+//! notebook's kernels there, when the notebook server asks (`atelier_provisioner.py`, a package of the image's).
 //!
 //! Nothing depends on them. While there is no zygote (it is being made, or it cannot be), the init starts the server by
 //! its command line, and the server its kernels; the notebook's events say so and why.
@@ -36,13 +37,12 @@ use crate::source::{Pythons, ReadyImage};
 const MOST_CHILDREN: u32 = 1000;
 /// Room for the title of a child: an argument that says nothing.
 const ROOM: usize = 2048;
-/// Where a container's own zygote of kernels listens; `provisioner.py` knows it too.
+/// Where a container's own zygote of kernels listens; `atelier_provisioner.py` knows it too.
 const KERNELS_SOCKET: &str = "/run/atelier/nb/kernels.sock";
 
 const DESCENT: (&str, &str) = ("descent.py", include_str!("../../zygote/descent.py"));
 const SERVER: (&str, &str) = ("server", include_str!("../../zygote/server.py"));
 const PREPARED: (&str, &str) = ("prepared.py", include_str!("../../zygote/prepared.py"));
-const PROVISIONER: (&str, &str) = ("provisioner.py", include_str!("../../zygote/provisioner.py"));
 /// How servers will be started, but for their secrets; `server.py` knows the name too.
 const PLAN: &str = "plan.json";
 const KERNELS: (&str, &str) = ("kernels", include_str!("../../zygote/kernels.py"));
@@ -126,7 +126,7 @@ impl Zygotes {
     fn server(&self, image: &ReadyImage, pythons: &Pythons, plan: &StartServer) -> ZygoteSpec {
         let StartServer { argv, env, cwd, .. } = plan;
         let plan = json!({"argv": argv, "program": image.server.len(), "env": env, "cwd": cwd}).to_string();
-        self.spec(image, pythons, &[&pythons.server, "-I"], &[SERVER, DESCENT, PREPARED, PROVISIONER, (PLAN, &plan)])
+        self.spec(image, pythons, &[&pythons.server, "-I"], &[SERVER, DESCENT, PREPARED, (PLAN, &plan)])
     }
 
     /// As a kernel is started by its specification.

@@ -1,21 +1,20 @@
-"""Kernels from the container's own zygote (`kernels`), for the notebook server.
+"""Kernels from the container's own zygote (`kernels.py`), for the notebook server.
 
 A kernel provisioner like the usual one, which it is in everything but the start. Whenever the zygote is not there, does
-not answer or says that a fresh kernel would be another one, the kernel is started as usual.
+not answer or says that a fresh kernel would be another one, the kernel is started as usual. Either way memory that runs
+out is taken from a kernel and not from the notebook server.
+
+It is a package of the image's, so that every notebook server has it, whichever way it came to life.
 """
 
 import asyncio
-import importlib.metadata
 import json
 import os
 import signal
 import socket
-import sys
 
-from jupyter_client.provisioning import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-NAME = "atelier-provisioner"
 SOCKET = "/run/atelier/nb/kernels.sock"
 # How long a forked kernel may take until its sockets are bound.
 PATIENCE = 10.0
@@ -129,10 +128,3 @@ class ForkingProvisioner(LocalProvisioner):
         except OSError as error:
             self.log.warning("Kernel %s is killed no sooner than the server: %s", self.kernel_id, error)
         return info
-
-
-def register():
-    """By the way that an installed package would use."""
-    sys.modules["atelier_provisioner"] = sys.modules[__name__]
-    entry = importlib.metadata.EntryPoint(NAME, "atelier_provisioner:ForkingProvisioner", KernelProvisionerFactory.GROUP_NAME)
-    KernelProvisionerFactory.provisioners[NAME] = entry
