@@ -1,7 +1,8 @@
 """What others feel while a notebook takes all that it gets, over and over: printed, and nothing about speed is asserted.
 
 The goals are an API whose slowest answer but one in a hundred takes less than 50 ms, and a neighbour's cell that takes
-less than 1.2 times as long.
+less than 1.2 times as long. As the machine has its own moods, which change within seconds, the attack is stopped for every
+second cell, and the ratios of neighbours in time are compared.
 """
 
 import statistics
@@ -13,7 +14,7 @@ from support.stage import OUTSIDE
 
 pytestmark = [pytest.mark.local, pytest.mark.long]
 
-QUESTIONS, CELLS = 300, 9
+QUESTIONS, PAIRS = 300, 25
 CELL = "import time\nbegun = time.monotonic()\nsum(i * i for i in range(1_500_000))\nprint(time.monotonic() - begun)"
 
 # Each goes on until it is ended; the first line is what every one of them begins with.
@@ -93,9 +94,13 @@ while True:
 
 @pytest.mark.parametrize("what", OVER_AND_OVER)
 def test_meanwhile(stage, kernel, neighbours_kernel, what):
+    ratios, answers = [], []
     with hold_in_a_cell(kernel, BEGIN + OVER_AND_OVER[what]):
-        cells = [float(neighbours_kernel.run(CELL)) for _ in range(CELLS)]
-        answers = []
+        for _ in range(PAIRS):
+            kernel.run("os.killpg(holder.pid, signal.SIGSTOP)")
+            alone = float(neighbours_kernel.run(CELL))
+            kernel.run("os.killpg(holder.pid, signal.SIGCONT)")
+            ratios.append(float(neighbours_kernel.run(CELL)) / alone)
         for _ in range(QUESTIONS):
             begun = time.monotonic()
             assert len(stage.world.api.list()) >= 2
@@ -103,5 +108,5 @@ def test_meanwhile(stage, kernel, neighbours_kernel, what):
     answers.sort()
     print(
         f"\n{what}: API p50 {answers[len(answers) // 2] * 1000:.1f} ms, p99 {answers[int(len(answers) * 0.99)] * 1000:.1f} ms; "
-        f"a neighbour's cell {statistics.median(cells) * 1000:.0f} ms"
+        f"a neighbour's cell takes {statistics.median(ratios):.2f} times as long"
     )
