@@ -3,7 +3,9 @@ simulated one: what a client is answered does not depend on what runs behind it.
 
 import os
 
+import pytest
 from support.compat import openstack, platforms, printed, scoreboard, sdk, terraform
+from support.world import World
 
 CLIENTS = {
     "SDK": (sdk.Sdk, sdk.WHAT),
@@ -16,8 +18,17 @@ CLIENTS = {
 }
 
 
-def test_every_client_passes_where_the_page_says_so(simulated):
-    outcomes = {name: scoreboard.play(client, simulated) for name, (client, _) in CLIENTS.items()}
+@pytest.fixture
+def offering():
+    """A server that offers a pool and a file share as well."""
+    world = World("simulated")
+    world.export()
+    with world:
+        yield world
+
+
+def test_every_client_passes_where_the_page_says_so(offering):
+    outcomes = {name: scoreboard.play(client, offering) for name, (client, _) in CLIENTS.items()}
     assert all(outcomes.values()), "a client that tries nothing"
     made = scoreboard.page({name: what for name, (_, what) in CLIENTS.items()}, outcomes)
     if os.environ.get("ATELIER_WRITE_COMPATIBILITY") == "1":

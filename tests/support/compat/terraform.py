@@ -1,6 +1,8 @@
 """The Terraform provider's way with notebooks, step by step: which request in which status, what it reads, what it waits
 for, and which answers make it give up. The older and the newest provider differ, so each is a client of its own."""
 
+import uuid
+
 from ..api import BUILT_IN_IMAGE, SMALL
 from .scoreboard import tries
 from .wire import Wire
@@ -190,3 +192,17 @@ class NewTerraform(Wire):
     def delete(self):
         self.ask("DELETE", f"/notebooks/{self.id}", expect=(200, 202, 204))
         self.settle(None)
+
+    @tries("CreateNotebook", "ShowNotebook", "DeleteNotebook")
+    def dedicated(self):
+        """A file system of the user's own: its address and id come back as they were sent, or it would be made anew."""
+        own = {"uri": "nas:/export", "id": str(uuid.uuid4())}
+        wanted = {
+            **definition("on-a-file-system"),
+            "pool_id": "team-a",
+            "volume": {"category": "EFS", "ownership": "DEDICATED", **own},
+        }
+        self.id = self.ask("POST", "/notebooks", wanted)["id"]
+        volume = self.settle("RUNNING")["volume"]
+        assert (volume["category"], volume["ownership"], volume["uri"], volume["id"]) == ("EFS", "DEDICATED", *own.values())
+        self.delete()
