@@ -7,7 +7,7 @@ use std::path::Path;
 use atelier_core::Timestamp;
 use atelier_core::event::NotebookEvent;
 use atelier_core::flavor::{Capacity, Held};
-use atelier_core::id::NotebookId;
+use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::lease::Grant;
 use atelier_core::notebook::Notebook;
 use atelier_core::operation::{OperationState, StepState};
@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     pub(crate) grants: HashMap<String, Grant>,
     /// Commands whose notebook was never heard of.
     nameless: Vec<Asked>,
+    /// Who has put something into a shared volume.
+    shared: BTreeMap<VolumeId, Vec<NotebookId>>,
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ impl Memory {
         self.check_nameless()?;
         check_orphans(scene, &rows)?;
         check_trash(scene, &rows, &self.notebooks)?;
+        check_shared(scene, &rows, &mut self.shared)?;
         check_capacity(scene, &rows)?;
         self.nameless.clear();
         Ok(())
@@ -221,9 +224,47 @@ fn check_trash(
         }
         let volume = std::fs::read_to_string(scene.runtime.join("lost").join(id.to_string()).join("volume"));
         let works = known.get(&id).is_some_and(|known| known.works);
-        if !trashed.leaves && !volume.as_ref().is_ok_and(|content| !works || content.ends_with(WORK)) {
+        // What never ran has nothing of its own, and rests for the sake of the volume that it shares.
+        let nothing = !works && trashed.notebook.volume.is_shared() && volume.is_err();
+        if !trashed.leaves && !nothing && !volume.as_ref().is_ok_and(|content| !works || content.ends_with(WORK)) {
             return Err(format!("notebook {id} rests in the trash, and its volume holds {volume:?}"));
         }
+    }
+    Ok(())
+}
+
+/// A shared volume is there, with all that was in it, as long as a notebook has it, or one in the trash; and no longer.
+fn check_shared(
+    scene: &Scene<'_>,
+    rows: &BTreeMap<NotebookId, Notebook>,
+    works: &mut BTreeMap<VolumeId, Vec<NotebookId>>,
+) -> Result<(), String> {
+    let folder = scene.runtime.join("shares");
+    let trash = scene.shelf.trash();
+    let resting = trash.iter().filter(|trashed| !trashed.leaves).map(|trashed| &trashed.notebook);
+    let used: HashSet<_> =
+        rows.values().chain(resting).map(|n| &n.volume).filter(|v| v.is_shared()).map(|v| v.id).collect();
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().parse().is_ok_and(|id| used.contains(&id)) {
+            return Err(format!("nobody has the shared volume {}", entry.file_name().display()));
+        }
+    }
+    works.retain(|id, _| used.contains(id));
+    for (id, notebooks) in &*works {
+        if let Some(lost) =
+            notebooks.iter().find(|notebook| !folder.join(id.to_string()).join(notebook.to_string()).exists())
+        {
+            return Err(format!("the work of notebook {lost} in the shared volume {id} is lost"));
+        }
+    }
+    for row in rows.values().filter(|row| row.volume.is_shared() && row.status() == Status::Running) {
+        let place = folder.join(row.volume.id.to_string());
+        let work = std::fs::read_link(scene.runtime.join(row.id.to_string()).join("work"));
+        if !work.as_ref().is_ok_and(|work| *work == place) {
+            return Err(format!("notebook {} runs with {work:?} in the place of {}", row.id, place.display()));
+        }
+        std::fs::write(place.join(row.id.to_string()), "").map_err(|e| e.to_string())?;
+        works.entry(row.volume.id).or_default().push(row.id);
     }
     Ok(())
 }

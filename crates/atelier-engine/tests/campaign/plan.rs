@@ -27,9 +27,17 @@ pub(crate) enum Call {
     Observe,
     List,
     SetAside,
+    BeginHook,
+    HookEnd,
+    HookTold,
+    Shares,
+    RemoveShare,
 }
 
 impl Call {
+    /// Those about hooks and shared volumes, which not every notebook has.
+    const OTHERS: [Self; 5] = [Self::BeginHook, Self::HookEnd, Self::HookTold, Self::Shares, Self::RemoveShare];
+    /// Those about every notebook.
     pub(crate) const ALL: [Self; 16] = [
         Self::BootId,
         Self::Capacity,
@@ -155,6 +163,19 @@ pub(crate) struct Command {
     pub(crate) grant_ms: i64,
     /// The client goes away before the answer.
     pub(crate) leaves: bool,
+    /// What a new notebook has besides.
+    pub(crate) extras: Extras,
+}
+
+/// What a notebook may have, or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// The volume of its owner's notebooks.
+    pub(crate) shared: bool,
+    /// Hooks that are waited for.
+    pub(crate) waits: bool,
+    /// Hooks that are not.
+    pub(crate) follows: bool,
 }
 
 /// What happens between two looks at everything.
@@ -175,6 +196,9 @@ impl fmt::Display for Round {
             let comma = if n == 0 { "" } else { ", " };
             let leaves = if command.leaves { " and leaves" } else { "" };
             write!(f, "{comma}user {} {:?} for {} ms{leaves}", command.user, command.wish, command.grant_ms)?;
+            if command.extras != Extras::default() {
+                write!(f, " with {:?}", command.extras)?;
+            }
         }
         f.write_str("]")
     }
@@ -185,8 +209,35 @@ const HOUR: i64 = 3_600_000;
 
 /// The rounds of one episode.
 pub(crate) fn episode(seed: u64, rounds: usize) -> Vec<Round> {
+    let mut rounds = plain(seed, rounds);
+    let mut chance = StdRng::seed_from_u64(!seed);
+    for round in &mut rounds {
+        enrich(&mut chance, round);
+    }
+    rounds
+}
+
+/// The same without hooks and shared volumes.
+pub(crate) fn plain(seed: u64, rounds: usize) -> Vec<Round> {
     let mut chance = StdRng::seed_from_u64(seed);
     (0..rounds).map(|_| round(&mut chance)).collect()
+}
+
+/// Adds hooks and shared volumes, and what can go wrong with them.
+fn enrich(chance: &mut StdRng, round: &mut Round) {
+    for command in &mut round.commands {
+        let (shared, waits, follows) = (chance.random_bool(0.4), chance.random_bool(0.2), chance.random_bool(0.2));
+        command.extras = Extras { shared, waits, follows };
+    }
+    let Some(Fault::Call(call, ..)) = round.faults.first_mut().filter(|_| chance.random_bool(0.3)) else { return };
+    *call = *Call::OTHERS.choose(chance).unwrap();
+    let nth = chance.random();
+    let (wish, extras) = match *call {
+        Call::Shares | Call::RemoveShare => (Wish::Delete { nth }, Extras::default()),
+        _ => (Wish::Create { flavor: nth }, Extras { waits: true, ..round.commands[0].extras }),
+    };
+    round.commands[0].wish = wish;
+    round.commands[0].extras = extras;
 }
 
 fn round(chance: &mut StdRng) -> Round {
@@ -279,7 +330,13 @@ fn fitting(chance: &mut StdRng, fault: Fault) -> Command {
 
 fn command(chance: &mut StdRng, wish: Wish) -> Command {
     let grant_ms = if chance.random_bool(0.2) { -1 } else { chance.random_range(HOUR..4 * HOUR) };
-    Command { user: chance.random_range(0..USERS), wish, grant_ms, leaves: chance.random_bool(0.1) }
+    Command {
+        user: chance.random_range(0..USERS),
+        wish,
+        grant_ms,
+        leaves: chance.random_bool(0.1),
+        extras: Extras::default(),
+    }
 }
 
 fn wish(chance: &mut StdRng) -> Wish {

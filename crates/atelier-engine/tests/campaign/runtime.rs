@@ -132,15 +132,18 @@ impl Runtime for FaultyRuntime {
     }
 
     async fn begin_hook(&self, spec: &InstanceSpec, hook: &HookRun) -> Result<(), RuntimeError> {
-        self.inner.begin_hook(spec, hook).await
+        let (inner, spec, hook) = (self.inner.clone(), spec.clone(), hook.clone());
+        self.through(Call::BeginHook, async move { inner.begin_hook(&spec, &hook).await }).await
     }
 
     async fn hook_end(&self, id: NotebookId, moment: Moment) -> Result<HookEnd, RuntimeError> {
-        self.inner.hook_end(id, moment).await
+        let inner = self.inner.clone();
+        self.through(Call::HookEnd, async move { inner.hook_end(id, moment).await }).await
     }
 
     async fn hook_told(&self, id: NotebookId, moment: Moment) -> Result<(), RuntimeError> {
-        self.inner.hook_told(id, moment).await
+        let inner = self.inner.clone();
+        self.through(Call::HookTold, async move { inner.hook_told(id, moment).await }).await
     }
 
     async fn initialize(&self, spec: &InstanceSpec) -> Result<Way, RuntimeError> {
@@ -190,11 +193,13 @@ impl Runtime for FaultyRuntime {
     }
 
     async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError> {
-        self.inner.shares().await
+        let inner = self.inner.clone();
+        self.through(Call::Shares, async move { inner.shares().await }).await
     }
 
     async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError> {
-        self.inner.remove_share(id).await
+        let inner = self.inner.clone();
+        self.through(Call::RemoveShare, async move { inner.remove_share(id).await }).await
     }
 
     async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {

@@ -7,8 +7,8 @@ use crate::run;
 const TRIES: usize = 150;
 
 /// The shortest plan found that still fails, with its history and reason, as text.
-pub(crate) fn shortest(rounds: &[Round], reason: &str) -> String {
-    let mut best = Failure { rounds: rounds.to_vec(), reason: reason.to_owned(), history: Vec::new() };
+pub(crate) fn shortest(rounds: &[Round], trash: bool, reason: &str) -> String {
+    let mut best = Failure { rounds: rounds.to_vec(), trash, reason: reason.to_owned(), history: Vec::new() };
     let mut tries = TRIES;
     best.drop_rounds(&mut tries);
     best.drop_parts(&mut tries);
@@ -19,6 +19,7 @@ pub(crate) fn shortest(rounds: &[Round], reason: &str) -> String {
 
 struct Failure {
     rounds: Vec<Round>,
+    trash: bool,
     reason: String,
     history: Vec<String>,
 }
@@ -26,10 +27,10 @@ struct Failure {
 impl Failure {
     /// Takes `rounds` over if they fail; what comes after the failure is cut off.
     fn try_plan(&mut self, mut rounds: Vec<Round>) -> bool {
-        let outcome = run(&rounds);
+        let outcome = run(&rounds, self.trash);
         let Some((at, reason)) = outcome.failed else { return false };
         rounds.truncate(at + 1);
-        *self = Self { rounds, reason, history: outcome.history };
+        *self = Self { rounds, trash: self.trash, reason, history: outcome.history };
         true
     }
 

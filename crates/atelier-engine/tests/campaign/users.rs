@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atelier_core::Caller;
 use atelier_core::feature::Feature;
-use atelier_core::hook::Hooks;
+use atelier_core::hook::{Action, Hook, Hooks, Mode};
 use atelier_core::id::NotebookId;
 use atelier_core::image;
 use atelier_core::lease::{Grant, LeaseKind};
@@ -16,7 +16,7 @@ use atelier_engine::{CreateNotebook, Engine, ListNotebooks, NewVolume, Size};
 use atelier_store::{NotebookFilter, SortKey};
 
 use crate::model::{Act, Answer, Asked};
-use crate::plan::{Command, Wish};
+use crate::plan::{Command, Extras, Wish};
 use crate::time::VirtualTime;
 
 /// A command on its way.
@@ -156,12 +156,24 @@ fn new_notebook(command: Command, grant: Grant) -> CreateNotebook {
         size: Size::Flavor(flavor.into()),
         pool_id: None,
         image_id: image::BUILT_IN,
-        volume: NewVolume::Own { capacity_gib: 5 },
+        volume: if command.extras.shared {
+            NewVolume::Shared { capacity_gib: None }
+        } else {
+            NewVolume::Own { capacity_gib: 5 }
+        },
         grant,
         lease_kind: LeaseKind::Timing,
         workspace_id: "0".into(),
-        hooks: Hooks::default(),
+        hooks: hooks(command.extras),
         legacy: LegacyWords::default(),
+    }
+}
+
+fn hooks(extras: Extras) -> Hooks {
+    let hook = |mode| Hook::new("hook", Action::Command("true".into()), mode).unwrap();
+    Hooks {
+        pre_start: extras.waits.then(|| hook(Mode::Block)),
+        post_start: if extras.follows { Some(hook(Mode::Async)) } else { extras.waits.then(|| hook(Mode::Block)) },
     }
 }
 

@@ -33,12 +33,16 @@ const MACHINE: Capacity =
     Capacity { cpu_millis: 4000, memory_bytes: 16 << 30, cpu_overcommit: 1, memory_overcommit: 1 };
 const BEGINNING: i64 = 1_800_000_000_000;
 const QUOTA: u32 = 4;
+/// How long volumes rest, in episodes with a trash: longer than an episode.
+const TRASH_MS: i64 = 24 * 3_600_000;
 /// How long a command may go without an answer, in milliseconds.
 const PATIENCE_MS: i64 = 60_000;
 /// The deadline of the longest operation: three tries of each step within its limit, and the way back.
 const DEADLINE_MS: i64 = 900_000;
 /// What the image adds to it when its preparation hangs.
 const IMAGE_MS: i64 = 1_800_000;
+/// What hooks add to it when their end is not heard of: two that are waited for, each for as long as it may run.
+const HOOKS_MS: i64 = 1_300_000;
 /// By when a server that ended runs again, or its notebook is in ERROR: attempts that take their whole limit with the pauses
 /// before them, and looks that hang before any of it is seen.
 const RESTARTS_MS: i64 = 1_200_000;
@@ -63,6 +67,7 @@ pub(crate) struct World {
     life: Option<Life>,
     memory: Memory,
     requests: u64,
+    trash_ms: i64,
     /// What was done and answered, for people.
     pub(crate) history: Vec<String>,
     /// The faults that came about.
@@ -70,7 +75,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(trash: bool) -> Self {
         // In memory where there is such a folder: no power fails here, and there is much to be written.
         let memory = std::path::Path::new("/dev/shm");
         let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -89,6 +94,7 @@ impl World {
             life: None,
             memory: Memory::default(),
             requests: 0,
+            trash_ms: if trash { TRASH_MS } else { 0 },
             history: Vec::new(),
             met: Vec::new(),
         };
@@ -210,6 +216,7 @@ impl World {
             notebooks_per_user: QUOTA,
             cpu_overcommit: 1,
             memory_overcommit: 1,
+            trash_ms: self.trash_ms,
             hand: Arc::new(Tasks),
             ..EngineConfig::default()
         };
@@ -367,6 +374,7 @@ fn is_under_way(shelf: &Shelf) -> bool {
 fn deadline(round: &Round) -> i64 {
     let adds = |fault: &Fault| match *fault {
         Fault::Call(Call::PrepareImage, Deed::Hang | Deed::Delay(_) | Deed::Stuck(_), _) => IMAGE_MS,
+        Fault::Call(Call::HookEnd, Deed::Hang | Deed::Delay(_) | Deed::Stuck(_), _) => HOOKS_MS,
         Fault::DiskFull(ms) | Fault::Locked(ms) | Fault::Commit(Deed::Delay(ms), _) => ms.into(),
         _ => 0,
     };
