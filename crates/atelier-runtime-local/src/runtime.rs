@@ -1,10 +1,11 @@
-//! The runtime: the calls of the contract, each under its notebook's lock.
+//! The runtime: the calls of the contract, each under its notebook's lock. What they do to volumes is in `volumes`.
 //!
 //! A call may be dropped at any point. What it had running is then killed (launchers and programs die with their
 //! futures), and what it had made is found by the next call for the same notebook, because everything has its fixed
 //! place and name.
 
-use std::fs::File;
+mod volumes;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -17,11 +18,11 @@ use atelier_core::gpu::Gpus;
 use atelier_core::hook::Moment;
 use atelier_core::id::{ImageId, NotebookId, VolumeId};
 use atelier_core::image::BUILT_IN;
-use atelier_core::volume::{ShareUri, VolumeKind};
+use atelier_core::volume::ShareUri;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
     AtUri, Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter,
-    Root, Runtime, RuntimeError, RuntimeKind, SharedStorage, Silent, Usage, Victim, Way,
+    Runtime, RuntimeError, RuntimeKind, SharedStorage, Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
@@ -31,7 +32,7 @@ use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
 use crate::gpu::{self, Cards, Equipment};
 use crate::kernel_log::{KernelLog, Kill};
-use crate::launch::{LaunchSpec, WORK, Work, launch};
+use crate::launch::{LaunchSpec, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
@@ -43,7 +44,7 @@ use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::volume::Kept;
 use crate::zygote::{Destination, Zygotes};
-use crate::{control, dedicated, exec, file, foreground, hook, host, kernels, lost, process, processes, sweep, volume};
+use crate::{exec, file, foreground, hook, host, kernels, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,8 +52,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before the kernel's log is read again that could not be read.
 const KERNEL_LOG_AGAIN: Duration = Duration::from_secs(5);
-/// How long the kernel may take to let go of a shared volume whose last instance has ended.
-const LEFT_LIMIT: Duration = Duration::from_secs(1);
 /// The pause before an init is asked again that has let go of who waits for a hook.
 const HOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a notebook server may take to its first answer.
@@ -227,43 +226,6 @@ impl LocalRuntime {
             file::replace(&etc.join("ca-bundle.crt"), &std::fs::read(bundle)?, 0o644)?;
         }
         Ok(record)
-    }
-
-    /// The size of what a notebook has for itself: its volume, or, where that is another one, its packages.
-    fn own_bytes(&self, spec: &InstanceSpec) -> u64 {
-        let gib = match &spec.volume.kind {
-            VolumeKind::Own(size) => size.wanted_gib(),
-            VolumeKind::Shared { .. } | VolumeKind::Dedicated(_) => self.config.layer_gib,
-        };
-        u64::from(gib) << 30
-    }
-
-    /// Where the volume is, and that it is there.
-    fn work(&self, spec: &InstanceSpec) -> Result<Work, RuntimeError> {
-        Ok(match &spec.volume.kind {
-            VolumeKind::Own(_) => Work::Own,
-            VolumeKind::Shared { .. } => Work::Shared(self.places.share(spec.volume.id)),
-            VolumeKind::Dedicated(uri) => {
-                let found = Root::of(&self.config.roots, uri).ok_or_else(|| AtUri::Unlisted.trouble(uri))?;
-                Work::Dedicated { root: found.0.to_owned(), below: found.1, uri: uri.to_string() }
-            }
-        })
-    }
-
-    /// A volume that is not the notebook's own is there afterwards.
-    async fn prepare_work(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
-        match &spec.volume.kind {
-            VolumeKind::Own(_) => Ok(()),
-            VolumeKind::Shared { capacity_gib } => {
-                let _lock = self.share_locks.take(spec.volume.id).await;
-                let bytes = u64::from(*capacity_gib) << 30;
-                volume::ensure(&self.places.share(spec.volume.id), bytes, Kept::ForGood).await
-            }
-            VolumeKind::Dedicated(uri) => match self.at_uri(uri).await? {
-                AtUri::Folder => Ok(()),
-                other => Err(other.trouble(uri)),
-            },
-        }
     }
 
     fn launch_spec(
@@ -455,24 +417,6 @@ impl LocalRuntime {
     }
 }
 
-/// The folder of a running instance in which its volume should be.
-fn work_of(live: &Live) -> io::Result<File> {
-    let root = PathBuf::from(format!("/proc/{}/root", live.pid));
-    control::open_folder_below(&control::open_folder(&root)?, Path::new(WORK))
-}
-
-/// Makes the file system of a running instance's volume as large as the volume.
-async fn grow(place: &Place, live: &Arc<Live>) -> Result<(), RuntimeError> {
-    let (image, running) = (place.volume(), Arc::clone(live));
-    let growing = tokio::task::spawn_blocking(move || volume::grow(&image, &work_of(&running)?));
-    match growing.await.map_err(io::Error::other).flatten() {
-        Ok(()) => Ok(()),
-        // It ended meanwhile: the next start mounts the volume in its full size.
-        Err(_) if !live.first.lives().map_err(transient("the container"))? => Ok(()),
-        Err(e) => Err(transient("the volume could not grow")(e)),
-    }
-}
-
 #[async_trait]
 impl Runtime for LocalRuntime {
     fn kind(&self) -> RuntimeKind {
@@ -517,25 +461,11 @@ impl Runtime for LocalRuntime {
     }
 
     async fn prepare_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
-        let _lock = self.locks.take(spec.notebook).await;
-        let place = self.places.of(spec.notebook);
-        lost::bring_back(&place).map_err(transient("the volume that was set aside"))?;
-        self.prepare_work(spec).await?;
-        file::folder(&place.kept, 0o700).map_err(transient("the notebook's folder"))?;
-        volume::ensure(&place.volume(), self.own_bytes(spec), Kept::ForGood).await
+        self.prepare_volumes(spec).await
     }
 
     async fn grow_storage(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
-        let _lock = self.locks.take(spec.notebook).await;
-        let place = self.places.of(spec.notebook);
-        if !place.volume().exists() {
-            return Err(RuntimeError::Absent);
-        }
-        volume::ensure(&place.volume(), self.own_bytes(spec), Kept::ForGood).await?;
-        match self.adopt(spec.notebook)? {
-            Some(live) => grow(&place, &live).await,
-            None => Ok(()),
-        }
+        self.grow_volume(spec).await
     }
 
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError> {
@@ -638,40 +568,23 @@ impl Runtime for LocalRuntime {
     }
 
     async fn set_aside(&self, id: NotebookId) -> Result<Option<String>, RuntimeError> {
-        let _lock = self.locks.take(id).await;
-        let place = self.places.of(id);
-        self.clear(&place).await?;
-        if place.volume().exists() {
-            lost::set_aside(&self.places, &place).map_err(transient("the volume"))?;
-        } else {
-            sweep::folder(&place.kept).await?;
-        }
-        Ok(place.lost_volume().exists().then(|| place.lost.display().to_string()))
+        self.set_volume_aside(id).await
     }
 
     async fn lost(&self) -> Result<Vec<Lost>, RuntimeError> {
-        lost::all(&self.places).map_err(transient("what was set aside"))
+        self.lost_volumes()
     }
 
     async fn shares(&self) -> Result<Vec<SharedStorage>, RuntimeError> {
-        let ids = self.places.shares().map_err(transient("the shared volumes"))?;
-        let shared = ids.into_iter().map(|id| {
-            let image = self.places.share(id);
-            SharedStorage { id, bytes: volume::bytes_on_disk(&image), place: image.display().to_string() }
-        });
-        Ok(shared.collect())
+        self.shared_volumes()
     }
 
     async fn remove_share(&self, id: VolumeId) -> Result<(), RuntimeError> {
-        let _lock = self.share_locks.take(id).await;
-        let image = self.places.share(id);
-        sweep::detached(&image, LEFT_LIMIT).await?;
-        volume::remove(&image).map_err(transient("the shared volume"))
+        self.remove_shared_volume(id).await
     }
 
     async fn at_uri(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
-        // Whoever asks does so on a thread that may wait: a file server can take its time.
-        dedicated::look(&self.config.roots, uri).map_err(transient("the file share"))
+        self.look_at(uri)
     }
 
     async fn observe(&self, id: NotebookId) -> Result<Observed, RuntimeError> {
@@ -715,8 +628,7 @@ impl Runtime for LocalRuntime {
     }
 
     async fn filling(&self, id: NotebookId) -> Result<Filling, RuntimeError> {
-        let live = self.present(id)?;
-        self.asked(id, "how full its volume is", move || volume::filling(&work_of(&live)?)).await
+        self.volume_filling(id).await
     }
 
     async fn list(&self) -> Result<Vec<NotebookId>, RuntimeError> {
