@@ -16,7 +16,7 @@ use atelier_core::id::VolumeId;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::volume::{ShareUri, Volume, VolumeKind};
 use atelier_runtime::{AtUri, RuntimeError, SharedStorage};
-use atelier_store::{NotebookFilter, NotebookQuery, SharedVolume, StoreError};
+use atelier_store::{SharedVolume, StoreError};
 
 use crate::Engine;
 use crate::commands::SAID_WITHIN;
@@ -116,13 +116,8 @@ impl Engine {
 
     /// The volume that the caller's notebooks in the workspace share, if any does.
     async fn shared_by(&self, caller: &Caller, workspace_id: &str) -> Result<Option<Volume>, Refusal> {
-        let query = NotebookQuery {
-            user_id: Some(caller.user_id.clone()),
-            filter: NotebookFilter { workspace_id: Some(workspace_id.to_owned()), ..NotebookFilter::NONE },
-            ..NotebookQuery::all_of(caller.project_id.clone())
-        };
-        let page = self.inner.store.notebooks(&query).await.map_err(|e| hidden(&e))?;
-        Ok(page.items.into_iter().map(|notebook| notebook.volume).find(Volume::is_shared))
+        let found = self.inner.store.share_of(&caller.project_id, &caller.user_id, workspace_id).await;
+        found.map_err(|e| hidden(&e))
     }
 
     /// All that the runtime has. It is asked first: a volume is known before it is made, and until it is gone.

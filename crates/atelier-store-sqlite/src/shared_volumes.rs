@@ -1,6 +1,7 @@
 //! Volumes that notebooks share, with by how many. The numbers are kept by triggers.
 
 use atelier_core::id::VolumeId;
+use atelier_core::volume::{Volume, VolumeKind};
 use atelier_store::{SharedVolume, StoreError};
 use sqlx::SqliteConnection;
 
@@ -20,6 +21,32 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<SharedV
         })
     });
     read.collect()
+}
+
+/// That which this user's notebooks in this workspace of the project share. The index by owner leads to the few that they
+/// have.
+pub(crate) async fn of(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    user_id: &str,
+    workspace_id: &str,
+) -> Result<Option<Volume>, StoreError> {
+    let row = sqlx::query!(
+        "select volume_id, volume_capacity_gib from notebooks
+            where project_id = $1 and user_id = $2 and workspace_id = $3 and volume_kind is 'SHARED' limit 1",
+        project_id,
+        user_id,
+        workspace_id
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    let read = row.map(|row| {
+        let capacity_gib = number("volume_capacity_gib", row.volume_capacity_gib)?;
+        let id = VolumeId::from_uuid(uuid("volume_id", &row.volume_id)?);
+        Ok(Volume { id, kind: VolumeKind::Shared { capacity_gib } })
+    });
+    read.transpose()
 }
 
 /// Drops one that nobody needs.

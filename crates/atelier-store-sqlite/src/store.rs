@@ -13,6 +13,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
+use atelier_core::volume::Volume;
 use atelier_store::{
     Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, NotebookWrite, OperationQuery, Room, SharedVolume,
     Standing, StoreError, TrashQuery, Trashed,
@@ -220,6 +221,16 @@ impl NotebookStore for SqliteStore {
 
     async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError> {
         shared_volumes::all(&mut *self.reader().await).await
+    }
+
+    async fn share_of(
+        &self,
+        project_id: &ProjectId,
+        user_id: &UserId,
+        workspace_id: &str,
+    ) -> Result<Option<Volume>, StoreError> {
+        let (project_id, user_id) = (project_id.as_str(), user_id.as_str());
+        shared_volumes::of(&mut *self.reader().await, project_id, user_id, workspace_id).await
     }
 
     async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {

@@ -33,6 +33,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::{Operation, OperationKind, OperationState};
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
+use atelier_core::volume::Volume;
 use secrecy::SecretString;
 
 /// The store could not answer. What was asked may be tried again; nothing is decided from this.
@@ -466,6 +467,14 @@ pub trait NotebookStore: Send + Sync {
     /// Every volume that notebooks share, by id, also those that are left. Which they are changes with each commit, in its
     /// transaction.
     async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError>;
+
+    /// The volume that this user's notebooks in this workspace of the project share, if any of them does.
+    async fn share_of(
+        &self,
+        project_id: &ProjectId,
+        user_id: &UserId,
+        workspace_id: &str,
+    ) -> Result<Option<Volume>, StoreError>;
 
     /// One that is left is known no more afterwards; one that is not stays.
     async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError>;

@@ -19,6 +19,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::operation::Operation;
 use atelier_core::pool::Part;
 use atelier_core::status::Status;
+use atelier_core::volume::Volume;
 use atelier_store::{
     Commit, Committed, NotebookPage, NotebookQuery, NotebookStore, OperationQuery, SharedVolume, Standing, StoreError,
     TrashQuery, Trashed,
@@ -267,6 +268,16 @@ impl NotebookStore for FaultyStore {
 
     async fn shared_volumes(&self) -> Result<Vec<SharedVolume>, StoreError> {
         self.read(|store| async move { store.shared_volumes().await }).await
+    }
+
+    async fn share_of(
+        &self,
+        project_id: &ProjectId,
+        user_id: &UserId,
+        workspace_id: &str,
+    ) -> Result<Option<Volume>, StoreError> {
+        let (project, user, workspace) = (project_id.clone(), user_id.clone(), workspace_id.to_owned());
+        self.read(move |store| async move { store.share_of(&project, &user, &workspace).await }).await
     }
 
     async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {

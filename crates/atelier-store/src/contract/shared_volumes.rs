@@ -25,6 +25,12 @@ async fn known(store: &impl NotebookStore, id: VolumeId) -> Option<(u64, u64)> {
     all.iter().find(|shared| shared.id == id).map(|shared| (shared.in_use, shared.in_trash))
 }
 
+/// What the notebook's owner has in its workspace.
+async fn share_of(store: &impl NotebookStore, notebook: &Notebook) -> Option<Volume> {
+    let Notebook { project_id, owner, workspace_id, .. } = notebook;
+    store.share_of(project_id, &owner.user_id, workspace_id).await.unwrap()
+}
+
 async fn write(store: &impl NotebookStore, write: NotebookWrite) -> Committed {
     store.commit(Commit { notebook: Some(write), ..Commit::default() }).await.unwrap()
 }
@@ -41,7 +47,9 @@ fn on_one_share(commit: Commit) -> Commit {
 /// Each notebook counts where it is: among the others, in the trash, or nowhere. Only one that nobody needs is forgotten.
 pub async fn a_shared_volume_is_there_as_long_as_a_notebook_is(store: &impl NotebookStore) {
     let (person, id) = (Person::new(), fresh());
-    insert(store, [&person.notebook("own")]).await;
+    let own = person.notebook("own");
+    insert(store, [&own]).await;
+    assert_eq!(share_of(store, &own).await, None, "that is nobody else's");
     let mut first = sharing(&person, "first", id);
     let mut second = sharing(&person, "second", id);
     insert(store, [&first, &second]).await;
@@ -50,6 +58,7 @@ pub async fn a_shared_volume_is_there_as_long_as_a_notebook_is(store: &impl Note
     assert_eq!(known(store, id).await, Some((1, 1)));
     set_aside(store, &mut second).await;
     assert_eq!(known(store, id).await, Some((0, 2)));
+    assert_eq!(share_of(store, &own).await, None, "what rests in the trash is not shared");
 
     write(store, NotebookWrite::Discard(first.id)).await;
     assert_eq!(known(store, id).await, Some((0, 2)), "what leaves is there until it has left");
@@ -89,6 +98,9 @@ pub async fn notebooks_of_one_workspace_share_one_volume(store: &impl NotebookSt
         assert_eq!(answer, Committed::Written(0), "{}", notebook.name);
     }
     assert_eq!(known(store, share.id).await, Some((2, 0)));
+    for notebook in [&elsewhere, &foreign, &others, &joining] {
+        assert_eq!(share_of(store, notebook).await.as_ref(), Some(&notebook.volume), "{}", notebook.name);
+    }
     let mut late = sharing(&person, "late", fresh());
     assert_eq!(store.commit(on_one_share(insertion(&late))).await.unwrap(), Committed::OtherShare);
 
