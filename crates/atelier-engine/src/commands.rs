@@ -27,7 +27,7 @@ use crate::broken::{Broken, is_left_out};
 use crate::shares::{Share, pool_is_gone};
 use crate::update::find_image;
 use crate::write::{AGAIN_MS, Called, Change, hidden};
-use crate::{CreateNotebook, Engine, ListNotebooks, NewVolume};
+use crate::{CreateNotebook, Engine, ListNotebooks};
 
 /// How long the machine may take to say something of itself.
 pub(crate) const SAID_WITHIN: Duration = Duration::from_secs(5);
@@ -72,9 +72,7 @@ impl Engine {
         self.needs_room(Code::StorageSoldOut).await?;
         self.check_volume(&new.volume).await?;
         let room = share.has_room(&flavor, &gpus);
-        let one_share = matches!(new.volume, NewVolume::Shared { .. }).then_some(Condition::OneShare);
-        let quotas = self.quotas(new.feature, Some(&share)).chain(one_share);
-        let conditions = quotas.chain(room).chain(condition).collect();
+        let conditions = self.quotas(new.feature, Some(&share)).chain(room).chain(condition).collect();
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move { engine.insert(&by, new, image, flavor, &share, conditions).await }).await
     }
@@ -90,7 +88,7 @@ impl Engine {
     ) -> Result<Notebook, Refusal> {
         let _shared = self.inner.frame.read().await;
         let (origin, wanted) = (called.origin(), new.volume.clone());
-        let volume = self.volume_of(&called.caller, &new.workspace_id, &wanted).await?;
+        let (volume, mut sharing) = self.volume_of(&called.caller, &new.workspace_id, &wanted).await?;
         let (mut notebook, operation) =
             self.new_notebook(&called.caller, &origin, new, volume, (image, flavor), share)?;
         let event = self.event(&notebook, &origin, "create.asked", operation.why.clone());
@@ -99,13 +97,14 @@ impl Engine {
                 notebook: Some(NotebookWrite::Insert(Box::new(notebook.clone()))),
                 operations: vec![operation.clone()],
                 events: vec![event.clone()],
-                conditions: conditions.clone(),
+                conditions: conditions.iter().cloned().chain(sharing.map(Condition::OneShare)).collect(),
                 audit: vec![self.audited(called, None, &notebook)],
             };
             match self.commit(commit).await.map_err(|e| hidden(&e))? {
                 // Somebody was quicker: the other volume is the one to share.
                 Committed::OtherShare => {
-                    notebook.volume = self.volume_of(&called.caller, &notebook.workspace_id, &wanted).await?;
+                    let found = self.volume_of(&called.caller, &notebook.workspace_id, &wanted).await?;
+                    (notebook.volume, sharing) = found;
                 }
                 committed => break committed,
             }

@@ -16,7 +16,7 @@ use atelier_core::id::VolumeId;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::volume::{ShareUri, Volume, VolumeKind};
 use atelier_runtime::{AtUri, RuntimeError, SharedStorage};
-use atelier_store::{SharedVolume, StoreError};
+use atelier_store::{SharedVolume, Sharing, StoreError};
 
 use crate::Engine;
 use crate::commands::SAID_WITHIN;
@@ -86,21 +86,26 @@ impl Engine {
         }
     }
 
-    /// The volume of a new notebook of the caller's, as far as that can be said before it is written.
+    /// The volume of a new notebook of the caller's, as far as that can be said before it is written, and how the notebook
+    /// comes to it, where others can have it.
     pub(crate) async fn volume_of(
         &self,
         caller: &Caller,
         workspace_id: &str,
         wanted: &NewVolume,
-    ) -> Result<Volume, Refusal> {
+    ) -> Result<(Volume, Option<Sharing>), Refusal> {
         let fresh = || VolumeId::generate(self.now(), &*self.inner.entropy);
         match wanted {
-            NewVolume::Own { capacity_gib } => Ok(Volume::new(fresh(), *capacity_gib)),
-            NewVolume::Dedicated { id, uri } => Ok(Volume { id: *id, kind: VolumeKind::Dedicated(uri.clone()) }),
+            NewVolume::Own { capacity_gib } => Ok((Volume::new(fresh(), *capacity_gib), None)),
+            NewVolume::Dedicated { id, uri } => {
+                Ok((Volume { id: *id, kind: VolumeKind::Dedicated(uri.clone()) }, None))
+            }
             NewVolume::Shared { capacity_gib } => {
                 let kind = VolumeKind::Shared { capacity_gib: self.inner.config.shared_gib };
-                let present = self.shared_by(caller, workspace_id).await?;
-                let volume = present.unwrap_or_else(|| Volume { id: fresh(), kind });
+                let (volume, sharing) = match self.shared_by(caller, workspace_id).await? {
+                    Some(present) => (present, Sharing::Joins),
+                    None => (Volume { id: fresh(), kind }, Sharing::Brings),
+                };
                 match (*capacity_gib, volume.capacity_gib()) {
                     (Some(thought), Some(gib)) if thought != gib => Err(Refusal::new(
                         Code::VolumeSizeOutOfRange,
@@ -108,7 +113,7 @@ impl Engine {
                             "`volume.capacity` must be {gib} GB: that is the size of the volume that your notebooks share"
                         ),
                     )),
-                    _ => Ok(volume),
+                    _ => Ok((volume, Some(sharing))),
                 }
             }
         }

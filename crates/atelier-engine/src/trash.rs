@@ -27,7 +27,7 @@ use atelier_core::refusal::{Code, Refusal};
 use atelier_core::status::Event;
 use atelier_core::volume::VolumeKind;
 use atelier_runtime::RuntimeError;
-use atelier_store::{Commit, Committed, Condition, NotebookWrite, StoreError, TrashQuery, Trashed};
+use atelier_store::{Commit, Committed, Condition, NotebookWrite, Sharing, StoreError, TrashQuery, Trashed};
 
 use crate::commands::own;
 use crate::hands::Errand;
@@ -159,7 +159,7 @@ impl Engine {
     /// What must hold for one that comes back: all that must for a new one, but that it needs no compute.
     fn conditions_of_return(&self, notebook: &Notebook) -> Vec<Condition> {
         let share = self.inner.shares.of_notebook(notebook);
-        let one_share = notebook.volume.is_shared().then_some(Condition::OneShare);
+        let one_share = notebook.volume.is_shared().then_some(Condition::OneShare(Sharing::Returns));
         let quotas = self.quotas(notebook.feature, share.map(AsRef::as_ref)).chain(one_share);
         quotas.chain([Condition::NameIsFree]).collect()
     }

@@ -191,9 +191,8 @@ impl Prepared {
                     let others = pages::others_alike(connection, row, "feature", Some(&row.feature)).await?;
                     (others > 0, Committed::AlreadyOne)
                 }
-                Condition::OneShare => {
-                    let anew = matches!(self.write, Write::Insert(_));
-                    (shared_volumes::is_another(connection, row, anew).await?, Committed::OtherShare)
+                Condition::OneShare(sharing) => {
+                    (shared_volumes::is_another(connection, row, *sharing).await?, Committed::OtherShare)
                 }
             };
             if refused {

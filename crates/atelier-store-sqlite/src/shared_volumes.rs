@@ -2,7 +2,7 @@
 
 use atelier_core::id::VolumeId;
 use atelier_core::volume::{Volume, VolumeKind};
-use atelier_store::{SharedVolume, StoreError};
+use atelier_store::{SharedVolume, Sharing, StoreError};
 use sqlx::SqliteConnection;
 
 use crate::columns::{number, uuid};
@@ -59,12 +59,12 @@ pub(crate) async fn forget(connection: &mut SqliteConnection, id: VolumeId) -> R
     Ok(())
 }
 
-/// Whether the notebook of this row would have another volume than those of its owner in its workspace share, or, where
-/// `anew`, one that none has and some had.
+/// Whether the notebook of this row would have another volume than those of its owner in its workspace share, or would not
+/// come to it as is said.
 pub(crate) async fn is_another(
     connection: &mut SqliteConnection,
     row: &NotebookRow,
-    anew: bool,
+    sharing: Sharing,
 ) -> Result<bool, StoreError> {
     let seen = sqlx::query!(
         r#"select
@@ -72,7 +72,7 @@ pub(crate) async fn is_another(
                 select 1 from notebooks where project_id = $1 and user_id = $2 and workspace_id = $3
                     and volume_kind is 'SHARED' and volume_id <> $4
             ) as "other!: bool",
-            exists (select 1 from shared_volumes where id = $4 and in_use = 0) as "former!: bool""#,
+            (select in_use from shared_volumes where id = $4) as "in_use: i64""#,
         row.project_id,
         row.user_id,
         row.workspace_id,
@@ -81,5 +81,10 @@ pub(crate) async fn is_another(
     .fetch_one(connection)
     .await
     .map_err(failed)?;
-    Ok(seen.other || anew && seen.former)
+    let as_said = match sharing {
+        Sharing::Brings => seen.in_use.is_none(),
+        Sharing::Joins => seen.in_use.is_some_and(|others| others > 0),
+        Sharing::Returns => true,
+    };
+    Ok(seen.other || !as_said)
 }

@@ -118,9 +118,19 @@ pub enum Condition {
     /// The owner of the notebook in the write has no other of its feature in its project.
     OnlyOneOfItsFeature,
     /// Of the notebooks that its owner has in its workspace, those with a shared volume have the one of the notebook in the
-    /// write. A new notebook, besides, has one that another notebook has, or one that nobody has had: what is left of one
-    /// in the trash, or is being removed, is not used anew.
-    OneShare,
+    /// write, and it comes to that as is said.
+    OneShare(Sharing),
+}
+
+/// How a notebook comes to a shared volume. What is left of one in the trash, or is being removed, is not used anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody has or had it.
+    Brings,
+    /// Others have it.
+    Joins,
+    /// It is the one that the notebook had before it was in the trash.
+    Returns,
 }
 
 /// What became of a commit. Only `Written` changed anything.

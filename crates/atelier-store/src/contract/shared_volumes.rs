@@ -6,7 +6,7 @@ use atelier_core::status::{Event, Status};
 use atelier_core::volume::{Volume, VolumeKind};
 
 use super::sample::{Distinct, NOW, Person, insert, insertion, removal};
-use crate::{Commit, Committed, Condition, NotebookStore, NotebookWrite};
+use crate::{Commit, Committed, Condition, NotebookStore, NotebookWrite, Sharing};
 
 fn fresh() -> VolumeId {
     VolumeId::generate(NOW, &Distinct)
@@ -40,8 +40,8 @@ async fn set_aside(store: &impl NotebookStore, notebook: &mut Notebook) {
     write(store, NotebookWrite::SetAside(Box::new(notebook.clone()))).await;
 }
 
-fn on_one_share(commit: Commit) -> Commit {
-    Commit { conditions: vec![Condition::OneShare], ..commit }
+fn on_one_share(commit: Commit, sharing: Sharing) -> Commit {
+    Commit { conditions: vec![Condition::OneShare(sharing)], ..commit }
 }
 
 /// Each notebook counts where it is: among the others, in the trash, or nowhere. Only one that nobody needs is forgotten.
@@ -81,7 +81,7 @@ pub async fn a_shared_volume_is_there_as_long_as_a_notebook_is(store: &impl Note
 pub async fn notebooks_of_one_workspace_share_one_volume(store: &impl NotebookStore) {
     let person = Person::new();
     let all: Vec<_> = (0..8).map(|n| sharing(&person, &format!("nb-{n}"), fresh())).collect();
-    let asked = all.iter().map(|notebook| store.commit(on_one_share(insertion(notebook))));
+    let asked = all.iter().map(|notebook| store.commit(on_one_share(insertion(notebook), Sharing::Brings)));
     let answers = futures_util::future::join_all(asked).await;
     let written: Vec<_> = answers.iter().filter(|answer| matches!(answer, Ok(Committed::Written(_)))).collect();
     assert_eq!(written.len(), 1, "{answers:?}");
@@ -93,8 +93,9 @@ pub async fn notebooks_of_one_workspace_share_one_volume(store: &impl NotebookSt
     let foreign = sharing(&person.elsewhere(), "in another project", fresh());
     let others = sharing(&Person::new(), "of somebody else", fresh());
     let joining = sharing(&person, "joining", share.id);
-    for notebook in [&elsewhere, &foreign, &others, &joining] {
-        let answer = store.commit(on_one_share(insertion(notebook))).await.unwrap();
+    let brought = [&elsewhere, &foreign, &others].map(|notebook| (notebook, Sharing::Brings));
+    for (notebook, sharing) in brought.into_iter().chain([(&joining, Sharing::Joins)]) {
+        let answer = store.commit(on_one_share(insertion(notebook), sharing)).await.unwrap();
         assert_eq!(answer, Committed::Written(0), "{}", notebook.name);
     }
     assert_eq!(known(store, share.id).await, Some((2, 0)));
@@ -102,13 +103,14 @@ pub async fn notebooks_of_one_workspace_share_one_volume(store: &impl NotebookSt
         assert_eq!(share_of(store, notebook).await.as_ref(), Some(&notebook.volume), "{}", notebook.name);
     }
     let mut late = sharing(&person, "late", fresh());
-    assert_eq!(store.commit(on_one_share(insertion(&late))).await.unwrap(), Committed::OtherShare);
+    let late_one = store.commit(on_one_share(insertion(&late), Sharing::Brings)).await.unwrap();
+    assert_eq!(late_one, Committed::OtherShare);
 
     insert(store, [&late]).await;
     set_aside(store, &mut late).await;
     late.apply(Event::Restored, NOW).unwrap();
     let restored = Commit { notebook: Some(NotebookWrite::Restore(Box::new(late.clone()))), ..Commit::default() };
-    assert_eq!(store.commit(on_one_share(restored)).await.unwrap(), Committed::OtherShare);
+    assert_eq!(store.commit(on_one_share(restored, Sharing::Returns)).await.unwrap(), Committed::OtherShare);
     assert_eq!(known(store, late.volume.id).await, Some((0, 1)), "it rests in the trash as before");
 }
 
@@ -119,16 +121,26 @@ pub async fn a_volume_that_nobody_has_any_more_is_not_used_anew(store: &impl Not
     insert(store, [&first]).await;
     set_aside(store, &mut first).await;
     let second = sharing(&person, "second", id);
-    let asked = || on_one_share(insertion(&second));
-    assert_eq!(store.commit(asked()).await.unwrap(), Committed::OtherShare, "it rests in the trash");
+    let is_refused = async |sharing, why| {
+        let answer = store.commit(on_one_share(insertion(&second), sharing)).await.unwrap();
+        assert_eq!(answer, Committed::OtherShare, "{sharing:?}: {why}");
+    };
+    for sharing in [Sharing::Joins, Sharing::Brings] {
+        is_refused(sharing, "it rests in the trash").await;
+    }
     write(store, NotebookWrite::Discard(first.id)).await;
     write(store, NotebookWrite::Forget(first.id)).await;
-    assert_eq!(store.commit(asked()).await.unwrap(), Committed::OtherShare, "it is being removed");
+    for sharing in [Sharing::Joins, Sharing::Brings] {
+        is_refused(sharing, "it is being removed").await;
+    }
+    store.forget_shared_volume(id).await.unwrap();
+    is_refused(Sharing::Joins, "it is gone").await;
 
     let mut third = sharing(&person, "third", fresh());
     insert(store, [&third]).await;
     set_aside(store, &mut third).await;
     third.apply(Event::Restored, NOW).unwrap();
     let restored = Commit { notebook: Some(NotebookWrite::Restore(Box::new(third))), ..Commit::default() };
-    assert!(matches!(store.commit(on_one_share(restored)).await.unwrap(), Committed::Written(_)));
+    let answer = store.commit(on_one_share(restored, Sharing::Returns)).await.unwrap();
+    assert!(matches!(answer, Committed::Written(_)), "{answer:?}");
 }
