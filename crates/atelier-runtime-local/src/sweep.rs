@@ -43,8 +43,8 @@ pub(crate) async fn instance(
     if let Some(slot) = slots.of(&place.kept).map_err(failed("the slot"))? {
         network::detach(slot).await?;
     }
-    detached(&place.volume(), LIMIT).await?;
-    detached(&place.layer(), LIMIT).await?;
+    detached(&place.volume()).await?;
+    detached(&place.layer()).await?;
     file::remove(&place.layer()).map_err(failed("the layer"))?;
     folder(&place.run).await?;
     file::remove(&place.state()).map_err(failed("the record"))?;
@@ -66,8 +66,8 @@ async fn processes(place: &Place, tree: &Arc<dyn CgroupTree>, first: Option<Arc<
 
 /// Waits until no loop device has the volume any more: the kernel frees it just after the last process has ended, and
 /// tells nobody.
-pub(crate) async fn detached(image: &Path, limit: Duration) -> Result<(), RuntimeError> {
-    let until = Instant::now() + limit;
+async fn detached(image: &Path) -> Result<(), RuntimeError> {
+    let until = Instant::now() + LIMIT;
     while volume::is_attached(image).map_err(failed("the loop device"))? {
         if Instant::now() > until {
             return Err(RuntimeError::Transient("the volume is still attached".into()));

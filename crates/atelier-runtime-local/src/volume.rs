@@ -11,7 +11,7 @@
 //! is attached before [`is_attached`] says no; and an image that many instances have ([`mount_shared`]) is attached once,
 //! by the first, and mounted again by the others: one file system, wherever it is seen.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -149,16 +149,36 @@ pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
     fill(&File::open(point)?, image).context("growth")
 }
 
-/// Mounts a volume that others may have mounted as well. Launchers of one volume wait for one another; while one of them has
-/// the device open, it does not free itself.
+/// Mounts a volume that others may have mounted as well. Launchers of one volume wait for one another, and for who removes it;
+/// while one of them has the device open, it does not free itself.
 pub(crate) fn mount_shared(image: &Path, point: &Path) -> anyhow::Result<()> {
-    // Opened for the lock alone: the device takes over what it is attached by, and would keep the lock.
-    let lock = File::open(image).context("shared volume")?;
-    lock.lock().context("shared volume")?;
+    let _lock = lock(image).context("shared volume")?;
     let (path, device) = find_or_attach(image).context("loop device")?;
     mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
     drop(device);
     Ok(())
+}
+
+/// The image of a shared volume, locked until this is dropped. It is opened for the lock alone: the device takes over what it
+/// is attached by, and would keep the lock.
+fn lock(image: &Path) -> io::Result<File> {
+    let file = File::open(image)?;
+    file.lock()?;
+    if file.metadata()?.nlink() == 0 {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it was removed meanwhile"));
+    }
+    Ok(file)
+}
+
+/// Removes a shared volume, unless a device has it or a launcher is about to attach it; whether it is gone.
+pub(crate) fn remove_shared(image: &Path) -> io::Result<bool> {
+    let Some(file) = file::absent_is_none(File::open(image))? else { return remove(image).map(|()| true) };
+    // Held until the image is gone: whoever attaches it does so under this lock.
+    match file.try_lock() {
+        Ok(()) if device_of(image)?.is_none() => remove(image).map(|()| true),
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
 }
 
 /// How long a device that is freeing itself is waited for.
@@ -358,6 +378,51 @@ mod tests {
         assert!(!nobody_has_it_open(&image));
         drop(held);
         assert!(nobody_has_it_open(&image));
+    }
+
+    #[test]
+    fn nobody_removes_a_volume_that_is_about_to_be_attached() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let image = folder.path().join("image");
+        fs::write(&image, "x").unwrap();
+        let launcher = lock(&image).unwrap();
+        assert!(!remove_shared(&image).unwrap() && image.exists());
+        launcher.unlock().unwrap();
+        assert!(remove_shared(&image).unwrap() && !image.exists());
+        assert!(remove_shared(&image).unwrap(), "it is gone");
+    }
+
+    /// Another volume has the name by then: who locked the former one would not keep others from attaching this one.
+    #[test]
+    fn whoever_waits_for_a_volume_that_is_removed_gets_none() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let image = folder.path().join("image");
+        fs::write(&image, "x").unwrap();
+        let held = lock(&image).unwrap();
+        let number = format!(":{} ", held.metadata().unwrap().ino());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock(&image));
+            let waits = |line: &str| line.contains("->") && line.contains(&number);
+            while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+                std::thread::yield_now();
+            }
+            fs::remove_file(&image).unwrap();
+            fs::write(&image, "y").unwrap();
+            drop(held);
+            assert_eq!(waiting.join().unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
+        });
+    }
+
+    #[test]
+    #[cfg_attr(not(as_root), ignore = "needs root")]
+    fn an_image_that_many_have_is_attached_once() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let image = folder.path().join("image");
+        fs::write(&image, [0; 4096]).unwrap();
+        let (first, _open) = find_or_attach(&image).unwrap();
+        let (second, _open) = find_or_attach(&image).unwrap();
+        assert_eq!(first, second);
+        assert!(!remove_shared(&image).unwrap() && image.exists(), "it is attached");
     }
 
     #[test]

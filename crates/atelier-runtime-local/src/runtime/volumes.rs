@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atelier_core::filling::Filling;
 use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::volume::{ShareUri, VolumeKind};
 use atelier_runtime::{AtUri, InstanceSpec, Lost, Root, RuntimeError, SharedStorage};
+use tokio::time::sleep;
 
 use super::{LocalRuntime, transient};
 use crate::launch::{WORK, Work};
@@ -125,8 +126,14 @@ impl LocalRuntime {
     pub(super) async fn remove_shared_volume(&self, id: VolumeId) -> Result<(), RuntimeError> {
         let _lock = self.share_locks.take(id).await;
         let image = self.places.share(id);
-        sweep::detached(&image, LEFT_LIMIT).await?;
-        volume::remove(&image).map_err(transient("the shared volume"))
+        let until = Instant::now() + LEFT_LIMIT;
+        while !volume::remove_shared(&image).map_err(transient("the shared volume"))? {
+            if Instant::now() > until {
+                return Err(RuntimeError::Transient("an instance has the volume".into()));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// What is at the address of a folder of the operator's.
