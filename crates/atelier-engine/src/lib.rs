@@ -282,6 +282,8 @@ struct Inner {
     strangers: Strangers,
     /// Held by who empties the trash.
     emptying: tokio::sync::Mutex<()>,
+    /// Held by who removes volumes that nobody needs, from the look at them on.
+    removing: tokio::sync::Mutex<()>,
     /// How many volumes are set aside, and what they take of the disk, in bytes.
     set_aside: Mutex<(u64, u64)>,
     locks: NotebookLocks,
@@ -332,6 +334,7 @@ impl Engine {
                 places: Places::default(),
                 strangers: Strangers::default(),
                 emptying: tokio::sync::Mutex::default(),
+                removing: tokio::sync::Mutex::default(),
                 set_aside: Mutex::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use atelier_core::caller::Caller;
+use atelier_core::caller::{Caller, Origin};
 use atelier_core::id::VolumeId;
 use atelier_core::refusal::{Code, Refusal};
 use atelier_core::volume::{ShareUri, Volume, VolumeKind};
@@ -148,16 +148,21 @@ impl Engine {
         Ok(all.filter(Known::is_lost).map(|known| known.storage).collect())
     }
 
-    /// Removes those that are left. What fails is done again by the next round.
+    /// Removes those that are left, and tells of it in the history of the notebook that had each last. What fails is done
+    /// again by the next round.
     pub(crate) async fn remove_left_shared_volumes(&self) -> Result<(), StoreError> {
+        let _alone = self.inner.removing.lock().await;
         for left in self.inner.store.shared_volumes().await?.into_iter().filter(SharedVolume::is_left) {
-            match self.remove_shared_volume(left.id).await {
-                Ok(()) => {
-                    self.inner.store.forget_shared_volume(left.id).await?;
-                    tracing::info!("the shared volume {} is removed: nobody has it any more", left.id);
-                }
-                Err(error) => tracing::warn!("the shared volume {} is still there: {error}", left.id),
+            if let Err(error) = self.remove_shared_volume(left.id).await {
+                tracing::warn!("the shared volume {} is still there: {error}", left.id);
+                continue;
             }
+            let why = format!("nobody has the shared volume `{}` any more", left.id);
+            let event = left
+                .last
+                .map(|(notebook, project)| self.event_of(notebook, project, &Origin::system(), "volume.removed", why));
+            self.inner.store.forget_shared_volume(left.id, event).await?;
+            tracing::info!("the shared volume {} is removed: nobody has it any more", left.id);
         }
         Ok(())
     }

@@ -235,6 +235,7 @@ impl Engine {
 
     /// Removes a volume that nobody knows, and tells of it.
     async fn discard_lost(&self, called: &Called, id: NotebookId) -> Result<(), Refusal> {
+        let _alone = self.inner.removing.lock().await;
         let shared = VolumeId::from_uuid(*id.as_uuid());
         let removed = if self.shared_storage().await?.get(&shared).is_some_and(Known::is_lost) {
             self.remove_shared_volume(shared).await
@@ -271,13 +272,15 @@ impl Engine {
     /// From now on it cannot be restored; `false` when it rests there no more. `why`, and whose call it was, for people.
     async fn let_leave(&self, notebook: &Notebook, why: String, called: Option<&Called>) -> Result<bool, StoreError> {
         let id = notebook.id;
-        tracing::info!(notebook = %id, "the volume of notebook {id} (`{}`) leaves the trash: {why}", notebook.name);
+        tracing::info!(notebook = %id, "notebook {id} (`{}`) leaves the trash: {why}", notebook.name);
         let origin = called.map_or_else(Origin::system, Called::origin);
         let own = matches!(notebook.volume.kind, VolumeKind::Own(_)).then_some(notebook.volume.id);
         let audit = called.map(|called| self.removal(called, id, own));
+        // A folder of the operator's stays, and so does a shared volume while anybody needs it.
+        let what = if own.is_some() { "volume.removed" } else { "packages.removed" };
         let commit = Commit {
             notebook: Some(NotebookWrite::Discard(id)),
-            events: vec![self.event(notebook, &origin, "volume.removed", why)],
+            events: vec![self.event(notebook, &origin, what, why)],
             audit: audit.into_iter().collect(),
             ..Commit::default()
         };

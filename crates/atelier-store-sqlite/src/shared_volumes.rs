@@ -1,23 +1,30 @@
 //! Volumes that notebooks share, with by how many. The numbers are kept by triggers.
 
-use atelier_core::id::VolumeId;
+use atelier_core::id::{NotebookId, VolumeId};
 use atelier_core::volume::{Volume, VolumeKind};
 use atelier_store::{SharedVolume, Sharing, StoreError};
 use sqlx::SqliteConnection;
 
-use crate::columns::{number, uuid};
+use crate::columns::{number, parsed, uuid};
 use crate::failed;
 use crate::notebook_row::NotebookRow;
+use crate::script::Script;
 
 /// All of them, by id.
 pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<SharedVolume>, StoreError> {
-    let rows = sqlx::query!("select id, in_use, in_trash from shared_volumes order by id");
+    let rows =
+        sqlx::query!("select id, in_use, in_trash, last_notebook_id, last_project_id from shared_volumes order by id");
     let rows = rows.fetch_all(connection).await.map_err(failed)?;
     let read = rows.into_iter().map(|row| {
+        let last = row.last_notebook_id.zip(row.last_project_id).map(|(notebook, project)| {
+            let notebook = NotebookId::from_uuid(uuid("shared_volumes.last_notebook_id", &notebook)?);
+            Ok::<_, StoreError>((notebook, parsed("shared_volumes.last_project_id", &project)?))
+        });
         Ok(SharedVolume {
             id: VolumeId::from_uuid(uuid("shared_volumes.id", &row.id)?),
             in_use: number("shared_volumes.in_use", row.in_use)?,
             in_trash: number("shared_volumes.in_trash", row.in_trash)?,
+            last: last.transpose()?,
         })
     });
     read.collect()
@@ -49,14 +56,17 @@ pub(crate) async fn of(
     read.transpose()
 }
 
-/// Drops one that nobody needs.
-pub(crate) async fn forget(connection: &mut SqliteConnection, id: VolumeId) -> Result<(), StoreError> {
+/// Drops one that nobody needs, and writes with that what is told of it.
+pub(crate) async fn forget(connection: &mut SqliteConnection, id: VolumeId, told: Script) -> Result<(), StoreError> {
     let id = id.as_uuid().as_bytes().as_slice();
-    sqlx::query!("delete from shared_volumes where id = $1 and in_use = 0 and in_trash = 0", id)
-        .execute(connection)
+    let done = sqlx::query!("delete from shared_volumes where id = $1 and in_use = 0 and in_trash = 0", id)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
-    Ok(())
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    told.run(connection).await
 }
 
 /// Whether the notebook of this row would have another volume than those of its owner in its workspace share, or would not

@@ -24,6 +24,7 @@ use crate::commit::Prepared;
 use crate::listing::{Line, Listed, Owner};
 use crate::operations::Which;
 use crate::recent::Found;
+use crate::script::Script;
 use crate::{
     SqliteStore, events, failed, history, notebooks, operations, pages, remembered, shared_volumes, standings, trash,
 };
@@ -233,8 +234,12 @@ impl NotebookStore for SqliteStore {
         shared_volumes::of(&mut *self.reader().await, project_id, user_id, workspace_id).await
     }
 
-    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {
-        self.write(move |connection| Box::pin(async move { shared_volumes::forget(connection, id).await })).await
+    async fn forget_shared_volume(&self, id: VolumeId, event: Option<NotebookEvent>) -> Result<(), StoreError> {
+        let mut told = Script::default();
+        if let Some(event) = &event {
+            events::insert(&mut told, event)?;
+        }
+        self.write(move |connection| Box::pin(async move { shared_volumes::forget(connection, id, told).await })).await
     }
 
     async fn room(&self) -> Result<Option<Room>, StoreError> {

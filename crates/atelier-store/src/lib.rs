@@ -323,7 +323,7 @@ pub struct TrashQuery {
 }
 
 /// A volume that notebooks share. It is there as long as any of them is, be it in the trash; then it has to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedVolume {
     /// The volume.
     pub id: VolumeId,
@@ -331,6 +331,8 @@ pub struct SharedVolume {
     pub in_use: u64,
     /// How many notebooks in the trash had it.
     pub in_trash: u64,
+    /// The notebook that has let go of it last, and its project; `None` where none has, or it was not written down.
+    pub last: Option<(NotebookId, ProjectId)>,
 }
 
 impl SharedVolume {
@@ -486,8 +488,9 @@ pub trait NotebookStore: Send + Sync {
         workspace_id: &str,
     ) -> Result<Option<Volume>, StoreError>;
 
-    /// One that is left is known no more afterwards; one that is not stays.
-    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError>;
+    /// One that is left is known no more afterwards, and the event is written with that. One that is not stays, and
+    /// nothing is written.
+    async fn forget_shared_volume(&self, id: VolumeId, event: Option<NotebookEvent>) -> Result<(), StoreError>;
 
     /// How much room there is for further writes; `None` where that cannot be said.
     async fn room(&self) -> Result<Option<Room>, StoreError> {

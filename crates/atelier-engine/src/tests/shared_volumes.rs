@@ -42,6 +42,11 @@ impl World {
         self.engine.discard_volume(&Self::caller('a'), Whose::Own, "r", id).await.unwrap();
     }
 
+    /// What was removed with this notebook, in words.
+    async fn removals(&self, id: NotebookId) -> Vec<String> {
+        self.events(id).await.into_iter().filter(|what| what.ends_with(".removed")).collect()
+    }
+
     /// What is in the shared volume of this id.
     fn file_in(&self, share: VolumeId) -> std::path::PathBuf {
         self.folder.path().join("sim/shares").join(share.to_string()).join("file")
@@ -73,6 +78,7 @@ async fn a_shared_volume_goes_with_the_last_notebook_that_could_come_back_to_it(
     world.reaches(two.id, Status::Running).await;
     world.discarded(one.id).await;
     assert_eq!(world.shares().await, [share], "the other one has it");
+    assert_eq!(world.removals(one.id).await, ["packages.removed"]);
 
     world.gone(two.id).await;
     world.engine.empty_trash().await;
@@ -84,6 +90,33 @@ async fn a_shared_volume_goes_with_the_last_notebook_that_could_come_back_to_it(
     assert_eq!(world.engine.set_aside_census(), (2, own + 4));
     world.discarded(two.id).await;
     assert_eq!(world.shares().await, []);
+    assert_eq!(world.removals(two.id).await, ["packages.removed", "volume.removed"]);
+    let told = world.store_events(two.id).await.pop().unwrap();
+    assert!(told.why.contains(&share.to_string()) && told.project_id == two.project_id, "{told:?}");
+    assert_eq!(world.removals(one.id).await.len(), 1, "it was not the last one");
+}
+
+#[tokio::test]
+async fn what_is_left_is_removed_by_one_at_a_time() {
+    let world = World::new().await;
+    let notebook = world.made(World::sharing("nb")).await;
+    world.gone(notebook.id).await;
+    // The rounds are this test's alone.
+    world.engine.shut_down().await;
+    world.time.advance(24 * HOUR);
+    world.script.on(Call::RemoveShare, Turn::Waits);
+    world.script.fails(Call::RemoveShare, 1, RuntimeError::Permanent);
+    let removes = world.engine.empty_trash();
+    let comes_late = async {
+        world.script.reached().await;
+        let mut late = Box::pin(world.engine.remove_left_shared_volumes());
+        assert!(futures_util::poll!(&mut late).is_pending());
+        world.script.gate.add_permits(1);
+        late.await.unwrap();
+    };
+    tokio::join!(removes, comes_late);
+    assert_eq!(world.shares().await, []);
+    assert_eq!(world.script.turns.lock().unwrap()[&Call::RemoveShare].len(), 1, "it was removed twice");
 }
 
 #[tokio::test]
@@ -148,6 +181,7 @@ async fn a_notebook_that_is_made_while_the_last_one_goes_keeps_the_volume() {
     world.gone(next.id).await;
     world.engine.empty_trash().await;
     assert_eq!(world.shares().await, [], "nothing rests where there is no trash");
+    assert_eq!((world.removals(next.id).await, world.removals(last.id).await), (vec!["volume.removed".into()], vec![]));
 }
 
 #[tokio::test]
@@ -167,6 +201,7 @@ async fn a_volume_that_is_left_is_removed_whatever_fails_on_the_way() {
         world.engine.empty_trash().await;
     }
     assert_eq!(world.shares().await, []);
+    assert_eq!(world.removals(notebook.id).await, ["packages.removed", "volume.removed"], "each is told once");
 }
 
 #[tokio::test]
@@ -255,6 +290,7 @@ async fn a_folder_of_the_operator_s_stays_and_is_not_measured() {
     world.gone(notebook.id).await;
     world.discarded(notebook.id).await;
     assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "kept");
+    assert_eq!(world.removals(notebook.id).await, ["packages.removed"], "the folder stays");
     assert_eq!(world.shares().await, []);
 
     std::fs::create_dir(root.join("later")).unwrap();

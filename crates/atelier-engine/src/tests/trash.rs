@@ -235,7 +235,8 @@ async fn the_removal_of_a_lost_volume_is_told_once_when_it_is_done() {
     world.script.fails(Call::Remove, 1, RuntimeError::Transient);
     assert_eq!(discard().await.unwrap_err().code(), Code::Internal);
     assert_eq!((world.events(spec.notebook).await, world.audit().await.len()), (vec![], 0));
-    discard().await.unwrap();
+    let answers = futures_util::future::join_all((0..8).map(|_| discard())).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
     assert_eq!((world.events(spec.notebook).await, world.audit().await.len()), (vec!["orphan.removed".into()], 1));
 }
 

@@ -280,8 +280,8 @@ impl NotebookStore for FaultyStore {
         self.read(move |store| async move { store.share_of(&project, &user, &workspace).await }).await
     }
 
-    async fn forget_shared_volume(&self, id: VolumeId) -> Result<(), StoreError> {
-        self.read(move |store| async move { store.forget_shared_volume(id).await }).await
+    async fn forget_shared_volume(&self, id: VolumeId, event: Option<NotebookEvent>) -> Result<(), StoreError> {
+        self.read(move |store| async move { store.forget_shared_volume(id, event).await }).await
     }
 
     async fn remembered(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -5,7 +5,7 @@ use atelier_core::notebook::Notebook;
 use atelier_core::status::{Event, Status};
 use atelier_core::volume::{Volume, VolumeKind};
 
-use super::sample::{Distinct, NOW, Person, insert, insertion, removal};
+use super::sample::{Distinct, NOW, Person, event, insert, insertion, removal};
 use crate::{Commit, Committed, Condition, NotebookStore, NotebookWrite, Sharing};
 
 fn fresh() -> VolumeId {
@@ -67,14 +67,19 @@ pub async fn a_shared_volume_is_there_as_long_as_a_notebook_is(store: &impl Note
     second.apply(Event::Restored, NOW).unwrap();
     write(store, NotebookWrite::Restore(Box::new(second.clone()))).await;
     assert_eq!(known(store, id).await, Some((1, 0)));
-    store.forget_shared_volume(id).await.unwrap();
-    assert_eq!(known(store, id).await, Some((1, 0)), "somebody has it");
+    let removed = || Some(event(&second, "volume.removed"));
+    let told = async || store.events(second.id, None, 10).await.unwrap().len();
+    store.forget_shared_volume(id, removed()).await.unwrap();
+    assert_eq!((known(store, id).await, told().await), (Some((1, 0)), 0), "somebody has it");
 
     assert_eq!(store.commit(removal(&second)).await.unwrap(), Committed::Written(0));
     let [left]: [_; 1] = store.shared_volumes().await.unwrap().try_into().unwrap();
     assert!(left.id == id && left.is_left());
-    store.forget_shared_volume(id).await.unwrap();
-    assert_eq!(known(store, id).await, None);
+    assert_eq!(left.last, Some((second.id, second.project_id.clone())));
+    for _ in 0..2 {
+        store.forget_shared_volume(id, removed()).await.unwrap();
+        assert_eq!((known(store, id).await, told().await), (None, 1), "it is told once");
+    }
 }
 
 /// An owner has one in a workspace, however many ask at once, and however it comes to be there.
@@ -133,7 +138,9 @@ pub async fn a_volume_that_nobody_has_any_more_is_not_used_anew(store: &impl Not
     for sharing in [Sharing::Joins, Sharing::Brings] {
         is_refused(sharing, "it is being removed").await;
     }
-    store.forget_shared_volume(id).await.unwrap();
+    let [left]: [_; 1] = store.shared_volumes().await.unwrap().try_into().unwrap();
+    assert_eq!(left.last.unwrap().0, first.id, "it was in the trash last");
+    store.forget_shared_volume(id, None).await.unwrap();
     is_refused(Sharing::Joins, "it is gone").await;
 
     let mut third = sharing(&person, "third", fresh());
