@@ -51,9 +51,31 @@ pub struct InTrash {
     pub until: Timestamp,
     /// It leaves just now.
     pub leaves: bool,
-    /// What of it takes room on the disk, in bytes, its shared volume included where that rests as well; `None` where nothing
-    /// is to be found.
+    /// What of it takes room on the disk, in bytes; `None` where nothing is to be found. A shared volume that rests as well
+    /// is counted once, with that of its notebooks that was deleted last.
     pub bytes: Option<u64>,
+}
+
+/// What of notebooks in the trash is on the disk, in bytes.
+struct Resting {
+    /// Their own volumes.
+    own: HashMap<NotebookId, u64>,
+    /// The shared ones that no notebook uses.
+    shared: HashMap<VolumeId, u64>,
+}
+
+impl Resting {
+    /// Whether anything is freed once this notebook, and all others of its volume, have left.
+    fn holds(&self, notebook: &Notebook) -> bool {
+        let shares = notebook.volume.is_shared() && self.shared.contains_key(&notebook.volume.id);
+        self.own.contains_key(&notebook.id) || shares
+    }
+
+    /// What there is of a notebook, its shared volume included unless that was taken before.
+    fn take(&mut self, notebook: &Notebook) -> Option<u64> {
+        let shared = notebook.volume.is_shared().then(|| self.shared.remove(&notebook.volume.id));
+        self.own.remove(&notebook.id).into_iter().chain(shared.flatten()).reduce(|one, other| one + other)
+    }
 }
 
 impl Engine {
@@ -65,22 +87,25 @@ impl Engine {
         };
         let query = TrashQuery { of, limit: u32::MAX, ..TrashQuery::default() };
         let trashed = self.inner.store.trash(&query).await.map_err(|e| hidden(&e))?;
-        let aside = self.set_aside_volumes().await?;
-        let own: HashMap<_, _> = aside.into_iter().map(|lost| (lost.notebook, lost.bytes)).collect();
-        let shared = self.shared_storage().await?;
-        let bytes = |notebook: &Notebook| {
-            let resting = shared.get(&notebook.volume.id).filter(|_| notebook.volume.is_shared());
-            let resting = resting.filter(|known| known.rests()).map(|known| known.storage.bytes);
-            own.get(&notebook.id).copied().into_iter().chain(resting).reduce(|one, other| one + other)
-        };
-        let in_trash = trashed.into_iter().map(|Trashed { notebook, since, leaves }| InTrash {
-            bytes: bytes(&notebook),
+        let mut resting = self.resting().await?;
+        // From the last one on, with which a shared volume leaves.
+        let in_trash = trashed.into_iter().rev().map(|Trashed { notebook, since, leaves }| InTrash {
+            bytes: resting.take(&notebook),
             until: since.plus_millis(self.inner.config.trash_ms),
             notebook,
             since,
             leaves,
         });
-        Ok(in_trash.collect())
+        let mut in_trash: Vec<_> = in_trash.collect();
+        in_trash.reverse();
+        Ok(in_trash)
+    }
+
+    /// What rests on the disk.
+    async fn resting(&self) -> Result<Resting, Refusal> {
+        let own = self.set_aside_volumes().await?.into_iter().map(|lost| (lost.notebook, lost.bytes)).collect();
+        let shared = self.shared_storage().await?.into_iter().filter(|(_, known)| known.rests());
+        Ok(Resting { own, shared: shared.map(|(id, known)| (id, known.storage.bytes)).collect() })
     }
 
     /// How many volumes were set aside, and what they took of the disk together, when the last round ended.
@@ -327,15 +352,19 @@ impl Engine {
         self.count_set_aside().await;
     }
 
-    /// While the disk has too little room, the oldest leave, one after the other. One that cannot keeps no other.
+    /// While the disk has too little room, the oldest leave, one after the other. One that cannot keeps no other, and one of
+    /// which nothing is on the disk stays: that would free nothing.
     async fn make_room(&self) -> Result<(), StoreError> {
         if self.lacks_room().await.is_none() {
             return Ok(());
         }
-        let query = TrashQuery { limit: AT_A_TIME, ..TrashQuery::default() };
-        for oldest in self.inner.store.trash(&query).await? {
+        // What cannot be listed decides nothing, and the log has it.
+        let Ok(resting) = self.resting().await else { return Ok(()) };
+        let query = TrashQuery { limit: u32::MAX, ..TrashQuery::default() };
+        let trashed = self.inner.store.trash(&query).await?;
+        for oldest in trashed.iter().filter(|trashed| resting.holds(&trashed.notebook)).take(AT_A_TIME as usize) {
             let Some(why) = self.lacks_room().await else { break };
-            if self.leaves(&oldest, format!("it is the oldest in the trash, and {why}")).await? {
+            if self.leaves(oldest, format!("it is the oldest in the trash, and {why}")).await? {
                 self.see_off(oldest.notebook.id).await;
             }
         }

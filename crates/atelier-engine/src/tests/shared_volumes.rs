@@ -97,6 +97,38 @@ async fn a_shared_volume_goes_with_the_last_notebook_that_could_come_back_to_it(
 }
 
 #[tokio::test]
+async fn a_volume_that_several_rest_on_is_counted_once() {
+    let world = World::new().await;
+    let [one, two] = world.sharers().await;
+    std::fs::write(world.file_in(one.volume.id), "work").unwrap();
+    for id in [one.id, two.id] {
+        world.gone(id).await;
+        world.time.advance(1);
+    }
+    let trash = world.engine.trash(&World::caller('a'), Whose::Own).await.unwrap();
+    let own = "50 GiB".len() as u64;
+    let bytes: Vec<_> = trash.iter().map(|trashed| (trashed.notebook.id, trashed.bytes)).collect();
+    assert_eq!(bytes, [(one.id, Some(own)), (two.id, Some(own + 4))]);
+}
+
+#[tokio::test]
+async fn a_notebook_of_which_nothing_is_on_the_disk_does_not_leave_to_make_room() {
+    let mut world = World::new().await;
+    world.made(World::sharing("one")).await;
+    world.script.fails(Call::PrepareCompute, 1, RuntimeError::Permanent);
+    let two = world.engine.create(&World::caller('a'), "r", World::sharing("two")).await.unwrap();
+    world.reaches(two.id, Status::CreateFailed).await;
+    world.gone(two.id).await;
+    let three = world.made(World::sharing("three")).await;
+    world.gone(three.id).await;
+    world.reopen(EngineConfig { disk_reserve_bytes: u64::MAX, ..EngineConfig::default() }).await;
+    world.engine.empty_trash().await;
+    let trash = world.engine.trash(&World::caller('a'), Whose::Own).await.unwrap();
+    let left: Vec<_> = trash.iter().map(|trashed| (trashed.notebook.id, trashed.bytes)).collect();
+    assert_eq!(left, [(two.id, None)], "the other one has left");
+}
+
+#[tokio::test]
 async fn what_is_left_is_removed_by_one_at_a_time() {
     let world = World::new().await;
     let notebook = world.made(World::sharing("nb")).await;
