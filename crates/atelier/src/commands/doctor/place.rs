@@ -8,6 +8,7 @@ use std::time::Duration;
 use atelier_core::{Clock as _, SystemClock};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
 use atelier_runtime_local::{Gpu, look_for_gpus};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::finding::{Finding, State};
 use super::{nearest, ok};
@@ -28,7 +29,8 @@ const SOON_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let data = &config.server.data_dir;
     let image = image_config(config);
-    vec![
+    let roots = config.roots.iter().filter_map(|root| Some(programs(&root.path, statvfs(&root.path).ok()?.f_flag)));
+    let ours = [
         address(config),
         folder(data),
         disk("disk of the data folder", data),
@@ -37,7 +39,20 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         index(&image),
         built_in(image),
         gpus(config),
-    ]
+    ];
+    ours.into_iter().chain(roots).collect()
+}
+
+/// What programs that notebooks leave in a folder of the operator's, mounted so, can do to the accounts of this machine. In
+/// notebooks they can do nothing: those mount it anew.
+fn programs(path: &Path, mounted: StatVfsMountFlags) -> Finding {
+    let (topic, path) = ("set-user-ID programs: volumes.roots", path.display());
+    if mounted.contains(StatVfsMountFlags::NOSUID) {
+        return ok(topic, format!("{path} is mounted with nosuid"));
+    }
+    let cost = "whoever has an account here and runs a program that a notebook has left there can become user id 1000";
+    let found = format!("{path} is mounted without nosuid");
+    Finding::bad(topic, State::Warning, found, cost, "mount it with nosuid, or let no account reach it")
 }
 
 /// Most machines have none, which is as it should be.
@@ -104,7 +119,7 @@ fn folder(data: &Path) -> Finding {
 
 fn disk(topic: &'static str, path: &Path) -> Finding {
     let there = nearest(path);
-    let Ok(room) = rustix::fs::statvfs(there) else {
+    let Ok(room) = statvfs(there) else {
         return Finding::bad(
             topic,
             State::Unknown,
@@ -268,6 +283,13 @@ mod tests {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(super::folder(folder.path()).state, State::Ok);
         assert_eq!(super::folder(&folder.path().join("new")).state, State::Ok);
+    }
+
+    #[test]
+    fn a_root_where_set_user_id_programs_run_is_told() {
+        let path = Path::new("/srv/nas");
+        assert_eq!(programs(path, StatVfsMountFlags::NODEV).state, State::Warning);
+        assert_eq!(programs(path, StatVfsMountFlags::NODEV | StatVfsMountFlags::NOSUID).state, State::Ok);
     }
 
     #[test]
