@@ -89,6 +89,17 @@ mod tests {
         });
     }
 
+    /// Links of `/proc` have no way to follow: they are the thing itself, wherever it is. Its other links are as everybody's.
+    #[test]
+    fn a_magic_link_leads_nowhere() {
+        let proc = Path::new("/proc");
+        assert!(open(proc, Path::new("self/fd")).unwrap().is_some(), "the link to the process stays below");
+        for magic in ["self/root", "self/cwd", "self/root/proc"] {
+            assert!(proc.join(magic).is_dir(), "it leads nowhere, so this proves nothing");
+            assert!(open(proc, Path::new(magic)).unwrap().is_none(), "{magic}");
+        }
+    }
+
     #[test]
     fn a_link_in_the_place_of_a_root_is_no_root() {
         let folder = tempfile::tempdir().unwrap();
