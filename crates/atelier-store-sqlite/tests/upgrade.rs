@@ -1,7 +1,9 @@
 //! A database that the first release wrote, with the schema of its two migrations and rows in every table, is brought up to
-//! date and read back whole.
+//! date and read back whole. So is what rests in the trash: a text of its time, which no migration changes.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
+// For a text of as many columns as a notebook has.
+#![recursion_limit = "256"]
 
 mod support;
 
@@ -11,14 +13,15 @@ use std::path::Path;
 use atelier_core::Timestamp;
 use atelier_core::caller::Actor;
 use atelier_core::feature::Feature;
+use atelier_core::hook::Hooks;
 use atelier_core::lease::{Grant, LeaseKind};
 use atelier_core::operation::{OperationState, StepName, StepState};
 use atelier_core::pool::Part;
-use atelier_core::status::Status;
+use atelier_core::status::{Event, Status};
 use atelier_core::volume::{Size, VolumeKind};
-use atelier_store::NotebookStore as _;
 use atelier_store::audit::AuditStore as _;
 use atelier_store::people::{GrantTarget, Method, PeopleStore as _, Role, TokenHash};
+use atelier_store::{Commit, Committed, NotebookStore as _, NotebookWrite, TrashQuery};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -61,14 +64,51 @@ fn notebook_row() -> String {
     )
 }
 
-/// Makes the database of the first release in `folder`.
-async fn first_release(folder: &Path) {
+/// Makes an empty database in `folder` with the schema of this version; answers how many migrations that were, too.
+async fn schema_of(folder: &Path, version: i64) -> (SqliteConnection, usize) {
     let options = SqliteConnectOptions::new().filename(folder.join("atelier.db")).create_if_missing(true);
     let mut file = options.connect().await.unwrap();
-    let migrations: Vec<_> = ALL.migrations.iter().filter(|migration| migration.version <= 2).cloned().collect();
-    assert_eq!(migrations.len(), 2);
-    let first = Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT };
-    first.run_direct(None, &mut file, false).await.unwrap();
+    let migrations: Vec<_> = ALL.migrations.iter().filter(|migration| migration.version <= version).cloned().collect();
+    let count = migrations.len();
+    let then = Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT };
+    then.run_direct(None, &mut file, false).await.unwrap();
+    (file, count)
+}
+
+/// A notebook in the trash as version 13 wrote it: its columns of then.
+fn trashed() -> serde_json::Value {
+    let (user, domain, project) = ("2".repeat(32), "1".repeat(32), "3".repeat(32));
+    let sealed = |column, secret: &str| sealer(1).seal(column, NOTEBOOK, &SecretString::from(secret)).unwrap();
+    let id = |last: u8| [&hex::decode(&ID[2..32]).unwrap()[..], &[last]].concat();
+    serde_json::json!({
+        "id": id(1), "project_id": project, "user_id": user, "user_name": "zoë", "domain_id": domain,
+        "domain_name": "atelier", "name": "nb", "description": "mine", "flavor_id": "modelarts.vm.cpu.2u",
+        "flavor_description": "two", "flavor_cpu_millis": 2000, "flavor_memory_mib": 4096, "flavor_free": 1,
+        "image_id": id(4), "image_name": "image", "image_tag": "v1", "image_namespace": "atelier", "image_description": "",
+        "image_swr_path": "atelier/image:v1", "image_size_bytes": 1234, "volume_id": id(5), "volume_capacity_gib": 5,
+        "workspace_id": "0", "status": "DELETED", "fail_reason": null, "create_at": 2000, "update_at": 3000,
+        "lease_kind": "IDLE", "lease_update_at": 2000, "lease_grant_ms": 3_600_000, "lease_end_at": 3_602_000,
+        "token_sealed": sealed("notebooks.token_sealed", "the token"),
+        "upstream_secret_sealed": sealed("notebooks.upstream_secret_sealed", "the upstream secret"), "ever_ran": 1,
+        "progress": "[]", "generation": 4, "feature": "NOTEBOOK", "tags": "{}", "next_lease_kind": null,
+        "next_lease_grant_ms": null, "legacy_profile_id": null, "legacy_prompt": 1, "volume_growing_to_gib": null,
+        "pool_id": null, "pool_name": null,
+    })
+}
+
+/// Makes the database of this version in `folder`, with one notebook in its trash.
+async fn with_trash(folder: &Path, version: i64, notebook: &serde_json::Value) {
+    let (mut file, _) = schema_of(folder, version).await;
+    let row = format!("insert into trash values ({ID}, $1, $2, 3000, 0, $3)");
+    let row = sqlx::query(AssertSqlSafe(row)).bind("3".repeat(32)).bind("2".repeat(32)).bind(notebook.to_string());
+    row.execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+}
+
+/// Makes the database of the first release in `folder`.
+async fn first_release(folder: &Path) {
+    let (mut file, migrations) = schema_of(folder, 2).await;
+    assert_eq!(migrations, 2);
     sqlx::raw_sql(AssertSqlSafe(rows())).execute(&mut file).await.unwrap();
     sealed_rows(&mut file).await;
     file.close().await.unwrap();
@@ -120,6 +160,34 @@ async fn notebooks_operations_and_events_of_the_first_release_are_read_back_whol
     assert!(store.verify_audit().await.unwrap().broken.is_none());
     store.close().await;
     assert!(!atelier_store_sqlite::is_older(&folder.path().join("atelier.db")).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_rests_in_the_trash_of_an_earlier_release_is_restored() {
+    let mut with_hooks = trashed();
+    with_hooks["hooks"] = serde_json::json!(null);
+    for (version, written) in [(13, trashed()), (14, with_hooks)] {
+        let folder = tempfile::tempdir().unwrap();
+        with_trash(folder.path(), version, &written).await;
+        let store = open(folder.path()).await;
+        let everything = TrashQuery { limit: 10, ..TrashQuery::default() };
+        let [resting]: [_; 1] = store.trash(&everything).await.unwrap().try_into().unwrap();
+        assert_eq!((resting.since, resting.leaves), (Timestamp::from_millis(3000), false));
+        let mut notebook = resting.notebook;
+        assert_eq!((notebook.name.as_str(), notebook.id.to_string().as_str()), ("nb", NOTEBOOK), "{version}");
+        assert_eq!((notebook.flavor.gpus.clone(), notebook.hooks.clone()), (None, Hooks::default()));
+        assert_eq!(notebook.volume.kind, VolumeKind::Own(Size { capacity_gib: 5, growing_to_gib: None }));
+        assert_eq!(notebook.token.expose_secret(), "the token");
+        assert_eq!(store.shared_volumes().await.unwrap(), []);
+
+        notebook.apply(Event::Restored, Timestamp::from_millis(4000)).unwrap();
+        let restored = NotebookWrite::Restore(Box::new(notebook));
+        let answer = store.commit(Commit { notebook: Some(restored), ..Commit::default() }).await.unwrap();
+        assert!(matches!(answer, Committed::Written(_)), "{answer:?}");
+        let back = store.notebook(NOTEBOOK.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((back.status(), back.image.tag.as_str()), (Status::Stopped, "v1"));
+        store.close().await;
+    }
 }
 
 #[tokio::test]
