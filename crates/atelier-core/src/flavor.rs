@@ -1,9 +1,7 @@
 //! Flavors: the sizes that notebooks come in.
 
-use std::fmt;
-use std::num::NonZeroU32;
-
 use crate::gpu::FlavorGpus;
+use std::fmt;
 
 /// A size of notebook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,14 +79,13 @@ impl Flavor {
             free,
             gpus: None,
         };
-        let one = FlavorGpus { count: NonZeroU32::MIN, kind: None };
         let with_gpu = flavor("modelarts.vm.gpu.1", "1 GPU, 4 vCPU, 16 GiB of memory", 4000, 32, false);
         vec![
             flavor("modelarts.vm.cpu.2u", "2 vCPU, 8 GiB of memory", 2000, 16, false),
             flavor("modelarts.vm.cpu.8u", "8 vCPU, 32 GiB of memory", 8000, 64, false),
             flavor("modelarts.vm.cpu.free", "2 vCPU, 4 GiB of memory, free of charge", 2000, 8, true),
             flavor("atelier.cpu.small", "half a vCPU, 512 MiB of memory", 500, 1, false),
-            Self { gpus: Some(one), ..with_gpu },
+            Self { gpus: FlavorGpus::of(1, None), ..with_gpu },
         ]
     }
 }

@@ -20,6 +20,13 @@ pub struct FlavorGpus {
     pub kind: Option<String>,
 }
 
+impl FlavorGpus {
+    /// So many of this kind, or of the one that the machine has most of; `None` for a count of 0.
+    pub fn of(count: u32, kind: Option<&str>) -> Option<Self> {
+        NonZeroU32::new(count).map(|count| Self { count, kind: kind.map(str::to_owned) })
+    }
+}
+
 /// The GPUs of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuKind {
@@ -119,7 +126,7 @@ mod tests {
     use super::*;
 
     fn wanted(count: u32, kind: Option<&str>) -> FlavorGpus {
-        FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) }
+        FlavorGpus::of(count, kind).unwrap()
     }
 
     fn machine(names: &[&str]) -> Gpus {

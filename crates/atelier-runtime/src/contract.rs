@@ -11,7 +11,6 @@
 )]
 
 use std::fs;
-use std::num::NonZeroU32;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,8 +75,7 @@ pub fn new_spec() -> InstanceSpec {
 
 /// The same, with so many GPUs.
 fn with_gpus(count: u32) -> InstanceSpec {
-    let gpus = NonZeroU32::new(count).map(|count| FlavorGpus { count, kind: None });
-    InstanceSpec { gpus, ..new_spec() }
+    InstanceSpec { gpus: FlavorGpus::of(count, None), ..new_spec() }
 }
 
 /// How far a notebook is brought.

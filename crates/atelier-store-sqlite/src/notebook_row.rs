@@ -1,7 +1,5 @@
 //! A notebook as a row.
 
-use std::num::NonZeroU32;
-
 use atelier_core::Timestamp;
 use atelier_core::flavor::Flavor;
 use atelier_core::gpu::FlavorGpus;
@@ -224,7 +222,7 @@ impl NotebookRow {
                 cpu_millis: number("flavor_cpu_millis", self.flavor_cpu_millis)?,
                 memory_mib: number("flavor_memory_mib", self.flavor_memory_mib)?,
                 free: self.flavor_free != 0,
-                gpus: gpus(self.flavor_gpus, self.flavor_gpu_kind)?,
+                gpus: gpus(self.flavor_gpus, self.flavor_gpu_kind.as_deref())?,
             },
             pool: self.pool_id.zip(self.pool_name).map(|(id, name)| InPool { id, name }),
             image: Image {
@@ -284,9 +282,9 @@ impl NotebookRow {
 }
 
 /// The GPUs of a flavor from their columns.
-fn gpus(count: Option<i64>, kind: Option<String>) -> Result<Option<FlavorGpus>, StoreError> {
+fn gpus(count: Option<i64>, kind: Option<&str>) -> Result<Option<FlavorGpus>, StoreError> {
     let count = count.map(|count| number("flavor_gpus", count)).transpose()?;
-    Ok(count.and_then(NonZeroU32::new).map(|count| FlavorGpus { count, kind }))
+    Ok(count.and_then(|count| FlavorGpus::of(count, kind)))
 }
 
 /// A kind of volume as a column holds it: null for the notebook's own.

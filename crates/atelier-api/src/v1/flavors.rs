@@ -138,8 +138,6 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
     use atelier_core::flavor::Flavor;
     use atelier_core::gpu::{FlavorGpus, GpuKind};
@@ -183,8 +181,7 @@ mod tests {
         assert_eq!((shown.gpu_memory.as_deref(), shown.kind.as_deref()), (Some("79GiB"), Some("Card")));
         assert_eq!(shown.gpu, 1.into());
         assert!(page("category=CPU").data.iter().all(|flavor| flavor.gpu.is_none()));
-        let wanted = FlavorGpus { count: NonZeroU32::MIN, kind: Some("Another".into()) };
-        let flavor = Flavor { gpus: Some(wanted), ..Flavor::defaults().remove(0) };
+        let flavor = Flavor { gpus: FlavorGpus::of(1, Some("Another")), ..Flavor::defaults().remove(0) };
         let shown = shape::flavor(&OfferedFlavor { flavor, sold_out: true, gpu_kind: None }).gpu.unwrap();
         assert_eq!((shown.gpu_memory, shown.kind.as_deref()), (None, Some("Another")));
     }

@@ -1,7 +1,5 @@
 //! GPUs: given whole, to one notebook at a time, and never promised twice.
 
-use std::num::NonZeroU32;
-
 use atelier_core::flavor::Flavor;
 use atelier_core::gpu::FlavorGpus;
 
@@ -15,9 +13,10 @@ const OTHER: &str = "one-b";
 /// A small flavor without GPUs, and with one of any kind, two of A, one of B.
 fn flavors() -> Vec<Flavor> {
     let small = Flavor::defaults().remove(3);
-    let with = |id: &str, count: u32, kind: Option<&str>| {
-        let gpus = FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) };
-        Flavor { id: id.into(), gpus: Some(gpus), ..small.clone() }
+    let with = |id: &str, count: u32, kind: Option<&str>| Flavor {
+        id: id.into(),
+        gpus: FlavorGpus::of(count, kind),
+        ..small.clone()
     };
     vec![small.clone(), with(ONE, 1, None), with(TWO, 2, Some("A")), with(OTHER, 1, Some("B"))]
 }

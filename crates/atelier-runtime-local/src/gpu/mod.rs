@@ -192,8 +192,6 @@ impl From<Found> for Report {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
 
     fn found(names: &[&str]) -> Found {
@@ -208,7 +206,7 @@ mod tests {
     }
 
     fn wanted(count: u32, kind: Option<&str>) -> FlavorGpus {
-        FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) }
+        FlavorGpus::of(count, kind).unwrap()
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What must hold inside the transaction: quota and capacity.
 
-use std::num::NonZeroU32;
-
 use atelier_core::feature::Feature;
 use atelier_core::flavor::{Capacity, Held};
 use atelier_core::gpu::{FlavorGpus, Gpus, HeldGpus};
@@ -266,8 +264,7 @@ pub async fn many_starts_at_once_end_exactly_at_the_gpus(store: &impl NotebookSt
     let machine = Gpus::of(["A", "B", "A", "A", "A", "A"].map(|kind| (kind.to_owned(), 1)));
     let with_gpus = |status, count, kind: Option<&str>| {
         let mut notebook = Person::new().notebook_in("nb", status);
-        let count = NonZeroU32::new(count).unwrap();
-        notebook.flavor.gpus = Some(FlavorGpus { count, kind: kind.map(str::to_owned) });
+        notebook.flavor.gpus = FlavorGpus::of(count, kind);
         notebook
     };
     let asking = |commit: Commit| Commit { conditions: vec![Condition::HasGpus(machine.clone())], ..commit };

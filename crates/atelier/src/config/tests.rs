@@ -1,7 +1,5 @@
 //! What the configuration takes and refuses, as a whole.
 
-use std::num::NonZeroU32;
-
 use atelier_core::gpu::FlavorGpus;
 use atelier_runtime_local::DiskLimits;
 
@@ -276,14 +274,11 @@ fn a_flavor_has_gpus_of_a_kind_or_of_any() {
         let text = format!("[[flavors]]\nid = \"a\"\ncpu_millis = 500\nmemory_mib = 512\n{keys}\n");
         load(&with_file(&folder, &text)).map(|mut config| config.flavors.remove(0).gpus)
     };
-    let some = |count, kind: Option<&str>| {
-        Some(FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) })
-    };
     for (keys, wanted) in [
         ("", None),
         ("gpus = 0", None),
-        ("gpus = 2", some(2, None)),
-        ("gpus = 1\ngpu_type = \"NVIDIA L4\"", some(1, Some("NVIDIA L4"))),
+        ("gpus = 2", FlavorGpus::of(2, None)),
+        ("gpus = 1\ngpu_type = \"NVIDIA L4\"", FlavorGpus::of(1, Some("NVIDIA L4"))),
     ] {
         assert_eq!(gpus(keys).unwrap(), wanted, "{keys}");
     }

@@ -113,8 +113,6 @@ fn why(offer: &Offer, flavor: &Flavor) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use atelier_core::flavor::{Capacity, Held};
     use atelier_core::gpu::{Gpus, HeldGpus};
 
@@ -131,10 +129,7 @@ mod tests {
     #[test]
     fn a_flavor_without_room_says_why_and_agrees_with_the_capacity() {
         let [two, eight, _, small, _] = &Flavor::defaults()[..] else { panic!("other flavors") };
-        let with = |count, kind: Option<&str>| {
-            let gpus = FlavorGpus { count: NonZeroU32::new(count).unwrap(), kind: kind.map(str::to_owned) };
-            Flavor { gpus: Some(gpus), ..small.clone() }
-        };
+        let with = |count, kind| Flavor { gpus: FlavorGpus::of(count, kind), ..small.clone() };
         for (offer, flavor, many, word) in [
             (offer(0, 0, false), two, 2, None),
             (offer(0, 0, false), eight, 0, Some("smaller")),
