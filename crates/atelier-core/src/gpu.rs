@@ -6,7 +6,8 @@
 //!
 //! A flavor may leave the kind open. It then means the kind that the machine has most of, and that one only. If it meant
 //! whichever is free, nobody could say what kinds its notebooks hold, and a flavor that names its kind could be promised
-//! a GPU that another notebook has.
+//! a GPU that another notebook has. Which kind is meant is settled when a notebook is let in, and not again while it runs:
+//! GPUs that are lost or found meanwhile change what there is most of, and not what it has.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

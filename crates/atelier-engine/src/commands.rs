@@ -66,6 +66,7 @@ impl Engine {
             return Err(Refusal::new(Code::FlavorDoesNotSupportFeature, message));
         }
         let gpus = self.gpus_for(&flavor).await;
+        let flavor = share.with_kind(flavor, &gpus);
         if share.is_too_small_for(&flavor, &gpus) || self.memory_is_short().await {
             return Err(sold_out(&flavor.id));
         }
@@ -265,6 +266,7 @@ impl Engine {
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
                     let share = engine.inner.shares.of_notebook(&notebook).ok_or_else(|| pool_is_gone(&notebook))?;
+                    notebook.flavor = share.with_kind(notebook.flavor, &gpus);
                     if share.is_too_small_for(&notebook.flavor, &gpus) {
                         return Err(sold_out(&notebook.flavor.id));
                     }

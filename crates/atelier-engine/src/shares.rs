@@ -65,6 +65,18 @@ impl Share {
         self.capacity.is_too_small_for(flavor) || gpus.are_too_few_for(flavor.gpus.as_ref())
     }
 
+    /// This flavor, for a notebook that is to run now: with the kind of its GPUs by its name, also where the flavor leaves
+    /// it open. What is meant by that may be another kind tomorrow, what a notebook holds may not.
+    pub(crate) fn with_kind(&self, mut flavor: Flavor, gpus: &Gpus) -> Flavor {
+        let known = self.flavors.iter().find(|known| known.id == flavor.id).and_then(|known| known.gpus.as_ref());
+        if let Some(wanted) = &mut flavor.gpus
+            && known.unwrap_or(wanted).kind.is_none()
+        {
+            wanted.kind = gpus.kind(None).map(|kind| kind.name.clone());
+        }
+        flavor
+    }
+
     /// What a notebook in it keeps of it.
     pub(crate) fn in_pool(&self) -> Option<InPool> {
         self.pool.as_ref().map(Pool::in_pool)

@@ -114,3 +114,23 @@ async fn a_restart_of_the_server_gives_no_gpu_twice() {
     assert_eq!(world.runtime.gpus_of(second), [1]);
     assert_eq!(code(world.make_as(ONE).await), Code::FlavorSoldOut);
 }
+
+#[tokio::test]
+async fn a_notebook_counts_for_the_kind_that_it_was_let_in_for() {
+    let world = World::with_gpus(&["B", "A", "B"]).await;
+    let first = world.running_as(ONE).await;
+    assert_eq!(world.runtime.gpus_of(first), [0], "one of B");
+    // One of B was lost, and two of A were found: from now on A is what there is most of.
+    world.runtime.pretend_gpus(&["B", "A", "A", "A"]);
+    assert_eq!(world.sold_out().await, [OTHER]);
+    assert_eq!(code(world.make_as(OTHER).await), Code::FlavorSoldOut);
+    let (second, both) = (world.running_as(ONE).await, world.running_as(TWO).await);
+    assert_eq!((world.runtime.gpus_of(second), world.runtime.gpus_of(both)), (vec![1], vec![2, 3]));
+    // The flavor leaves the kind open, so the next start is of the kind that is meant then.
+    world.rests(both).await;
+    world.rests(first).await;
+    world.start(first).await.unwrap();
+    world.reaches(first, Status::Running).await;
+    assert_eq!(world.runtime.gpus_of(first), [2]);
+    assert_eq!(world.sold_out().await, [TWO]);
+}
