@@ -52,7 +52,7 @@ mod zygote;
 
 pub use atelier_init::protocol::LogLimits;
 pub use config::{DiskLimits, Launcher, LocalConfig, NetworkConfig};
-pub use gpu::{Gpu, Report as GpuReport, look_once as look_for_gpus};
+pub use gpu::{Gpu, NoGpus, Report as GpuReport, look_once as look_for_gpus};
 pub use launch::launcher_main;
 pub use runtime::LocalRuntime;
 pub use source::{ImageSource, Pythons, ReadyImage};

@@ -1,6 +1,6 @@
 //! GPUs: found through NVML, given to one instance at a time, and shown to it alone.
 //!
-//! `nvml` asks NVIDIA's driver what there is, `driver` finds the files of the driver that programs on a GPU need, and
+//! `nvml` asks NVIDIA's driver what there is, on the thread of `asker`, `driver` finds the files of the driver that programs on a GPU need, and
 //! this module gives GPUs away: by claims (`claims`), so that a GPU which an instance has is given to nobody else,
 //! whatever becomes of the server meanwhile, until everything of the instance has ended.
 //!
@@ -8,6 +8,7 @@
 //! driver needs besides. A user namespace makes no further nodes, and where control groups list devices (version 1) they
 //! allow these alone.
 
+mod asker;
 mod driver;
 mod nvml;
 
@@ -23,16 +24,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::claims::Claims;
 
+use self::asker::{Asker, PATIENCE};
+use self::driver::Files;
 pub(crate) use self::driver::{DriverFile, LIBRARIES, PROGRAMS, ROOT, tell_of_driver};
+use self::nvml::Nvml;
 pub use self::nvml::look_once;
-use self::nvml::{Found, Nvml, PATIENCE};
 
-/// How long an instance waits for the first look, which makes a driver that rests get up.
-const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// How long an instance waits for a look: the first one makes a driver that rests get up.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// Where the machine has the nodes of devices.
 const NODES: &str = "/dev";
-/// The nodes of the driver itself, beside those of single GPUs. Not every version has every one.
-const NODES_OF_ALL: [&str; 3] = ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"];
+/// The nodes of the driver itself, beside those of single GPUs, and whether nothing is computed without them. Not every
+/// version has the others.
+const NODES_OF_ALL: [(&str, bool); 3] = [("nvidiactl", true), ("nvidia-uvm", true), ("nvidia-uvm-tools", false)];
 
 /// A GPU, as the driver tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,29 @@ impl Gpu {
     pub fn counted(gpus: &[Self]) -> Gpus {
         Gpus::of(gpus.iter().map(|gpu| (gpu.name.clone(), gpu.memory_bytes)))
     }
+}
+
+/// What a look has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    /// The version of the driver.
+    version: String,
+    gpus: Vec<Gpu>,
+    /// What else there is, and why nobody can have it, for people.
+    left_out: Vec<String>,
+    /// The driver's files, or why they cannot be told.
+    driver: Result<Files, String>,
+}
+
+/// Why there are no GPUs, for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoGpus {
+    /// There is no driver, which on most machines is as it should be.
+    #[error("{0}")]
+    NoDriver(String),
+    /// There is one, and it does not answer, or by an error.
+    #[error("{0}")]
+    Trouble(String),
 }
 
 /// What an instance with GPUs is shown of the machine; nothing for one without.
@@ -91,23 +118,23 @@ impl Node {
 #[derive(Debug)]
 pub(crate) struct Cards {
     claims: Claims,
-    nvml: Nvml,
+    nvml: Asker,
 }
 
 impl Cards {
     /// Begins to look for them. `library` is NVML, where the loader does not find it by itself.
     pub(crate) fn open(claims: Claims, library: Option<PathBuf>) -> io::Result<Self> {
-        Ok(Self { claims, nvml: Nvml::open(library)? })
+        Ok(Self { claims, nvml: Asker::open(Nvml::of(library))? })
     }
 
     /// What there is, as far as it was found.
     pub(crate) async fn there(&self) -> Gpus {
-        self.nvml.settled(PATIENCE).await.map_or_else(|_| Gpus::default(), |found| Gpu::counted(&found.gpus))
+        self.nvml.known(PATIENCE).await.map_or_else(|_| Gpus::default(), |found| Gpu::counted(&found.gpus))
     }
 
     /// The notebook with this folder has as many as it wants afterwards: those that it holds already, or free ones.
     pub(crate) async fn claim(&self, notebook: &Path, wanted: &FlavorGpus) -> Result<Equipment, RuntimeError> {
-        let found = self.nvml.settled(FIRST_LOOK).await.map_err(RuntimeError::Transient)?;
+        let found = self.nvml.now(LOOK_LIMIT).await.map_err(|why| RuntimeError::Transient(why.to_string()))?;
         let failed = |e: io::Error| RuntimeError::Transient(format!("the GPUs: {e}"));
         let given = self.give(&found, notebook, wanted).map_err(failed)?;
         let given = given.ok_or_else(|| RuntimeError::Transient(too_few(wanted)))?;
@@ -138,7 +165,7 @@ impl Cards {
     /// What goes on in those of the notebook with this folder.
     pub(crate) async fn usage(&self, notebook: &Path) -> io::Result<Vec<GpuUsage>> {
         let own = self.claims.of(notebook)?;
-        Ok(if own.is_empty() { Vec::new() } else { self.nvml.usage(own).await })
+        Ok(if own.is_empty() { Vec::new() } else { self.nvml.usage(own, PATIENCE).await })
     }
 }
 
@@ -147,17 +174,22 @@ fn too_few(wanted: &FlavorGpus) -> String {
     format!("fewer than {} GPUs are free of {kind}", wanted.count)
 }
 
+/// The nodes for whoever has these GPUs, and which of them they need.
+fn nodes_for<'g>(gpus: impl Iterator<Item = &'g Gpu>) -> impl Iterator<Item = (PathBuf, bool)> {
+    let of_all = NODES_OF_ALL.map(|(name, needed)| (Path::new(NODES).join(name), needed));
+    gpus.map(|gpu| (gpu.node(), true)).chain(of_all)
+}
+
 fn equipment(found: &Found, given: &[&Gpu]) -> Result<Equipment, RuntimeError> {
     let unreadable = |e: io::Error| RuntimeError::Transient(format!("a device of the GPUs: {e}"));
     let mut nodes = Vec::new();
-    for gpu in given {
-        let node = Node::find(gpu.node()).map_err(unreadable)?;
-        nodes.push(node.ok_or_else(|| {
-            RuntimeError::Transient(format!("`{}` of GPU {} is not there", gpu.node().display(), gpu.uuid))
-        })?);
-    }
-    for name in NODES_OF_ALL {
-        nodes.extend(Node::find(Path::new(NODES).join(name)).map_err(unreadable)?);
+    for (path, needed) in nodes_for(given.iter().copied()) {
+        let node = Node::find(path.clone()).map_err(unreadable)?;
+        if node.is_none() && needed {
+            let why = format!("`{}`, which notebooks with GPUs need, is not there", path.display());
+            return Err(RuntimeError::Transient(why));
+        }
+        nodes.extend(node);
     }
     let files = found.driver.as_ref().map_err(|e| RuntimeError::Transient(e.clone()))?;
     Ok(Equipment { nodes, libraries: files.libraries.clone(), programs: files.programs.clone() })
@@ -178,8 +210,8 @@ pub struct Report {
 
 impl From<Found> for Report {
     fn from(found: Found) -> Self {
-        let nodes = found.gpus.iter().map(Gpu::node).chain(NODES_OF_ALL[..2].iter().map(|n| Path::new(NODES).join(n)));
-        let absent = nodes.filter(|node| !node.exists()).map(|node| format!("`{}`", node.display()));
+        let needed = nodes_for(found.gpus.iter()).filter_map(|(path, needed)| needed.then_some(path));
+        let absent = needed.filter(|path| !path.exists()).map(|path| format!("`{}`", path.display()));
         let files = match &found.driver {
             Ok(files) if files.has("libcuda.so.1") => None,
             Ok(_) => Some(format!("libcuda.so of driver {}", found.version)),

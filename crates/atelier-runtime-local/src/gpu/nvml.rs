@@ -1,9 +1,7 @@
 //! Asking NVIDIA's driver, through NVML, the library that it brings along.
 //!
-//! The library is loaded while the server runs: most machines have none. A driver that is sick may not answer for minutes,
-//! and asks nobody's leave to be unloaded or updated. So one thread of its own does all the asking, nobody waits for it
-//! longer than they like to, and it looks again when somebody wants to know and the last look is old: what was plugged in,
-//! lost or installed meanwhile is found without a restart.
+//! The library is loaded while the server runs: most machines have none. A driver asks nobody's leave to be unloaded or
+//! updated, and may not answer for minutes: `asker` waits for it.
 //!
 //! A GPU that is divided (MIG) is left out: its parts are devices of their own, with other nodes, and are not given away
 //! yet.
@@ -13,167 +11,82 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atelier_runtime::GpuUsage;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml as Session};
-use tokio::sync::{oneshot, watch};
 
-use super::driver::{self, Files};
-use super::{Gpu, Report};
+use super::asker::{Driver, Outcome};
+use super::{Found, Gpu, NoGpus, Report, driver};
 
 /// The name that the loader looks for, and that a configured path has in other words.
 const LIBRARY: &str = "libnvidia-ml.so.1";
-/// How long a look is good for.
-const FRESH: Duration = Duration::from_secs(10);
-/// How long an answer is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What a look has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// The version of the driver.
-    pub(super) version: String,
-    pub(super) gpus: Vec<Gpu>,
-    /// What else there is, and why nobody can have it, for people.
-    pub(super) left_out: Vec<String>,
-    /// The driver's files, or why they cannot be told.
-    pub(super) driver: Result<Files, String>,
-}
-
-/// What a look came to: an error is the reason why there are no GPUs, for people.
-type Outcome = Result<Found, String>;
-
-enum Question {
-    Look,
-    /// What goes on in the GPUs of these ids.
-    Usage(Vec<String>, oneshot::Sender<Vec<GpuUsage>>),
-}
-
-/// The thread that asks.
+/// NVML, and the session with it once there is one.
 #[derive(Debug)]
 pub(super) struct Nvml {
-    questions: mpsc::Sender<Question>,
-    latest: watch::Receiver<Option<Outcome>>,
-    looked: Mutex<Instant>,
+    /// Where the loader does not find it by itself.
+    library: Option<PathBuf>,
+    session: Option<Session>,
 }
 
 impl Nvml {
-    /// Begins with a look.
-    pub(super) fn open(library: Option<PathBuf>) -> io::Result<Self> {
-        let (questions, asked) = mpsc::channel();
-        let (tell, latest) = watch::channel(None);
-        let work = move || answer(library.as_deref(), &asked, &tell);
-        std::thread::Builder::new().name("nvml".into()).spawn(work)?;
-        let nvml = Self { questions, latest, looked: Mutex::new(Instant::now()) };
-        nvml.ask(Question::Look)?;
-        Ok(nvml)
-    }
-
-    fn ask(&self, question: Question) -> io::Result<()> {
-        self.questions.send(question).map_err(|_| io::Error::other("nobody asks the driver any more"))
-    }
-
-    /// What the last look came to; `None` before the first. Has another one begun when that was long ago.
-    fn latest(&self) -> Option<Outcome> {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.elapsed() >= FRESH && self.ask(Question::Look).is_ok() {
-            *looked = Instant::now();
-        }
-        self.latest.borrow().clone()
-    }
-
-    /// The same, but waits for the first for so long.
-    pub(super) async fn settled(&self, limit: Duration) -> Outcome {
-        let mut latest = self.latest.clone();
-        let _ = tokio::time::timeout(limit, latest.wait_for(Option::is_some)).await;
-        self.latest().unwrap_or_else(|| Err("the driver of the GPUs does not answer".into()))
-    }
-
-    /// What goes on in the GPUs of these ids; nothing is known where the driver does not say it soon.
-    pub(super) async fn usage(&self, ids: Vec<String>) -> Vec<GpuUsage> {
-        let (answer, answered) = oneshot::channel();
-        let unknown = ids.iter().map(|id| unknown(id)).collect();
-        match self.ask(Question::Usage(ids, answer)) {
-            Ok(()) => tokio::time::timeout(PATIENCE, answered).await.ok().and_then(Result::ok).unwrap_or(unknown),
-            Err(_) => unknown,
-        }
+    pub(super) const fn of(library: Option<PathBuf>) -> Self {
+        Self { library, session: None }
     }
 }
 
-fn unknown(id: &str) -> GpuUsage {
-    GpuUsage { kind: id.to_owned(), busy_percent: None, memory_used: None, memory: None }
-}
+impl Driver for Nvml {
+    /// A session that fails is given up, so that the next look begins anew: the driver may be another one then.
+    fn look(&mut self) -> Outcome {
+        let library = self.library.as_deref();
+        let nvml = match self.session.take() {
+            Some(nvml) => nvml,
+            None => open(library)?,
+        };
+        let (gpus, left_out) = gpus(&nvml).map_err(|e| failed(&e))?;
+        let version = nvml.sys_driver_version().map_err(|e| failed(&e))?;
+        self.session = Some(nvml);
+        let driver = folder_of(library).and_then(|folder| driver::find(&folder, &version));
+        let driver = driver.map_err(|e| format!("the files of driver {version}: {e}"));
+        Ok(Found { version, gpus, left_out, driver })
+    }
 
-/// Answers until nobody can ask any more. What a look came to is written into the log when it is something else than before.
-fn answer(library: Option<&Path>, asked: &mpsc::Receiver<Question>, tell: &watch::Sender<Option<Outcome>>) {
-    let mut session = None;
-    while let Ok(question) = asked.recv() {
-        match question {
-            Question::Look => {
-                let outcome = look(&mut session, library);
-                let news = tell.borrow().as_ref() != Some(&outcome);
-                if news {
-                    log(&outcome);
-                    tell.send_replace(Some(outcome));
-                }
-            }
-            Question::Usage(ids, answer) => {
-                let asked = |id: &String| session.as_ref().and_then(|nvml| usage(nvml, id).ok());
-                let used = ids.iter().map(|id| asked(id).unwrap_or_else(|| unknown(id)));
-                let _ = answer.send(used.collect());
-            }
-        }
+    fn usage(&mut self, id: &str) -> Option<GpuUsage> {
+        usage(self.session.as_ref()?, id).ok()
     }
 }
 
-fn log(outcome: &Outcome) {
-    match outcome {
-        Ok(found) => {
-            let names: Vec<_> = found.gpus.iter().map(|gpu| format!("{} ({})", gpu.name, gpu.uuid)).collect();
-            tracing::info!("{} GPUs, driver {}: {}", found.gpus.len(), found.version, names.join(", "));
-            found.left_out.iter().for_each(|why| tracing::warn!("{why}"));
-            if let Err(e) = &found.driver {
-                tracing::warn!("notebooks cannot be given GPUs: {e}");
-            }
-        }
-        Err(why) => tracing::info!("no GPUs: {why}"),
-    }
+/// Looks once, and waits for it for so long.
+pub fn look_once(library: Option<PathBuf>, limit: Duration) -> Result<Report, NoGpus> {
+    within(limit, move || Nvml::of(library).look()).map(Report::from)
 }
 
-/// Looks once, on this thread.
-pub fn look_once(library: Option<&Path>) -> Result<Report, String> {
-    look(&mut None, library).map(Report::from)
+fn within(limit: Duration, look: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    let trouble = |why: String| NoGpus::Trouble(why);
+    let (tell, told) = mpsc::channel();
+    let work = move || drop(tell.send(look()));
+    std::thread::Builder::new().name("nvml".into()).spawn(work).map_err(|e| trouble(e.to_string()))?;
+    let late = |_| trouble(format!("the driver does not answer within {} s", limit.as_secs()));
+    told.recv_timeout(limit).map_err(late)?
 }
 
-/// A session that fails is given up, so that the next look begins anew: the driver may be another one then.
-fn look(session: &mut Option<Session>, library: Option<&Path>) -> Outcome {
-    let nvml = match session.take() {
-        Some(nvml) => nvml,
-        None => open(library)?,
-    };
-    let nvml = session.insert(nvml);
-    let found = gpus(nvml).and_then(|gpus| Ok((nvml.sys_driver_version()?, gpus)));
-    let (version, (gpus, left_out)) = match found {
-        Ok(found) => found,
-        Err(e) => {
-            *session = None;
-            return Err(format!("NVML: {e}"));
-        }
-    };
-    let driver = folder_of(library).and_then(|folder| driver::find(&folder, &version));
-    let driver = driver.map_err(|e| format!("the files of driver {version}: {e}"));
-    Ok(Found { version, gpus, left_out, driver })
-}
-
-fn open(library: Option<&Path>) -> Result<Session, String> {
+/// A library that was named has to be there.
+fn open(library: Option<&Path>) -> Result<Session, NoGpus> {
     let name = library.map_or(OsStr::new(LIBRARY), Path::as_os_str);
     Session::builder().lib_path(name).init().map_err(|e| match e {
-        NvmlError::LibloadingError(e) => format!("NVML, which NVIDIA's driver brings along, cannot be loaded: {e}"),
-        e => format!("NVML: {e}"),
+        NvmlError::LibloadingError(e) => {
+            let why = format!("NVML, which NVIDIA's driver brings along, cannot be loaded: {e}");
+            if library.is_none() { NoGpus::NoDriver(why) } else { NoGpus::Trouble(why) }
+        }
+        e => failed(&e),
     })
+}
+
+/// A driver that is installed and not loaded is none: images of machines have it for those that have GPUs.
+fn failed(error: &NvmlError) -> NoGpus {
+    let why = format!("NVML: {error}");
+    if matches!(error, NvmlError::DriverNotLoaded) { NoGpus::NoDriver(why) } else { NoGpus::Trouble(why) }
 }
 
 /// The folder that NVML was loaded from.
@@ -234,6 +147,7 @@ fn usage(nvml: &Session, uuid: &str) -> Result<GpuUsage, NvmlError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::asker::{Asker, PATIENCE};
     use super::*;
 
     #[test]
@@ -247,10 +161,33 @@ mod tests {
 
     #[tokio::test]
     async fn without_the_library_there_are_none_and_it_is_said_why() {
-        let nvml = Nvml::open(Some("/nowhere/libnvidia-ml.so.1".into())).unwrap();
-        let why = nvml.settled(PATIENCE).await.unwrap_err();
-        assert!(why.contains("cannot be loaded") && why.contains("/nowhere"), "{why}");
-        assert_eq!(nvml.usage(vec!["GPU-1".into()]).await, [unknown("GPU-1")]);
-        assert_eq!(look_once(Some(Path::new("/nowhere/libnvidia-ml.so.1"))).unwrap_err(), why);
+        let nowhere = || Some(PathBuf::from("/nowhere/libnvidia-ml.so.1"));
+        let nvml = Asker::open(Nvml::of(nowhere())).unwrap();
+        let why = nvml.known(PATIENCE).await.unwrap_err();
+        assert!(why.to_string().contains("cannot be loaded") && why.to_string().contains("/nowhere"), "{why}");
+        let [of_one] = nvml.usage(vec!["GPU-1".into()], PATIENCE).await.try_into().unwrap();
+        assert_eq!((of_one.kind.as_str(), of_one.busy_percent), ("GPU-1", None));
+        assert_eq!(look_once(nowhere(), PATIENCE).unwrap_err(), why);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_fails() {
+        let trouble = |why: &str| NoGpus::Trouble(why.into());
+        assert!(matches!(open(Some(Path::new("/nowhere"))), Err(NoGpus::Trouble(_))), "it was named");
+        assert_eq!(failed(&NvmlError::DriverNotLoaded), NoGpus::NoDriver("NVML: NVIDIA driver is not loaded".into()));
+        let mismatch = "NVML: RM detects a driver/library version mismatch";
+        assert_eq!(failed(&NvmlError::LibRmVersionMismatch), trouble(mismatch));
+    }
+
+    #[test]
+    fn who_looks_once_does_not_wait_for_ever() {
+        let (release, held) = mpsc::channel::<()>();
+        let hangs = move || {
+            let _ = held.recv();
+            Err(NoGpus::NoDriver("too late".into()))
+        };
+        let why = within(Duration::ZERO, hangs).unwrap_err();
+        assert_eq!(why, NoGpus::Trouble("the driver does not answer within 0 s".into()));
+        drop(release);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atelier_core::{Clock as _, SystemClock};
 use atelier_runtime_local::image::{ImageConfig, ImageStore};
-use atelier_runtime_local::{Gpu, look_for_gpus};
+use atelier_runtime_local::{Gpu, GpuReport, NoGpus, look_for_gpus};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::finding::{Finding, State};
@@ -20,6 +20,8 @@ use crate::times;
 
 /// How long another machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the driver of the GPUs may take: one that rests gets up first, GPU by GPU.
+const DRIVER_LIMIT: Duration = Duration::from_secs(30);
 /// Below this much room, the image and a few volumes do not fit; below the second, not even the image.
 const LITTLE: u64 = 10 << 30;
 const TOO_LITTLE: u64 = 2 << 30;
@@ -38,7 +40,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         certificate(config),
         index(&image),
         built_in(image),
-        gpus(config),
+        gpus(look_for_gpus(config.local.nvml.clone(), DRIVER_LIMIT)),
     ];
     ours.into_iter().chain(roots).collect()
 }
@@ -56,11 +58,15 @@ fn programs(path: &Path, mounted: StatVfsMountFlags) -> Finding {
 }
 
 /// Most machines have none, which is as it should be.
-fn gpus(config: &Config) -> Finding {
+fn gpus(look: Result<GpuReport, NoGpus>) -> Finding {
     let topic = "GPUs";
-    let report = match look_for_gpus(config.local.nvml.as_deref()) {
+    let report = match look {
         Ok(report) => report,
-        Err(why) => return ok(topic, format!("none: {why}")),
+        Err(NoGpus::NoDriver(why)) => return ok(topic, format!("none: {why}")),
+        Err(NoGpus::Trouble(why)) => {
+            let cure = "`nvidia-smi` and the kernel's log say more; after an update of the driver, restart the machine";
+            return Finding::bad(topic, State::Warning, why, "notebooks with GPUs do not start", cure);
+        }
     };
     let counted = Gpu::counted(&report.gpus);
     let kinds = counted.kinds().iter().map(|kind| format!("{} {}", kind.count, kind.name));
@@ -267,6 +273,18 @@ fn built_in(image: ImageConfig) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_without_a_driver_is_well_and_one_whose_driver_fails_is_not() {
+        let none = gpus(Err(NoGpus::NoDriver("no library".into())));
+        assert_eq!(none, Finding::ok("GPUs", "none: no library"));
+        assert_eq!(gpus(Err(NoGpus::Trouble("mismatch".into()))).state, State::Warning);
+        let gpu = Gpu { uuid: "GPU-1".into(), name: "L4".into(), memory_bytes: 1 << 30, minor: 0 };
+        let report = GpuReport { version: "1".into(), gpus: vec![gpu], left_out: Vec::new(), missing: Vec::new() };
+        assert_eq!(gpus(Ok(report.clone())), Finding::ok("GPUs", "1 L4, driver 1"));
+        let without_node = GpuReport { missing: vec!["`/dev/nvidia-uvm`".into()], ..report };
+        assert_eq!(gpus(Ok(without_node)).state, State::Warning);
+    }
 
     #[test]
     fn an_address_is_told_without_its_password() {
