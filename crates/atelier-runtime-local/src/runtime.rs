@@ -605,19 +605,21 @@ impl Runtime for LocalRuntime {
 
     async fn usage(&self, id: NotebookId) -> Result<Usage, RuntimeError> {
         self.present(id)?;
-        let (tree, cgroup) = (Arc::clone(&self.tree), self.places.of(id).cgroup);
+        let (tree, place, claimed) = (Arc::clone(&self.tree), self.places.of(id), self.cards.claimed());
         let ask = move || {
+            let cgroup = place.cgroup;
             let processes = cgroup::processes(&*tree, &cgroup)?;
-            Ok(Usage {
+            let usage = Usage {
                 cpu: tree.cpu_time(&cgroup)?,
                 foreground: foreground::programs(&processes)?,
                 memory: tree.memory(&cgroup),
                 processes: processes.len() as u64,
                 gpus: Vec::new(),
-            })
+            };
+            Ok((usage, claimed.of(&place.kept)?))
         };
-        let gpus = self.cards.usage(&self.places.of(id).kept).await.map_err(transient("its GPUs"))?;
-        Ok(Usage { gpus, ..self.asked(id, "what it uses", ask).await? })
+        let (usage, gpus) = self.asked(id, "what it uses", ask).await?;
+        Ok(Usage { gpus: self.cards.usage(gpus).await, ..usage })
     }
 
     async fn processes(&self, id: NotebookId) -> Result<Vec<atelier_runtime::Process>, RuntimeError> {

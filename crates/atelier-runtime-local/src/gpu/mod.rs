@@ -132,7 +132,7 @@ impl Cards {
         self.nvml.known(PATIENCE).await.map_or_else(|_| Gpus::default(), |found| Gpu::counted(&found.gpus))
     }
 
-    /// The notebook with this folder has as many as it wants afterwards: those that it holds already, or free ones.
+    /// The notebook with this folder, of which nothing runs, has as many as it wants afterwards.
     pub(crate) async fn claim(&self, notebook: &Path, wanted: &FlavorGpus) -> Result<Equipment, RuntimeError> {
         let found = self.nvml.now(LOOK_LIMIT).await.map_err(|why| RuntimeError::Transient(why.to_string()))?;
         let failed = |e: io::Error| RuntimeError::Transient(format!("the GPUs: {e}"));
@@ -145,11 +145,9 @@ impl Cards {
         let kinds = Gpu::counted(&found.gpus);
         let Some(kind) = kinds.kind(wanted.kind.as_deref()) else { return Ok(None) };
         let claims = self.claims.lock()?;
-        let (others, own) = claims.others_and_own(notebook)?;
-        let mut free: Vec<_> =
-            found.gpus.iter().filter(|gpu| gpu.name == kind.name && !others.contains(&gpu.uuid)).collect();
-        free.sort_by_key(|gpu| !own.contains(&gpu.uuid));
-        free.truncate(wanted.count.get() as usize);
+        let (others, _) = claims.others_and_own(notebook)?;
+        let free = found.gpus.iter().filter(|gpu| gpu.name == kind.name && !others.contains(&gpu.uuid));
+        let free: Vec<_> = free.take(wanted.count.get() as usize).collect();
         if free.len() < wanted.count.get() as usize {
             return Ok(None);
         }
@@ -162,10 +160,14 @@ impl Cards {
         self.claims.release(notebook)
     }
 
-    /// What goes on in those of the notebook with this folder.
-    pub(crate) async fn usage(&self, notebook: &Path) -> io::Result<Vec<GpuUsage>> {
-        let own = self.claims.of(notebook)?;
-        Ok(if own.is_empty() { Vec::new() } else { self.nvml.usage(own, PATIENCE).await })
+    /// Who has which, each by its id: files, to be read where it may take a while.
+    pub(crate) fn claimed(&self) -> Claims {
+        self.claims.clone()
+    }
+
+    /// What goes on in those of these ids.
+    pub(crate) async fn usage(&self, ids: Vec<String>) -> Vec<GpuUsage> {
+        if ids.is_empty() { Vec::new() } else { self.nvml.usage(ids, PATIENCE).await }
     }
 }
 
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!(give(&other, b.path(), &wanted(1, None)), Some(vec![2]));
         assert_eq!(give(&other, b.path(), &wanted(1, Some("T4"))), None);
         one.release(a.path()).unwrap();
-        assert_eq!(give(&other, b.path(), &wanted(2, None)), Some(vec![2, 0]));
+        assert_eq!(give(&other, b.path(), &wanted(2, None)), Some(vec![0, 2]));
         assert_eq!(give(&one, a.path(), &wanted(1, Some("H200"))), Some(vec![1]));
     }
 
