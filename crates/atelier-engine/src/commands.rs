@@ -11,6 +11,7 @@ use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
+use atelier_core::gpu::Gpus;
 use atelier_core::id::{EventId, NotebookId, OperationId, UserId};
 use atelier_core::image::{self, Image};
 use atelier_core::lease::{Grant, Lease, LeaseKind, Terms};
@@ -256,7 +257,12 @@ impl Engine {
         let origin = by.origin();
         let short = self.memory_is_short().await;
         let room = self.needs_room(Code::NoCapacity).await;
-        let gpus = self.gpus().await;
+        let present = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
+        // A driver may take seconds to answer, and most notebooks have nothing to ask it.
+        let gpus = match present {
+            Some(notebook) => self.gpus_for(&notebook.flavor).await,
+            None => Gpus::default(),
+        };
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move {
             let started = engine
