@@ -280,6 +280,8 @@ struct Inner {
     fillings: Fillings,
     places: Places,
     strangers: Strangers,
+    /// Held by who looks at every running notebook: of two looks at one the older must not be written last.
+    looking: tokio::sync::Mutex<()>,
     /// Held by who empties the trash.
     emptying: tokio::sync::Mutex<()>,
     /// Held by who removes volumes that nobody needs, from the look at them on.
@@ -333,6 +335,7 @@ impl Engine {
                 fillings: Fillings::default(),
                 places: Places::default(),
                 strangers: Strangers::default(),
+                looking: tokio::sync::Mutex::default(),
                 emptying: tokio::sync::Mutex::default(),
                 removing: tokio::sync::Mutex::default(),
                 set_aside: Mutex::default(),

@@ -45,6 +45,7 @@ impl Engine {
         if self.inner.aftermath.is_pending() {
             return;
         }
+        let _one_at_a_time = self.inner.looking.lock().await;
         for id in self.inner.routes.running() {
             self.reconcile_one(id).await;
         }
