@@ -76,9 +76,14 @@ fn processes() -> impl Iterator<Item = Pid> {
 
 /// The session of a process that has not ended.
 fn session_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may contain anything; what follows the last parenthesis counts.
-    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    session_in(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The same, from what the kernel says of a process. The name in it may be anything, and is cut off within a character; what
+/// follows the last parenthesis counts.
+fn session_in(stat: &[u8]) -> Option<i32> {
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields: Vec<_> = std::str::from_utf8(&stat[after..]).ok()?.split_ascii_whitespace().collect();
     if fields.first() == Some(&"Z") {
         return None;
     }
@@ -151,4 +156,17 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_hides_a_process() {
+        assert_eq!(session_in(b"7 (sh) S 1 7 5 0 -1"), Some(5));
+        assert_eq!(session_in(b"7 (a) Z (b) S 1 7 5 0 -1"), Some(5));
+        assert_eq!(session_in(b"7 (run-\xe6\x95\xb0\xe6) S 1 7 5 0 -1"), Some(5), "cut off within a character");
+        assert_eq!(session_in(b"7 (sh) Z 1 7 5 0 -1"), None, "it has ended");
+    }
 }

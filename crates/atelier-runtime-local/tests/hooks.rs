@@ -104,8 +104,11 @@ async fn a_hook_over_its_time_is_killed_with_its_children_and_one_that_leaves_a_
     let machine = Machine::new();
     let runtime = machine.runtime();
     let spec = new_spec();
-    // The second of them is a job, which has a process group of its own.
-    let stubborn = command("trap '' TERM INT; echo waiting; sleep 60103 & bash -c 'set -m; sleep 60103 & wait'");
+    // The second of them is a job, which has a process group of its own, and a name that is cut off within a character.
+    let stubborn = command(
+        "trap '' TERM INT; echo waiting; ln -s /bin/sleep /tmp/sle-\u{6570}\u{636e}\u{6e05}\u{6d17}\u{811a}; sleep 60103 & \
+         bash -c 'set -m; /tmp/sle-* 60103 & wait'",
+    );
     let began = Instant::now();
     let end = run(&*runtime, &spec, stubborn, Duration::from_secs(1)).await;
     assert_eq!((end.fate, end.said.as_str()), (Fate::OverLimit, "waiting\n"));
