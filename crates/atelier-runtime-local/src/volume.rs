@@ -14,6 +14,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -121,11 +122,17 @@ fn nobody_has_it_open(image: &Path) -> bool {
     }
 }
 
-/// The loop device that has this image. Each is asked itself: the name that the kernel shows for an image is the one that
-/// whoever attached it saw, and it is another where a folder on the way is a mount of its own.
+/// The loop device that has this image. Those with an image of that name are asked themselves: the path that the kernel shows
+/// is the one that whoever attached the image saw, and it begins otherwise where a folder on the way is a mount of its own.
+/// Others are not asked, because who asks waits for the file system that their image is on.
 fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
+    let name = image.file_name().unwrap_or_default().as_bytes();
     for device in file::names(Path::new("/sys/block"))?.into_iter().filter(|n| n.starts_with("loop")) {
-        if !Path::new("/sys/block").join(&device).join("loop").exists() {
+        let backing = Path::new("/sys/block").join(&device).join("loop/backing_file");
+        let Some(held) = file::read(&backing).unwrap_or_default() else { continue };
+        let held = held.strip_suffix(b"\n").unwrap_or(&held);
+        let held = held.strip_suffix(b" (deleted)").unwrap_or(held);
+        if held.rsplit(|byte| *byte == b'/').next() != Some(name) {
             continue;
         }
         let path = Path::new("/dev").join(device);
@@ -381,6 +388,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(as_root), ignore = "needs root")]
     fn nobody_removes_a_volume_that_is_about_to_be_attached() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let image = folder.path().join("image");
@@ -403,7 +411,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| lock(&image));
             let waits = |line: &str| line.contains("->") && line.contains(&number);
-            while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+            while !waiting.is_finished() && !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
                 std::thread::yield_now();
             }
             fs::remove_file(&image).unwrap();
@@ -429,11 +437,12 @@ mod tests {
     #[cfg_attr(not(as_root), ignore = "needs root")]
     fn a_device_is_known_by_its_image_and_not_by_a_name() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        let (image, other_name) = (folder.path().join("image"), folder.path().join("other"));
+        let (image, other_path) = (folder.path().join("image"), folder.path().join("other/image"));
         fs::write(&image, [0; 4096]).unwrap();
         let (path, _device) = attach(&image).unwrap();
-        fs::hard_link(&image, &other_name).unwrap();
-        assert_eq!(device_of(&other_name).unwrap(), Some(path));
+        fs::create_dir(folder.path().join("other")).unwrap();
+        fs::hard_link(&image, &other_path).unwrap();
+        assert_eq!(device_of(&other_path).unwrap(), Some(path));
         fs::remove_file(&image).unwrap();
         assert_eq!(device_of(&image).unwrap(), None, "there is none");
         fs::write(&image, [0; 4096]).unwrap();
