@@ -286,6 +286,8 @@ struct Inner {
     emptying: tokio::sync::Mutex<()>,
     /// Held by who removes volumes that nobody needs, from the look at them on.
     removing: tokio::sync::Mutex<()>,
+    /// The turns of looks at file shares.
+    share_looks: Arc<tokio::sync::Semaphore>,
     /// How many volumes are set aside, and what they take of the disk, in bytes.
     set_aside: Mutex<(u64, u64)>,
     locks: NotebookLocks,
@@ -338,6 +340,7 @@ impl Engine {
                 looking: tokio::sync::Mutex::default(),
                 emptying: tokio::sync::Mutex::default(),
                 removing: tokio::sync::Mutex::default(),
+                share_looks: Arc::new(tokio::sync::Semaphore::new(shared_volumes::SHARE_LOOKS)),
                 set_aside: Mutex::default(),
                 locks: NotebookLocks::default(),
                 revivals: Revivals::new(capacity.cpu_millis),

@@ -19,10 +19,13 @@ use atelier_runtime::{AtUri, RuntimeError, SharedStorage};
 use atelier_store::{SharedVolume, Sharing, StoreError};
 
 use crate::Engine;
-use crate::commands::SAID_WITHIN;
+use crate::commands::{SAID_WITHIN, answered};
 use crate::hands::Errand;
 use crate::orphans::nobodys;
 use crate::write::hidden;
+
+/// How many looks at file shares there may be at a time.
+pub(crate) const SHARE_LOOKS: usize = 16;
 
 /// The volume that a new notebook is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +72,7 @@ impl Engine {
     /// Refuses a volume that cannot be had.
     pub(crate) async fn check_volume(&self, wanted: &NewVolume) -> Result<(), Refusal> {
         let NewVolume::Dedicated { uri, .. } = wanted else { return Ok(()) };
-        let errand = Errand { limit: SAID_WITHIN, ..nobodys("look at a file share") };
-        let (runtime, address) = (self.inner.runtime.clone(), uri.clone());
-        match self.call(errand, async move || runtime.at_uri(&address).await).await {
+        match self.look_at_share(uri).await {
             Ok(AtUri::Folder) => Ok(()),
             Ok(AtUri::NoRoots) => Err(Refusal::unsupported("`volume.ownership` DEDICATED")),
             Ok(AtUri::Unlisted) => Err(Refusal::bad_value(
@@ -84,6 +85,21 @@ impl Engine {
                 Err(Refusal::new(Code::Unavailable, format!("the file share of `{uri}` does not answer; try again")))
             }
         }
+    }
+
+    /// A look holds its turn until it ends, whoever waits for it: of a file server that does not answer there are so many, and
+    /// a thread for each.
+    async fn look_at_share(&self, uri: &ShareUri) -> Result<AtUri, RuntimeError> {
+        let turns = self.inner.share_looks.clone();
+        let turn = answered(async { turns.acquire_owned().await.map_err(|e| RuntimeError::Transient(e.to_string())) });
+        let turn = turn.await?;
+        let errand = Errand { limit: SAID_WITHIN, ..nobodys("look at a file share") };
+        let (runtime, address) = (self.inner.runtime.clone(), uri.clone());
+        let look = async move || {
+            let _turn = turn;
+            runtime.at_uri(&address).await
+        };
+        self.call(errand, look).await
     }
 
     /// The volume of a new notebook of the caller's, as far as that can be said before it is written, and how the notebook
