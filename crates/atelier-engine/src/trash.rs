@@ -358,11 +358,12 @@ impl Engine {
         if self.lacks_room().await.is_none() {
             return Ok(());
         }
-        // What cannot be listed decides nothing, and the log has it.
-        let Ok(resting) = self.resting().await else { return Ok(()) };
+        // What cannot be listed, of which the log tells, may free something.
+        let resting = self.resting().await.ok();
+        let frees = |trashed: &&Trashed| resting.as_ref().is_none_or(|resting| resting.holds(&trashed.notebook));
         let query = TrashQuery { limit: u32::MAX, ..TrashQuery::default() };
         let trashed = self.inner.store.trash(&query).await?;
-        for oldest in trashed.iter().filter(|trashed| resting.holds(&trashed.notebook)).take(AT_A_TIME as usize) {
+        for oldest in trashed.iter().filter(frees).take(AT_A_TIME as usize) {
             let Some(why) = self.lacks_room().await else { break };
             if self.leaves(oldest, format!("it is the oldest in the trash, and {why}")).await? {
                 self.see_off(oldest.notebook.id).await;
