@@ -11,7 +11,6 @@ use atelier_core::caller::{Actor, Caller, Origin};
 use atelier_core::event::NotebookEvent;
 use atelier_core::feature::Feature;
 use atelier_core::flavor::Flavor;
-use atelier_core::gpu::Gpus;
 use atelier_core::id::{EventId, NotebookId, OperationId, UserId};
 use atelier_core::image::{self, Image};
 use atelier_core::lease::{Grant, Lease, LeaseKind, Terms};
@@ -259,9 +258,9 @@ impl Engine {
         let room = self.needs_room(Code::NoCapacity).await;
         let present = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
         // A driver may take seconds to answer, and most notebooks have nothing to ask it.
-        let gpus = match present {
-            Some(notebook) => self.gpus_for(&notebook.flavor).await,
-            None => Gpus::default(),
+        let gpus = match present.filter(|notebook| notebook.flavor.gpus.is_some()) {
+            Some(notebook) => Some(self.gpus_for(&notebook.flavor).await),
+            None => None,
         };
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move {
@@ -272,6 +271,11 @@ impl Engine {
                     let now = engine.now();
                     notebook.apply(Event::StartAsked, now)?;
                     let share = engine.inner.shares.of_notebook(&notebook).ok_or_else(|| pool_is_gone(&notebook))?;
+                    if notebook.flavor.gpus.is_some() && gpus.is_none() {
+                        let why = "the notebook was given a flavor with GPUs at the same time; start it again";
+                        return Err(Refusal::new(Code::Conflict, why));
+                    }
+                    let gpus = gpus.clone().unwrap_or_default();
                     notebook.flavor = share.with_kind(notebook.flavor, &gpus);
                     if share.is_too_small_for(&notebook.flavor, &gpus) {
                         return Err(sold_out(&notebook.flavor.id));

@@ -66,13 +66,16 @@ impl Share {
     }
 
     /// This flavor, for a notebook that is to run now: with the kind of its GPUs by its name, also where the flavor leaves
-    /// it open. What is meant by that may be another kind tomorrow, what a notebook holds may not.
+    /// it open. What is meant by that may be another kind tomorrow, what a notebook holds may not. What the configuration says
+    /// of the flavor now counts, and where that is gone, what the notebook had, as long as there is any of it.
     pub(crate) fn with_kind(&self, mut flavor: Flavor, gpus: &Gpus) -> Flavor {
         let known = self.flavors.iter().find(|known| known.id == flavor.id).and_then(|known| known.gpus.as_ref());
-        if let Some(wanted) = &mut flavor.gpus
-            && known.unwrap_or(wanted).kind.is_none()
-        {
-            wanted.kind = gpus.kind(None).map(|kind| kind.name.clone());
+        if let Some(wanted) = &mut flavor.gpus {
+            let named = match known {
+                Some(known) => known.kind.clone(),
+                None => wanted.kind.take().filter(|name| gpus.kind(Some(name)).is_some()),
+            };
+            wanted.kind = named.or_else(|| gpus.kind(None).map(|kind| kind.name.clone()));
         }
         flavor
     }

@@ -134,3 +134,21 @@ async fn a_notebook_counts_for_the_kind_that_it_was_let_in_for() {
     assert_eq!(world.runtime.gpus_of(first), [2]);
     assert_eq!(world.sold_out().await, [TWO]);
 }
+
+#[tokio::test]
+async fn what_its_flavor_names_by_now_counts_at_a_start() {
+    let mut world = World::with_gpus(&["A"]).await;
+    let id = world.running_as(ONE).await;
+    world.rests(id).await;
+    // The operator has put in others and named them; then others again, and the flavor is gone.
+    let mut named = flavors();
+    named[1].gpus = FlavorGpus::of(1, Some("B"));
+    for (kind, flavors) in [("B", named), ("C", flavors()[..1].to_vec())] {
+        world.runtime.pretend_gpus(&[kind]);
+        world.reopen(EngineConfig { flavors, ..EngineConfig::default() }).await;
+        world.start(id).await.unwrap();
+        world.reaches(id, Status::Running).await;
+        assert_eq!(world.show(id).await.flavor.gpus, FlavorGpus::of(1, Some(kind)));
+        world.rests(id).await;
+    }
+}
