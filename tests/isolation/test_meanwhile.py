@@ -105,6 +105,7 @@ def test_meanwhile(stage, kernel, neighbours_kernel, what):
             begun = time.monotonic()
             assert len(stage.world.api.list()) >= 2
             answers.append(time.monotonic() - begun)
+        assert kernel.run("print(holder.poll())") == "None\n", "the attack has ended before"
     answers.sort()
     print(
         f"\n{what}: API p50 {answers[len(answers) // 2] * 1000:.1f} ms, p99 {answers[int(len(answers) * 0.99)] * 1000:.1f} ms; "
