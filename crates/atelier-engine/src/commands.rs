@@ -258,10 +258,8 @@ impl Engine {
         let room = self.needs_room(Code::NoCapacity).await;
         let present = self.inner.store.notebook(id).await.map_err(|e| hidden(&e))?;
         // A driver may take seconds to answer, and most notebooks have nothing to ask it.
-        let gpus = match present.filter(|notebook| notebook.flavor.gpus.is_some()) {
-            Some(notebook) => Some(self.gpus_for(&notebook.flavor).await),
-            None => None,
-        };
+        let wants_some = present.is_some_and(|notebook| notebook.flavor.gpus.is_some());
+        let gpus = if wants_some { Some(self.gpus().await) } else { None };
         let (engine, by) = (self.clone(), by.clone());
         self.detached(async move {
             let started = engine

@@ -36,7 +36,7 @@ impl LocalRuntime {
         u64::from(gib) << 30
     }
 
-    /// Where the volume is, and that it is there.
+    /// What is to lie at the place of the volume.
     pub(super) fn work(&self, spec: &InstanceSpec) -> Result<Work, RuntimeError> {
         Ok(match &spec.volume.kind {
             VolumeKind::Own(_) => Work::Own,
