@@ -4,7 +4,8 @@
 A part is a command with a way to read how many tests passed in its output. A part that ends badly without having
 named a failed test counts as one failed test, so that the sum cannot hide it. The last line is plain:
 `N passed, N failed`, and `, N skipped` where something could not be tried; skipped is not passed, so the exit status
-is 1 then too, unless `ALLOW_SKIP=1` says that it is known.
+is 1 then too, unless `ALLOW_SKIP=1` says that it is known. What failed is named right before it, also a test that did
+not end: who reads the end of a log has read what matters.
 """
 
 import argparse
@@ -20,8 +21,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).absolute()
+SILENCE = 5 * 60  # seconds without a word after which a test program of the crates has a test that does not end
 LEFT_OUT = 77  # the exit status of a script that could not do its work here, and said why
 CARGO_RESULT = re.compile(rb"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
+CARGO_FAILED = re.compile(rb"^test (\S+)(?: - should panic)? \.\.\. FAILED$", re.MULTILINE)
+CARGO_PASSED = re.compile(rb"^test (\S+)(?: - should panic)? \.\.\. ok$", re.MULTILINE)
+CARGO_SLOW = re.compile(rb"^test (\S+) has been running for over \d+ seconds$", re.MULTILINE)
 
 
 @dataclass
@@ -33,11 +38,13 @@ class Outcome:
     skipped: int = 0
     seconds: float = 0.0
     notes: list = field(default_factory=list)
+    failures: list = field(default_factory=list)
 
 
-def run(command, minutes, environment=None, keep=False):
+def run(command, minutes, environment=None, keep=False, silence=None):
     """Runs a command in a process group of its own, so that nothing of it outlives its time. Returns its exit status
-    and, where asked for, what it printed."""
+    and, where asked for, what it printed. What it has started is killed when nothing was printed for so many seconds:
+    `silence`."""
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=REPOSITORY,
@@ -47,16 +54,23 @@ def run(command, minutes, environment=None, keep=False):
         stderr=None,
         start_new_session=True,
     )
-    end = time.monotonic() + minutes * 60
+    spoke = time.monotonic()
+    end = spoke + minutes * 60
     output = bytearray()
     try:
         if keep:
             os.set_blocking(process.stdout.fileno(), False)
             while process.poll() is None or output_is_left(process, output):
-                if not output_is_left(process, output):
+                if output_is_left(process, output):
+                    spoke = time.monotonic()
+                else:
                     time.sleep(0.05)
                 if time.monotonic() > end:
                     raise subprocess.TimeoutExpired(command, minutes * 60)
+                if silence and time.monotonic() > spoke + silence:
+                    print(f"test: no word for {silence} seconds; this test program is killed", flush=True)
+                    spoke = time.monotonic()
+                    kill_children(process.pid)
         status = process.wait(max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         print(f"test: no end after {minutes} minutes; ended by force", flush=True)
@@ -66,6 +80,12 @@ def run(command, minutes, environment=None, keep=False):
         end_by_force(process)
         raise
     return status, bytes(output)
+
+
+def kill_children(pid):
+    """What the process has started, so that it goes on with the next thing."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+        os.kill(int(child), signal.SIGKILL)
 
 
 def end_by_force(process):
@@ -118,16 +138,22 @@ def build(command, minutes, then=None):
     return part
 
 
-def cargo_tests(command, minutes, environment=None):
+def cargo_tests(command, minutes, environment=None, silence=None):
     """Reads the result lines of `cargo test`, one for each test binary."""
 
     def part():
-        status, output = run(command, minutes, environment, keep=True)
+        status, output = run(command, minutes, environment, keep=True, silence=silence)
         outcome = Outcome()
         for passed, failed, ignored in CARGO_RESULT.findall(output):
             outcome.passed += int(passed)
             outcome.failed += int(failed)
             outcome.skipped += int(ignored)
+        failed = CARGO_FAILED.findall(output)
+        ended = {*CARGO_PASSED.findall(output), *failed}
+        endless = [name for name in CARGO_SLOW.findall(output) if name not in ended]
+        outcome.failures = [name.decode() for name in failed]
+        outcome.failures += [f"{name.decode()}: did not end" for name in endless]
+        outcome.failed += len(endless)
         if status != 0 and outcome.failed == 0:
             outcome.failed = 1
         return outcome
@@ -160,7 +186,12 @@ def read_report(report, status):
     """The numbers of a report in JUnit's form."""
     outcome = Outcome()
     if report.exists():
-        for suite in xml.parse(report).getroot().iter("testsuite"):
+        root = xml.parse(report).getroot()
+        for case in root.iter("testcase"):
+            for bad in [*case.iter("failure"), *case.iter("error")]:
+                why = (bad.get("message") or "").partition("\n")[0]
+                outcome.failures.append(f"{case.get('classname')}.{case.get('name')}: {why[:200]}")
+        for suite in root.iter("testsuite"):
             tests, errors, failures, skipped = (
                 int(suite.get(name, 0)) for name in ("tests", "errors", "failures", "skipped")
             )
@@ -206,7 +237,10 @@ BUILDS = [
     ("build: tests", build(["cargo", "test", "--locked", "--workspace", "--no-run"], 20)),
 ]
 SUITES = [
-    ("tests of the crates", cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20)),
+    (
+        "tests of the crates",
+        cargo_tests(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], 20, silence=SILENCE),
+    ),
     (
         "campaign against broken engines",
         cargo_tests(["cargo", "test", "--locked", "-p", "atelier-engine", "--features", "broken", "--test", "campaign"], 15),
@@ -243,13 +277,16 @@ LONG = [
 
 
 def report(outcomes):
-    """The table of the parts, then the sum as the very last line."""
+    """The table of the parts, what failed, then the sum as the very last line."""
     print(f"\n{'part':<34} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for name, outcome in outcomes:
         notes = f"  {', '.join(outcome.notes)}" if outcome.notes else ""
         print(f"{name:<34} {outcome.passed:>7} {outcome.failed:>7} {outcome.skipped:>8} {outcome.seconds:>8.1f}{notes}")
     passed, failed, skipped = (sum(getattr(o, n) for _, o in outcomes) for n in ("passed", "failed", "skipped"))
     print(f"{'all':<34} {passed:>7} {failed:>7} {skipped:>8} {sum(o.seconds for _, o in outcomes):>8.1f}\n")
+    for name, outcome in outcomes:
+        for failure in outcome.failures or ["see above"] * min(1, outcome.failed):
+            print(f"failed: {name}: {failure}")
     line = f"{passed} passed, {failed} failed"
     if skipped:
         line += f", {skipped} skipped"

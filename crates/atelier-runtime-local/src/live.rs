@@ -21,6 +21,8 @@ use crate::kernels::Kernels;
 use crate::process::Handle;
 use crate::slot::UIDS;
 
+/// The pause before an init is connected to again, the first time and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 /// How long what is known of kernels is good enough: whoever looks after notebooks may come much more often.
 const KERNELS_PERIOD: Duration = Duration::from_secs(25);
 
@@ -133,16 +135,22 @@ impl LiveOnes {
 
 /// Wakes at every change of the container's state, until it has ended.
 async fn watch(shared: PathBuf, first: Arc<Handle>, changed: Arc<Notify>) {
+    let mut pause = PAUSES.0;
     while first.lives().unwrap_or(false) {
         if let Ok(mut init) = Init::connect(&shared).await
             && init.ask(Command::Watch).await.is_ok()
         {
+            pause = PAUSES.0;
+            // What changed before was told to nobody.
+            changed.notify_one();
             while init.next().await.is_ok() {
                 changed.notify_one();
             }
         }
-        // The socket goes a moment before the process does; a dropped connection alone is no end.
-        let _ = tokio::time::timeout(Duration::from_secs(1), end_of(&first)).await;
+        // An init listens a moment after it was made, and its socket goes a moment before the process does: a
+        // connection that was refused or dropped is no end.
+        let _ = tokio::time::timeout(pause, end_of(&first)).await;
+        pause = (pause * 2).min(PAUSES.1);
     }
     changed.notify_one();
 }
@@ -152,4 +160,46 @@ async fn end_of(process: &Handle) -> std::io::Result<()> {
     let descriptor = unsafe { AsyncFd::register_with_interest(process.duplicate()?, Interest::READABLE) }?;
     let _ready = descriptor.readable().await?;
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "these are tests")]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use atelier_init::protocol::{Answer, CONTROL_SOCKET, State, VERSION};
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// An init that has just been made may not listen yet, and its server may have ended before anybody watches it.
+    #[tokio::test]
+    async fn what_changed_before_the_init_could_be_watched_is_not_missed() {
+        let shared = tempfile::tempdir().unwrap();
+        let socket = shared.path().join(CONTROL_SOCKET);
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let all = LiveOnes::default();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let this = Handle::of(pid).unwrap().unwrap();
+        let live =
+            all.add("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap(), pid, this, shared.path().to_owned(), 0);
+        // It is refused at first.
+        tokio::task::yield_now().await;
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        let (mut peer, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
+        let (read, mut write) = peer.split();
+        let mut asked = String::new();
+        BufReader::new(read).read_line(&mut asked).await.unwrap();
+        assert!(asked.contains("watch"), "{asked}");
+        let answer = Answer { version: VERSION, error: None, state: State::Empty, hooks: Vec::new() };
+        write.write_all(format!("{}\n", serde_json::to_string(&answer).unwrap()).as_bytes()).await.unwrap();
+        tokio::time::timeout(SOON, all.changed()).await.expect("nobody was told to look");
+        drop(live);
+    }
 }

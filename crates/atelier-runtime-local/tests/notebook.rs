@@ -12,7 +12,7 @@ use atelier_runtime::contract::{Upto, ask, bring, new_spec};
 use atelier_runtime::{InstanceSpec, Observed, Runtime, Silent};
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits, has_limits_and_no_rights, kill, kill_server, running};
+use bed::processes::{changed, has_limits, has_limits_and_no_rights, kill, kill_server, running};
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
@@ -337,7 +337,7 @@ async fn the_end_of_a_server_or_of_its_container_is_noticed() {
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
     kill(&running(&machine, &spec, "atelier/bin/init")[0]);
     while runtime.observe(spec.notebook).await.unwrap() != Observed::Absent {
-        runtime.changed().await;
+        changed(&*runtime).await;
     }
     runtime.remove(spec.notebook).await.unwrap();
     machine.is_clean();

@@ -1,11 +1,16 @@
 //! Running code in a notebook, as its user does: in a kernel, over the notebook server's WebSocket.
 
+use std::time::Duration;
+
 use atelier_runtime::{InstanceSpec, Runtime};
 use futures_util::{SinkExt, StreamExt};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+
+/// How long any code may run.
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A kernel in a notebook.
 pub struct Kernel {
@@ -35,7 +40,8 @@ impl Kernel {
         let message = json!({"header": header, "parent_header": {}, "metadata": {}, "content": content,
             "channel": "shell", "buffers": []});
         self.socket.send(Message::text(message.to_string())).await.unwrap();
-        self.output_of(&id).await
+        let output = tokio::time::timeout(LIMIT, self.output_of(&id)).await;
+        output.unwrap_or_else(|_| panic!("no end of:\n{code}"))
     }
 
     async fn output_of(&mut self, id: &str) -> String {

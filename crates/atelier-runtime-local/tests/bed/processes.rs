@@ -22,11 +22,17 @@ pub fn running(machine: &Machine, spec: &InstanceSpec, part: &str) -> Vec<PathBu
     processes(machine, spec).into_iter().filter(says).collect()
 }
 
+/// Returns when something has changed.
+pub async fn changed(runtime: &dyn Runtime) {
+    let noticed = tokio::time::timeout(Duration::from_mins(1), runtime.changed()).await;
+    assert!(noticed.is_ok(), "nobody notices that anything changes");
+}
+
 /// Kills the notebook server and waits until that is noticed.
 pub async fn kill_server(machine: &Machine, runtime: &dyn Runtime, spec: &InstanceSpec) {
     kill(&running(machine, spec, "jupyterlab")[0]);
     loop {
-        runtime.changed().await;
+        changed(runtime).await;
         match runtime.observe(spec.notebook).await.unwrap() {
             Observed::Serving => {}
             Observed::Idle { ended } => break assert!(ended.unwrap().contains("signal 9")),
