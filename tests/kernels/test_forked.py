@@ -4,6 +4,7 @@ What differs is asked first: a forked kernel's parent is the container's own zyg
 """
 
 import json
+import re
 import signal
 
 import pytest
@@ -21,12 +22,18 @@ def way(request):
 
 
 @pytest.fixture(scope="module")
-def notebook(way):
-    """A notebook whose kernels come to be in this way."""
+def world(way):
+    """A server of these kernels' own."""
     with World("local", environment={"ATELIER_LOCAL__ZYGOTE": "true" if way == "forked" else "false"}) as world:
-        shown = world.create_forked() if way == "forked" else world.api.create_running()
-        assert world.was_forked(shown["id"]) == (way == "forked")
-        yield world.notebook(shown)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def notebook(world, way):
+    """A notebook whose kernels come to be in this way."""
+    shown = world.create_forked() if way == "forked" else world.api.create_running()
+    assert world.was_forked(shown["id"]) == (way == "forked")
+    return world.notebook(shown)
 
 
 @pytest.fixture
@@ -127,6 +134,28 @@ def test_memory_that_runs_out_is_taken_from_the_kernel(notebook, kernel):
     again = notebook.kernel(kernel.id)
     assert again.run("print(1)") == "1\n"
     again.close()
+
+
+LINE = "next(l for l in open('/proc/self/cgroup').read().split() if 'memory' in l or l.startswith('0::'))"
+GROUP = f"{LINE}.rpartition('/')[2]"
+
+
+def test_each_kernel_and_what_it_starts_have_a_control_group(notebook, kernel):
+    """What one of them takes is counted for it, and its memory can run out without that of another."""
+    group = kernel.value(GROUP)
+    child = f"['python', '-c', {f'print({GROUP})'!r}]"
+    assert kernel.run(f"import subprocess\nprint(subprocess.check_output({child}, text=True))").strip() == group
+    with notebook.new_kernel() as other:
+        groups = {group, other.value(GROUP)}
+    assert len(groups) == 2 and all(re.fullmatch(r"kernel-\d+", name) for name in groups), groups
+
+
+def test_a_kernel_that_starts_after_the_server_has_a_group_too(world, notebook, kernel):
+    """Who listens there is another process from then on."""
+    taken = kernel.value(GROUP)
+    world.restart()
+    with notebook.new_kernel() as after:
+        assert re.fullmatch(r"kernel-\d+", after.value(GROUP)) and after.value(GROUP) != taken
 
 
 def restarted(kernel):

@@ -269,9 +269,8 @@ class Stage:
     def init_socket(self, notebook):
         """The control socket of a notebook's first process, by a path that works on the machine."""
         run = next(iter(self.world.leftovers.run_folders())) / notebook["id"]
-        sockets = [str(path) for path in run.rglob("*") if path.is_socket()]
-        assert sockets, f"no socket is below `{run}`"
-        return min(sockets, key=len)
+        [socket] = [path for path in run.rglob("init.sock") if path.is_socket()]
+        return str(socket)
 
     def unprotected_volume(self, gib=1):
         """A file system like that of a volume, mounted on the machine without any of the care that volumes get."""

@@ -2,7 +2,7 @@
 //!
 //! A process that takes more memory than its notebook has is killed by the machine, which tells the notebook nothing. Each
 //! kill that the runtime hears of becomes an event of its notebook: what was killed, how much it held, how much the
-//! notebook held at most, and its limit. Whoever looks at the history, or follows it live, reads it at once.
+//! kernel or the notebook held at most, and its limit. Whoever looks at the history, or follows it live, reads it at once.
 //!
 //! A program may run out of memory as often as it likes, but not fill the history with it: after [`MOST`] events within
 //! [`WITHIN_MS`] kills are only counted, and the next event says how many there were.
@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use atelier_core::id::NotebookId;
-use atelier_runtime::{OutOfMemory, Victim};
+use atelier_runtime::{OutOfMemory, Share, Victim};
 
 use crate::Engine;
 use crate::time::Timekeeper as _;
@@ -85,7 +85,11 @@ impl Engine {
 }
 
 fn sentence(short: &OutOfMemory, left_out: u32) -> String {
-    let of = if short.of_machine { "the memory of the machine" } else { "memory" };
+    let (of, holder) = match short.whose {
+        Share::Kernel => ("the memory of a kernel", "the kernel and what it had started"),
+        Share::Notebook => ("memory", "the notebook"),
+        Share::Machine => ("the memory of the machine", "the notebook"),
+    };
     let victim = match &short.victim {
         Victim::Kernel(id) => format!("kernel `{id}`"),
         Victim::Process { name, pid: Some(pid) } => format!("process `{name}` ({pid})"),
@@ -93,7 +97,7 @@ fn sentence(short: &OutOfMemory, left_out: u32) -> String {
     };
     let parts = [
         Some(format!("{of} ran out: {victim} was killed, which held {}", mib(short.held))),
-        short.peak.map(|peak| format!("the notebook held {} at most", mib(peak))),
+        short.peak.map(|peak| format!("{holder} held {} at most", mib(peak))),
         short.limit.map(|limit| format!("its limit is {}", mib(limit))),
         (left_out > 0).then(|| format!("{left_out} more were killed since this was said last")),
     ];
@@ -132,10 +136,17 @@ mod tests {
             held: 1,
             peak: None,
             limit: None,
-            of_machine: true,
+            whose: Share::Machine,
         };
         let said = "the memory of the machine ran out: process `python` was killed, which held 1 MiB";
         assert_eq!(sentence(&short, 0), said);
+        let of_kernel =
+            OutOfMemory { peak: Some(480 << 20), limit: Some(480 << 20), whose: Share::Kernel, ..short.clone() };
+        assert_eq!(
+            sentence(&of_kernel, 0),
+            "the memory of a kernel ran out: process `python` was killed, which held 1 MiB; the kernel and what it had \
+             started held 480 MiB at most; its limit is 480 MiB"
+        );
         assert_eq!(sentence(&short, 3), format!("{said}; 3 more were killed since this was said last"));
     }
 }

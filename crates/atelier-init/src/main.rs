@@ -4,7 +4,8 @@
 //! to, keeps their output in files of bounded size, and remembers how they ended. It stays when the server has ended, so that the container can still be asked why; only a signal or the end of the container ends it.
 //!
 //! It is root in the container with just the rights to become somebody else and to kill; what it starts has none.
-//! Started with words, by ma-user, it is no init but one end of a copy ([`mod@copy`]): it is there in any image.
+//! Started with words, by ma-user, it is no init but one end of a copy ([`mod@copy`]), or what comes before a kernel
+//! ([`mod@kernel`]): it is there in any image.
 //!
 //! One thread, one loop over `poll`: nothing here may block on something that the notebook's user controls.
 
@@ -12,6 +13,7 @@ mod child;
 mod control;
 mod copy;
 mod hooks;
+mod kernel;
 mod log;
 mod sessions;
 mod signals;
@@ -48,7 +50,7 @@ struct Init {
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     if let Some(task) = words.next() {
-        return copy::run(&task, words);
+        return if task == "kernel" { kernel::run(words) } else { copy::run(&task, words) };
     }
     match Init::open().and_then(Init::run) {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,11 @@ pub const VERSION: u32 = 1;
 pub const FOLDER: &str = "/run/atelier";
 /// The control socket, below [`FOLDER`]. Its folder is closed to everyone but root.
 pub const CONTROL_SOCKET: &str = "control/init.sock";
+/// The socket, below [`FOLDER`], at which a kernel gets a control group of its own: the server listens, whoever connects is
+/// put into a group, and hears of it by a line when that is done. Everybody in the container may connect.
+pub const GROUPS_SOCKET: &str = "groups.sock";
+/// The score by which kernels are killed for memory before the notebook server is, where a choice is to be made.
+pub const KERNEL_OOM_SCORE: &str = "900";
 /// How the notebook server ended, below [`FOLDER`]: an [`Ended`] as JSON.
 pub const EXIT_FILE: &str = "exit";
 /// The notebook server's log, below [`FOLDER`].

@@ -1,13 +1,14 @@
 //! What the machine's kernel says of memory that ran out: the one who kills is the one to ask.
 //!
 //! For every process that it kills for memory the kernel writes one line into its log, at once and never left out, with
-//! the process, its user and how much it held. The user is enough to know whose process that was, also when nothing is
+//! the process, its user and how much it held; the line before it names the group whose memory ran out. The user is enough to know whose process that was, also when nothing is
 //! left of it by the time the line is read: a range of users belongs to one notebook while that runs (`slot`). A watch on
 //! each notebook's control group would only say that *something* in it was killed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -26,29 +27,46 @@ pub(crate) struct Kill {
     pub(crate) name: String,
     /// Bytes of memory that it held.
     pub(crate) held: u64,
-    /// The machine's memory ran out, not that of a group with a limit.
-    pub(crate) of_machine: bool,
+    /// What ran out.
+    pub(crate) cause: Cause,
+}
+
+/// Whose memory ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The machine's.
+    Machine,
+    /// That of a control group with a limit; its path, where the kernel's log has named it.
+    Group(Option<String>),
 }
 
 /// The kernel's log from the moment of opening it on.
 #[derive(Debug)]
-pub(crate) struct KernelLog(AsyncFd<File>);
+pub(crate) struct KernelLog {
+    log: AsyncFd<File>,
+    /// Who is to be killed next, and the group whose memory ran out.
+    chosen: Mutex<Option<Choice>>,
+}
+
+/// A process that is about to be killed, and the path of the group for whose sake.
+type Choice = (i32, String);
 
 impl KernelLog {
     pub(crate) fn open() -> io::Result<Self> {
         let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(LOG)?;
         log.seek(SeekFrom::End(0))?;
         // SAFETY: an owned descriptor stays open and the same for as long as it is owned.
-        unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) }.map(Self).map_err(Into::into)
+        let log = unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) }?;
+        Ok(Self { log, chosen: Mutex::default() })
     }
 
     /// The next process that is killed. Safe to drop at any time.
     pub(crate) async fn kill(&self) -> io::Result<Kill> {
         let mut record = [0; MAX_RECORD];
         loop {
-            match self.0.async_io(Interest::READABLE, |mut log| log.read(&mut record)).await {
+            match self.log.async_io(Interest::READABLE, |mut log| log.read(&mut record)).await {
                 Ok(length) => {
-                    if let Some(kill) = parse(&String::from_utf8_lossy(&record[..length])) {
+                    if let Some(kill) = take(&mut self.chosen(), &String::from_utf8_lossy(&record[..length])) {
                         return Ok(kill);
                     }
                 }
@@ -58,6 +76,34 @@ impl KernelLog {
             }
         }
     }
+
+    fn chosen(&self) -> MutexGuard<'_, Option<Choice>> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kill, if the record says of one; it may only say who is chosen.
+fn take(chosen: &mut Option<Choice>, record: &str) -> Option<Kill> {
+    if let Some(choice) = choice(record) {
+        *chosen = Some(choice);
+        return None;
+    }
+    let mut kill = parse(record)?;
+    if let (Cause::Group(group), Some((pid, path))) = (&mut kill.cause, chosen.take())
+        && pid == kill.pid
+    {
+        *group = Some(path);
+    }
+    Some(kill)
+}
+
+/// The process that is about to be killed and the group whose memory ran out, when the record says so. The group's path is
+/// read from the left, the process from the right: the name between them may contain anything.
+fn choice(record: &str) -> Option<Choice> {
+    let (_, text) = record.lines().next()?.split_once(';')?;
+    let (_, from) = text.strip_prefix("oom-kill:constraint=CONSTRAINT_MEMCG,")?.split_once("oom_memcg=")?;
+    let (_, pid) = from.rsplit_once(",pid=")?;
+    Some((pid.split(',').next()?.parse().ok()?, from.split(',').next()?.to_owned()))
 }
 
 /// A record is `prefix;text`, and what follows its first line is about the record. The name may contain anything that can
@@ -77,7 +123,7 @@ fn parse(record: &str) -> Option<Kill> {
         uid: number("UID:")?.try_into().ok()?,
         name: name.to_owned(),
         held: held * 1024,
-        of_machine: !cause.starts_with("Memory cgroup"),
+        cause: if cause.starts_with("Memory cgroup") { Cause::Group(None) } else { Cause::Machine },
     })
 }
 
@@ -97,10 +143,30 @@ mod tests {
         let kill =
             parse(&record(&format!("Memory cgroup out of memory: Killed process 17176 (python) {FIELDS}"))).unwrap();
         let held = (513_500 + 10_900 + 8) * 1024;
-        let expected = Kill { pid: 17_176, uid: 1_066_536, name: "python".into(), held, of_machine: false };
+        let expected = Kill { pid: 17_176, uid: 1_066_536, name: "python".into(), held, cause: Cause::Group(None) };
         assert_eq!(kill, expected);
         let kill = parse(&record(&format!("Out of memory: Killed process 17176 (python) {FIELDS}"))).unwrap();
-        assert!(kill.of_machine);
+        assert_eq!(kill.cause, Cause::Machine);
+    }
+
+    #[test]
+    fn the_group_is_that_of_the_very_process() {
+        let chooses = |pid: i32, name: &str| {
+            record(&format!(
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/atelier/a-1/kernel-2,\
+                 task_memcg=/atelier/a-1/kernel-2,task={name},pid={pid},uid=1066536"
+            ))
+        };
+        let kills = record(&format!("Memory cgroup out of memory: Killed process 7 (python) {FIELDS}"));
+        let mut chosen = None;
+        for name in ["python", "a,pid=9,uid=1"] {
+            assert_eq!(take(&mut chosen, &chooses(7, name)), None);
+            let cause = Cause::Group(Some("/atelier/a-1/kernel-2".into()));
+            assert_eq!(take(&mut chosen, &kills).unwrap().cause, cause);
+        }
+        assert_eq!(take(&mut chosen, &kills).unwrap().cause, Cause::Group(None), "each line counts once");
+        assert_eq!(take(&mut chosen, &chooses(8, "python")), None);
+        assert_eq!(take(&mut chosen, &kills).unwrap().cause, Cause::Group(None), "another process");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod exec;
 mod file;
 mod foreground;
 mod gpu;
+mod groups;
 mod hook;
 mod host;
 pub mod image;

@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::control::Init;
-use crate::kernels::Kernels;
+use crate::groups::Groups;
+use crate::kernels::{self, Kernels};
 use crate::process::Handle;
 use crate::slot::UIDS;
 
@@ -40,10 +41,11 @@ pub(crate) struct Live {
     pub(crate) first: Arc<Handle>,
     /// The first user of the machine that is its own.
     uid_base: u32,
-    kernels: Mutex<Looked>,
+    kernels: Arc<Mutex<Looked>>,
     /// Its kernels are forked already, by what waits for the first notebook server to ask.
     forks_kernels: AtomicBool,
     watch: JoinHandle<()>,
+    groups: JoinHandle<()>,
 }
 
 impl Live {
@@ -59,7 +61,7 @@ impl Live {
     }
 
     fn looked(&self) -> MutexGuard<'_, Looked> {
-        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+        looked(&self.kernels)
     }
 
     /// Whether it is time to look at its kernels again.
@@ -78,9 +80,14 @@ impl Live {
     }
 }
 
+fn looked(kernels: &Mutex<Looked>) -> MutexGuard<'_, Looked> {
+    kernels.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         self.watch.abort();
+        self.groups.abort();
     }
 }
 
@@ -96,17 +103,22 @@ impl LiveOnes {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Knows and watches a container from here on.
-    pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, shared: PathBuf, uid_base: u32) -> Arc<Live> {
+    /// Knows and watches a container from here on, and gives its kernels groups.
+    pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, groups: Groups, uid_base: u32) -> Arc<Live> {
         let first = Arc::new(first);
-        let watch = tokio::spawn(watch(shared, Arc::clone(&first), Arc::clone(&self.changed)));
+        let watch = tokio::spawn(watch(groups.shared.clone(), Arc::clone(&first), Arc::clone(&self.changed)));
+        let kernels = Arc::<Mutex<Looked>>::default();
+        let known = Arc::clone(&kernels);
+        // A kernel that ends before anybody looks at kernels has said who it is.
+        let groups = groups.serve(move |pid| looked(&known).kernels.extend(kernels::among(&[pid])));
         let live = Arc::new(Live {
             pid,
             first,
             uid_base,
-            kernels: Mutex::default(),
+            kernels,
             forks_kernels: AtomicBool::new(false),
             watch,
+            groups: tokio::spawn(groups),
         });
         self.all().insert(id, Arc::clone(&live));
         live
@@ -185,8 +197,9 @@ mod tests {
         let all = LiveOnes::default();
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = Handle::of(pid).unwrap().unwrap();
-        let live =
-            all.add("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap(), pid, this, shared.path().to_owned(), 0);
+        let tree = crate::cgroup::detect().unwrap().into();
+        let groups = Groups { tree, name: "never-made".into(), shared: shared.path().to_owned() };
+        let live = all.add("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap(), pid, this, groups, 0);
         // It is refused at first.
         tokio::task::yield_now().await;
         let listener = UnixListener::bind(&socket).unwrap();

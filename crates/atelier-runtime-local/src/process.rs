@@ -106,7 +106,8 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
+/// Whether one of the groups of the process, or one above it, has this name.
+pub(crate) fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
     let text = absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup")))?.unwrap_or_default();
     Ok(text.lines().any(|line| line.split('/').any(|part| part == cgroup)))
 }

@@ -22,7 +22,7 @@ use atelier_core::volume::ShareUri;
 use atelier_init::protocol::{Answer, Command, StartServer, State};
 use atelier_runtime::{
     AtUri, Connection, Exec, ExecSpec, HookEnd, HookRun, InstanceSpec, Lost, Memory, Observed, OutOfMemory, Reporter,
-    Runtime, RuntimeError, RuntimeKind, SharedStorage, Silent, Usage, Victim, Way,
+    Runtime, RuntimeError, RuntimeKind, Share, SharedStorage, Silent, Usage, Victim, Way,
 };
 use tokio::time::sleep;
 
@@ -31,7 +31,8 @@ use crate::claims::Claims;
 use crate::config::{DiskLimits, LocalConfig};
 use crate::control::Init;
 use crate::gpu::{self, Cards, Equipment};
-use crate::kernel_log::{KernelLog, Kill};
+use crate::groups::Groups;
+use crate::kernel_log::{Cause, KernelLog, Kill};
 use crate::launch::{LaunchSpec, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
@@ -155,7 +156,11 @@ impl LocalRuntime {
         let record = Record::load(&place.state()).map_err(transient("the record"))?;
         let Some((process, uid_base)) = record.and_then(|r| Some((r.first?, r.uid_base))) else { return Ok(None) };
         let first = process.open(&place.cgroup).map_err(transient("the container"))?;
-        Ok(first.map(|first| self.live.add(id, process.pid, first, place.shared(), uid_base)))
+        Ok(first.map(|first| self.live.add(id, process.pid, first, self.groups(&place), uid_base)))
+    }
+
+    fn groups(&self, place: &Place) -> Groups {
+        Groups { tree: Arc::clone(&self.tree), name: place.cgroup.clone(), shared: place.shared() }
     }
 
     fn present(&self, id: NotebookId) -> Result<Arc<Live>, RuntimeError> {
@@ -199,7 +204,7 @@ impl LocalRuntime {
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);
         record.save(&place.state()).map_err(transient("the record"))?;
-        let live = self.live.add(spec.notebook, pid, first, place.shared(), record.uid_base);
+        let live = self.live.add(spec.notebook, pid, first, self.groups(place), record.uid_base);
         self.state(&live, place).await.map(drop)
     }
 
@@ -239,7 +244,7 @@ impl LocalRuntime {
         Ok(LaunchSpec {
             name: spec.notebook.to_string(),
             hostname: host::NAME.into(),
-            cgroup: place.cgroup.clone(),
+            cgroup: self.tree.seat(&place.cgroup),
             entry: self.tree.entry(&place.cgroup, &self.config.disk),
             uid_base: record.uid_base,
             lowers: image.layers,
@@ -396,8 +401,16 @@ impl LocalRuntime {
             Some(kernel) => Victim::Kernel(kernel),
             None => Victim::Process { name: kill.name, pid: process::inner_number(kill.pid) },
         };
-        let Memory { peak, limit, .. } = self.tree.memory(&self.places.of(notebook).cgroup);
-        Some(OutOfMemory { notebook, victim, held: kill.held, peak, limit, of_machine: kill.of_machine })
+        let place = self.places.of(notebook);
+        let (whose, group) = match &kill.cause {
+            Cause::Machine => (Share::Machine, place.cgroup.as_str()),
+            Cause::Group(path) => match path.as_deref().and_then(|path| cgroup::kernels::named(path, &place.cgroup)) {
+                Some(group) => (Share::Kernel, group),
+                None => (Share::Notebook, place.cgroup.as_str()),
+            },
+        };
+        let Memory { peak, limit, .. } = self.tree.memory(group);
+        Some(OutOfMemory { notebook, victim, held: kill.held, peak, limit, whose })
     }
 
     /// Ends everything that runs and removes everything that does not outlive a stop.

@@ -52,8 +52,11 @@ MODULES = [
 ]
 # Modules in these have read what a user may change.
 NEVER = ("numpy", "matplotlib", "pandas")
-# More than the notebook server's.
+# More than the notebook server's; `protocol.rs` of the init has it too.
 OOM_SCORE = "900"
+# Where a kernel gets a control group of its own, and how long it waits for that (`groups.rs`).
+GROUPS_SOCKET = "/run/atelier/groups.sock"
+GROUP_SECONDS = 1.0
 LAUNCHER = ["/usr/bin/env", "python", "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
 # The environment on top of the image's. Here it is what it begins as; in a container it lies in the volume, and has what
 # the user has installed. The second file is what it begins with.
@@ -247,13 +250,40 @@ def become_a_kernel(warm, request, descriptors, connection):
     with open("/proc/self/comm", "w") as file:
         file.write("kernel " + os.path.basename(request["argv"][-1]).removeprefix("kernel-")[:8])
     # Memory that runs out is taken from a kernel and from what it has started, not from the notebook server.
+    asking = ask_for_a_group()
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(OOM_SCORE)
     for name in of_the_user():
         site.addpackage(PACKAGES, name, None)
     importlib.invalidate_caches()
     argv = [sys.argv[0], *request["argv"][-2:], f"--IPKernelApp.parent_handle={os.getppid()}"]
-    run(argv, lambda: tell(saying))
+
+    def bound():
+        # No cell has run yet.
+        wait_for_the_group(asking)
+        tell(saying)
+
+    run(argv, bound)
+
+
+def ask_for_a_group():
+    """It is given while this kernel goes on."""
+    asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    asking.settimeout(GROUP_SECONDS)
+    try:
+        asking.connect(GROUPS_SOCKET)
+    except OSError:
+        asking.close()
+    return asking
+
+
+def wait_for_the_group(asking):
+    """Without one the kernel runs within the notebook's limits all the same."""
+    with asking:
+        try:
+            asking.recv(16)
+        except OSError:
+            pass
 
 
 def tell(saying):

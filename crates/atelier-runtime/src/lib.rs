@@ -188,12 +188,24 @@ pub struct OutOfMemory {
     pub victim: Victim,
     /// Bytes that the victim held.
     pub held: u64,
-    /// The most bytes that the whole instance ever held, and what it may hold; `None` when that is not known.
+    /// The most bytes that the kernel, or the whole instance, ever held, and what it may hold: the kernel where its share ran
+    /// out, else the instance. `None` when that is not known.
     pub peak: Option<u64>,
     /// See `peak`.
     pub limit: Option<u64>,
-    /// The memory of the machine ran out, and not the instance's share of it.
-    pub of_machine: bool,
+    /// Whose memory ran out.
+    pub whose: Share,
+}
+
+/// A share of a machine's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// That of one kernel and of what it has started.
+    Kernel,
+    /// That of the instance.
+    Notebook,
+    /// All of it.
+    Machine,
 }
 
 /// What is killed when memory runs out.

@@ -2,13 +2,20 @@
 
 use atelier_core::id::NotebookId;
 use atelier_core::status::Status;
-use atelier_runtime::{OutOfMemory, Victim};
+use atelier_runtime::{OutOfMemory, Share, Victim};
 
 use super::World;
 
 fn short(notebook: NotebookId) -> OutOfMemory {
     let victim = Victim::Kernel("0b5b1a9e-3c1f-4f0a-9a39-d3d7e5d6a001".into());
-    OutOfMemory { notebook, victim, held: 430 << 20, peak: Some(512 << 20), limit: Some(512 << 20), of_machine: false }
+    OutOfMemory {
+        notebook,
+        victim,
+        held: 430 << 20,
+        peak: Some(512 << 20),
+        limit: Some(512 << 20),
+        whose: Share::Notebook,
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 """Kernels from the container's own zygote (`kernels.py`), for the notebook server.
 
 A kernel provisioner like the usual one, which it is in everything but the start. Whenever the zygote is not there, does
-not answer or says that a fresh kernel would be another one, the kernel is started as usual. Either way memory that runs
-out is taken from a kernel and not from the notebook server.
+not answer or says that a fresh kernel would be another one, the kernel is started as usual. Either way it has a control
+group of its own, and memory that runs out is taken from a kernel and not from the notebook server.
 
 It is a package of the image's, so that every notebook server has it, whichever way it came to life.
 """
@@ -10,6 +10,7 @@ It is a package of the image's, so that every notebook server has it, whichever 
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 
@@ -18,8 +19,8 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 SOCKET = "/run/atelier/nb/kernels.sock"
 # How long a forked kernel may take until its sockets are bound.
 PATIENCE = 10.0
-# As for forked kernels.
-OOM_SCORE = "900"
+# Gets a group for itself and becomes the kernel.
+INTO_A_GROUP = ["/run/atelier/bin/init", "kernel"]
 
 
 class ForkedKernel:
@@ -120,11 +121,7 @@ class ForkingProvisioner(LocalProvisioner):
         return self.connection_info
 
     async def start(self, cmd, **kwargs):
-        """As usual, and to be killed before the notebook server when memory runs out."""
-        info = await super().launch_kernel(cmd, **kwargs)
-        try:
-            with open(f"/proc/{self.process.pid}/oom_score_adj", "w") as file:
-                file.write(OOM_SCORE)
-        except OSError as error:
-            self.log.warning("Kernel %s is killed no sooner than the server: %s", self.kernel_id, error)
-        return info
+        """As usual, but for the group. What cannot be started says so as usual, too."""
+        env = kwargs.get("env") or os.environ
+        program = shutil.which(cmd[0], path=env.get("PATH"))
+        return await super().launch_kernel([*INTO_A_GROUP, *cmd] if program else cmd, **kwargs)

@@ -3,6 +3,7 @@
 //! Few machines have both versions. The project runs these tests a second time in a virtual machine that has only
 //! version 2, and says so by `ATELIER_EXPECT_CGROUPS=2`. They use nothing but a shell, which is all that is there.
 
+use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -27,9 +28,33 @@ impl Group {
 
     /// Runs a script whose shell has entered the group before its first line.
     fn run(&self, script: &str) -> Child {
+        self.run_with(script, Stdio::null())
+    }
+
+    fn run_with(&self, script: &str, input: Stdio) -> Child {
         let enter = |folder: PathBuf| format!("echo $$ > {}/cgroup.procs || exit 99\n", folder.display());
-        let entered: Vec<_> = self.folders().into_iter().map(enter).collect();
-        Command::new("sh").args(["-c", &(entered.concat() + script)]).stdin(Stdio::null()).spawn().unwrap()
+        let seats = folders(self.tree.as_ref(), &self.tree.seat(&self.name));
+        let entered: Vec<_> = seats.into_iter().filter(|folder| folder.exists()).map(enter).collect();
+        Command::new("sh").args(["-c", &(entered.concat() + script)]).stdin(input).spawn().unwrap()
+    }
+
+    /// The same, where the shell has a group of its own below this one before its first line.
+    fn run_as_kernel(&self, script: &str) -> Child {
+        let mut shell = self.run_with(&format!("read go\n{script}"), Stdio::piped());
+        assert!(kernels::take_in(self.tree.as_ref(), &self.name, self.entered(&shell)).unwrap());
+        writeln!(shell.stdin.as_mut().unwrap(), "go").unwrap();
+        shell
+    }
+
+    /// The number of a shell that has entered every folder.
+    fn entered(&self, shell: &Child) -> i32 {
+        let pid = i32::try_from(shell.id()).unwrap();
+        let until = Instant::now() + LIMIT;
+        while !self.folders().iter().all(|folder| members(folder).unwrap().contains(&pid)) {
+            assert!(Instant::now() < until, "it does not enter the group");
+            std::thread::yield_now();
+        }
+        pid
     }
 
     /// Its folders, in the hierarchies that limit something or that kill.
@@ -72,6 +97,57 @@ fn who_takes_more_memory_is_killed() {
     let memory = group.tree.memory(&group.name);
     assert_eq!(memory.limit, Some(32 << 20));
     assert!(memory.peak.is_none_or(|peak| (16 << 20..=32 << 20).contains(&peak)), "{memory:?}");
+}
+
+#[test]
+fn a_kernel_that_takes_more_memory_is_killed_whatever_others_say_of_themselves() {
+    let group = Group::new("kernels", &Limits { memory_bytes: 64 << 20, ..ROOMY });
+    let tree = group.tree.as_ref();
+    // Chosen before anything else on the machine, where there is a choice.
+    let script = "echo 1000 > /proc/self/oom_score_adj; x=$(head -c 4000000 /dev/zero | tr '\\0' x); read end";
+    let mut beside = group.run_with(script, Stdio::piped());
+    let mut other = group.run_as_kernel("read end");
+    let script = "x=$(head -c 150000000 /dev/zero | tr '\\0' x); echo ${#x} > /dev/null";
+    let ended = group.run_as_kernel(script).wait().unwrap();
+    assert_eq!(ended.signal(), Some(libc::SIGKILL), "{ended}");
+    for running in [&mut beside, &mut other] {
+        assert!(running.try_wait().unwrap().is_none(), "another process of the instance was killed");
+    }
+    let memory = tree.memory(&format!("{}/kernel-2", group.name));
+    assert_eq!(memory.limit, Some(kernels::limit(64 << 20)));
+    assert!(memory.peak.is_none_or(|peak| (32 << 20..=60 << 20).contains(&peak)), "{memory:?}");
+    // The next kernel begins with nothing in its place.
+    let mut next = group.run_as_kernel("read end");
+    let memory = tree.memory(&format!("{}/kernel-2", group.name));
+    assert!(memory.peak.is_none_or(|peak| peak < 16 << 20), "{memory:?}");
+    assert_eq!(tree.memory(&format!("{}/kernel-3", group.name)), Memory::default());
+    for running in [&mut beside, &mut other, &mut next] {
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
+}
+
+#[test]
+fn who_is_no_process_of_the_instance_gets_no_group_there() {
+    let group = Group::new("strangers", &ROOMY);
+    let this = i32::try_from(std::process::id()).unwrap();
+    assert!(!kernels::take_in(group.tree.as_ref(), &group.name, this).unwrap());
+    let mut ended = group.run("exit 0");
+    ended.wait().unwrap();
+    assert!(!kernels::take_in(group.tree.as_ref(), &group.name, i32::try_from(ended.id()).unwrap()).unwrap());
+    assert_eq!(group.tree.memory(&format!("{}/kernel-1", group.name)), Memory::default());
+}
+
+#[test]
+fn there_are_not_more_groups_than_kernels_may_have() {
+    let group = Group::new("many", &ROOMY);
+    let mut kernels: Vec<_> = (0..32).map(|_| group.run_as_kernel("read end")).collect();
+    let mut late = group.run_with("read end", Stdio::piped());
+    assert!(!super::kernels::take_in(group.tree.as_ref(), &group.name, group.entered(&late)).unwrap());
+    for running in kernels.iter_mut().chain([&mut late]) {
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
 }
 
 #[test]

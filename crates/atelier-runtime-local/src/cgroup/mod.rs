@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod enforced;
+pub(crate) mod kernels;
 mod v1;
 mod v2;
 
@@ -76,6 +77,15 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
 
     /// The memory that the group holds and has held.
     fn memory(&self, name: &str) -> Memory;
+
+    /// The group of the processes of an instance that are in no group below it.
+    fn seat(&self, name: &str) -> String;
+
+    /// The group's folder in the hierarchy that limits memory.
+    fn memory_folder(&self, name: &str) -> PathBuf;
+
+    /// What is in the group holds no more than this together. Its folder exists.
+    fn limit_memory(&self, name: &str, bytes: u64) -> io::Result<()>;
 }
 
 /// A file that holds one number and nothing else; `None` for a word such as `max`, and when there is no such file.
@@ -136,14 +146,17 @@ pub(crate) fn list(tree: &dyn CgroupTree, prefix: &str) -> io::Result<Vec<String
 
 /// The files that take a process into the group, one for each hierarchy, open for whoever is handed them.
 pub(crate) fn doors(tree: &dyn CgroupTree, name: &str) -> io::Result<Vec<fs::File>> {
-    let open = |folder: PathBuf| fs::File::options().write(true).open(folder.join("cgroup.procs"));
-    folders(tree, name).into_iter().map(open).collect()
+    folders(tree, &tree.seat(name)).into_iter().map(|folder| door(&folder)).collect()
+}
+
+fn door(folder: &Path) -> io::Result<fs::File> {
+    fs::File::options().write(true).open(folder.join("cgroup.procs"))
 }
 
 /// Has `pid`, which is in the group, join it once more. That changes nothing, but the first process that joins any
 /// group waits for the kernel, and those that follow soon after do not.
 pub(crate) fn warm_up(tree: &dyn CgroupTree, name: &str, pid: i32) {
-    if let Some(folder) = folders(tree, name).first() {
+    if let Some(folder) = folders(tree, &tree.seat(name)).first() {
         let _ = fs::write(folder.join("cgroup.procs"), pid.to_string());
     }
 }

@@ -65,11 +65,7 @@ impl CgroupTree for Tree {
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
         let memory = folder(&self.memory)?;
-        write(&memory.join("memory.limit_in_bytes"), &limits.memory_bytes.to_string())?;
-        let with_swap = memory.join("memory.memsw.limit_in_bytes");
-        if with_swap.exists() {
-            write(&with_swap, &limits.memory_bytes.to_string())?;
-        }
+        self.limit_memory(name, limits.memory_bytes)?;
         // Version 2 counts this as memory. Without a limit, one group could take what the whole machine may buffer.
         let buffers = memory.join("memory.kmem.tcp.limit_in_bytes");
         if buffers.exists() {
@@ -108,8 +104,23 @@ impl CgroupTree for Tree {
         read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
     }
 
+    fn seat(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn memory_folder(&self, name: &str) -> PathBuf {
+        self.memory.join(PARENT).join(name)
+    }
+
+    fn limit_memory(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let folder = self.memory_folder(name);
+        write(&folder.join("memory.limit_in_bytes"), &bytes.to_string())?;
+        let with_swap = folder.join("memory.memsw.limit_in_bytes");
+        if with_swap.exists() { write(&with_swap, &bytes.to_string()) } else { Ok(()) }
+    }
+
     fn memory(&self, name: &str) -> Memory {
-        let folder = self.memory.join(PARENT).join(name);
+        let folder = self.memory_folder(name);
         let of = |file: &str| number(&folder.join(file));
         let used = held(&folder, "memory.usage_in_bytes", "total_inactive_file ");
         Memory { used, peak: of("memory.max_usage_in_bytes"), limit: of("memory.limit_in_bytes") }

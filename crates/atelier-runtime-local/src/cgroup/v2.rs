@@ -1,4 +1,7 @@
 //! Version 2: one hierarchy; a folder has the controllers that its parent hands down.
+//!
+//! A group that hands controllers down has no processes of its own. So an instance's folder has nothing but its limits, and
+//! below it one group for its kernels each, and one, [`SEAT`], for everything else.
 
 use std::fs;
 use std::io;
@@ -12,6 +15,9 @@ use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
+
+/// Where an instance's processes are that are in no other group below its own.
+const SEAT: &str = "seat";
 
 /// The hierarchy.
 #[derive(Debug)]
@@ -32,22 +38,23 @@ impl Tree {
         let io = disk.named().next().map(|_| "+io");
         ["+cpu", "+memory", "+pids"].into_iter().chain(io).try_for_each(|controller| write(&file, controller))
     }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(PARENT).join(name)
+    }
 }
 
 impl CgroupTree for Tree {
     fn create(&self, name: &str, limits: &Limits) -> io::Result<()> {
         let parent = self.root.join(PARENT);
         let folder = parent.join(name);
-        fs::create_dir_all(&folder)?;
+        fs::create_dir_all(folder.join(SEAT))?;
         Self::hand_down(&self.root, &limits.disk)?;
         Self::hand_down(&parent, &limits.disk)?;
         let quota = u64::from(limits.cpu_millis) * PERIOD_US / 1000;
         write(&folder.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
-        write(&folder.join("memory.max"), &limits.memory_bytes.to_string())?;
-        let swap = folder.join("memory.swap.max");
-        if swap.exists() {
-            write(&swap, "0")?;
-        }
+        self.limit_memory(name, limits.memory_bytes)?;
+        write(&folder.join("cgroup.subtree_control"), "+memory")?;
         write(&folder.join("pids.max"), &limits.pids.to_string())
     }
 
@@ -56,12 +63,12 @@ impl CgroupTree for Tree {
     }
 
     fn entry(&self, name: &str, disk: &DiskLimits) -> Entry {
-        let folder = self.root.join(PARENT).join(name);
+        let folder = self.folder(name);
         let limits: Vec<_> = disk.named().map(|(_, kind, limit)| format!("{kind}={limit}")).collect();
         let throttle = Throttle { file: folder.join("io.max"), limit: limits.join(" ") };
         Entry {
             // The launcher joins as well, so that it is found with everything that it starts.
-            join: vec![folder.join("cgroup.procs")],
+            join: vec![folder.join(SEAT).join("cgroup.procs")],
             warm_up: None,
             throttles: if limits.is_empty() { Vec::new() } else { vec![throttle] },
         }
@@ -73,14 +80,29 @@ impl CgroupTree for Tree {
     }
 
     fn cpu_time(&self, name: &str) -> io::Result<Duration> {
-        let file = self.root.join(PARENT).join(name).join("cpu.stat");
+        let file = self.folder(name).join("cpu.stat");
         let text = read(&file)?;
         let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
         micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
     }
 
+    fn seat(&self, name: &str) -> String {
+        format!("{name}/{SEAT}")
+    }
+
+    fn memory_folder(&self, name: &str) -> PathBuf {
+        self.folder(name)
+    }
+
+    fn limit_memory(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let folder = self.folder(name);
+        write(&folder.join("memory.max"), &bytes.to_string())?;
+        let swap = folder.join("memory.swap.max");
+        if swap.exists() { write(&swap, "0") } else { Ok(()) }
+    }
+
     fn memory(&self, name: &str) -> Memory {
-        let folder = self.root.join(PARENT).join(name);
+        let folder = self.folder(name);
         // Linux counts the peak since 5.19.
         let of = |file: &str| number(&folder.join(file));
         let used = held(&folder, "memory.current", "inactive_file ");

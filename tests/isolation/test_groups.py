@@ -1,0 +1,88 @@
+"""Control groups for kernels, asked for by whatever a notebook runs."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.local
+
+ASK = """
+import json, os, socket, subprocess, sys, time
+
+ASK = '''
+import socket, sys
+with socket.socket(socket.AF_UNIX) as asking:
+    asking.connect('/run/atelier/groups.sock')
+    print(asking.recv(16).decode().strip(), flush=True)
+taken = b'x' * (int(sys.argv[1]) << 20)
+print(len(taken), flush=True)
+sys.stdin.read()
+'''
+
+def begin(mebibytes):
+    return subprocess.Popen(
+        [sys.executable, '-c', ASK, str(mebibytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+def end(several):
+    for one in several:
+        one.stdin.close()
+        one.wait()
+"""
+
+MANY = """
+asking = [begin(0) for _ in range(40)]
+answers = [one.stdout.readline().strip() for one in asking]
+end(asking)
+print(json.dumps(answers))
+"""
+
+OVER_AND_OVER = """
+begun, asked = time.monotonic(), 0
+while time.monotonic() - begun < 1:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect('/run/atelier/groups.sock')
+        asking.recv(16)
+    asked += 1
+print(asked / (time.monotonic() - begun))
+"""
+
+# Any two of them are more than the notebook has.
+TOGETHER = """
+several = []
+for _ in range(3):
+    several.append(begin(300))
+    with open(f'/proc/{several[-1].pid}/oom_score_adj', 'w') as file: file.write('1000')
+answers = [one.stdout.readline().strip() for one in several]
+for one in several: one.stdout.readline()
+living = sum(one.poll() is None for one in several)
+end(several)
+print(json.dumps([answers, living]))
+"""
+
+
+@pytest.fixture
+def asker(stage):
+    """A kernel that can begin processes which ask for groups. Its notebook has 512 MiB."""
+    with stage.world.notebook(stage.neighbour).new_kernel() as kernel:
+        kernel.run(ASK)
+        yield kernel
+
+
+def test_there_are_32_groups_and_then_no_more(asker):
+    """Whoever comes later stays where it is."""
+    answers = json.loads(asker.run(MANY))
+    assert set(answers) == {"taken in", "refused"} and answers.count("taken in") <= 32, answers
+    # All of them have ended, and their places are free again.
+    assert "taken in" in json.loads(asker.run(MANY))
+
+
+def test_asking_over_and_over_is_answered_slowly(asker):
+    """The server's time is everybody's."""
+    assert float(asker.run(OVER_AND_OVER)) <= 200
+
+
+def test_groups_hold_no_more_than_their_notebook_together(asker):
+    """They are below the notebook's own."""
+    answers, living = json.loads(asker.run(TOGETHER, seconds=120))
+    assert answers == ["taken in"] * 3 and living <= 1, (answers, living)
