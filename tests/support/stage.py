@@ -21,6 +21,8 @@ from .notebook import Notebook
 ON_THE_MACHINE = "198.51.100.77"
 OUTSIDE = "203.0.113.7"
 OUTSIDE_ROUTER = "203.0.113.1"
+# No wider than needed: some machines reach real things at addresses of this kind all the same.
+OUTSIDE_WIDTH = 28
 # Not 169.254.169.254: on a hosted machine something real may answer there.
 LINK_LOCAL = "169.254.77.77"
 # Beside the notebook server's own socket, where a notebook's user may put one.
@@ -125,9 +127,9 @@ class Outside:
         for command in (
             ["ip", "netns", "add", self.space],
             ["ip", "link", "add", self.near, "type", "veth", "peer", "name", self.far, "netns", self.space],
-            ["ip", "addr", "add", f"{OUTSIDE_ROUTER}/24", "dev", self.near],
+            ["ip", "addr", "add", f"{OUTSIDE_ROUTER}/{OUTSIDE_WIDTH}", "dev", self.near],
             ["ip", "link", "set", self.near, "up"],
-            [*inside, "addr", "add", f"{OUTSIDE}/24", "dev", self.far],
+            [*inside, "addr", "add", f"{OUTSIDE}/{OUTSIDE_WIDTH}", "dev", self.far],
             [*inside, "addr", "add", f"{LINK_LOCAL}/32", "dev", self.far],
             [*inside, "link", "set", "lo", "up"],
             [*inside, "link", "set", self.far, "up"],

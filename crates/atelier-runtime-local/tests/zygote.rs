@@ -14,7 +14,7 @@ use atelier_runtime::{InstanceSpec, Runtime, Way};
 use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, kill_server, running};
+use bed::processes::{has_limits_and_no_rights, kill, kill_server, running, the_only};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
 /// A zygote is known by its parent, which is the process of all these tests.
@@ -77,10 +77,9 @@ async fn a_forked_server_is_like_one_from_the_command_line() {
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
     has_limits_and_no_rights(&machine, &*runtime, &spec).await;
     is_as_if_started(&machine, &spec, &cold);
-    let parents = running(&machine, &spec, "kernels are forked from this");
-    assert_eq!(parents.len(), 1);
+    let forks = the_only(&machine, &spec, "kernels are forked from this").await;
     for kernel in running(&machine, &spec, "ipykernel_launcher") {
-        assert_eq!(parent(&kernel), parents[0].file_name().unwrap().to_str().unwrap());
+        assert_eq!(parent(&kernel), forks.file_name().unwrap().to_str().unwrap());
     }
 
     // A second call finds it, and its end is noticed.
@@ -146,7 +145,7 @@ open(sysconfig.get_path('purelib', vars={'base': '/opt/atelier/user'}) + '/chang
     // Another secret ends everything in the container and starts the server again; the packages stay.
     spec.upstream_secret = "another-secret".to_owned().into();
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
-    assert_eq!(running(&machine, &spec, "kernels are forked from this").len(), 1);
+    the_only(&machine, &spec, "kernels are forked from this").await;
     let mut kernel = Kernel::start(&*runtime, &spec).await;
     assert_eq!(kernel.run("print(changed)").await, "True\n");
     runtime.remove(spec.notebook).await.unwrap();

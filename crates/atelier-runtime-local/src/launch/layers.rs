@@ -2,7 +2,9 @@
 //! in their places.
 //!
 //! Ids on disk are never shifted: root is 0 and ma-user 1000 in every layer. The shift happens in idmapped mounts, so
-//! that the range can be another one at each start and a layer can be saved as it is.
+//! that the range can be another one at each start and a layer can be saved as it is. Atelier's folder lasts for one start,
+//! and on a tmpfs, which shifts no ids before Linux 6.3: what is in it belongs to the container's root as the machine
+//! numbers it.
 //!
 //! The instance's own layer is a file system of its own and of bounded size: what a notebook writes outside of its
 //! volume must not fill the machine's disk. It stays reachable from the host, while the container runs, below
@@ -10,7 +12,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,7 +43,7 @@ pub(super) fn root(spec: &LaunchSpec) -> PathBuf {
 pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()> {
     let user = spaces.user.as_fd();
     let root = root(spec);
-    shared_folder(&spec.run.join("run")).context("run folder")?;
+    shared_folder(&spec.run.join("run"), spec.uid_base).context("run folder")?;
     folder(&root, 0o755)?;
     folder(&spec.run.join(POINTS), 0o700)?;
     let layer = own_layer_point(spec);
@@ -123,11 +125,21 @@ fn driver(equipment: &Equipment, root: &Path) -> anyhow::Result<()> {
 }
 
 /// What both sides see: closed to ma-user except for reading, so that only root, on either side, writes here.
-fn shared_folder(run: &Path) -> std::io::Result<()> {
+fn shared_folder(run: &Path, root: u32) -> std::io::Result<()> {
     for name in ["", "bin", "log", "nb", LAYER] {
         folder(&run.join(name), 0o755)?;
     }
-    fs::write(run.join("bin/init"), "")
+    fs::write(run.join("bin/init"), "")?;
+    give(run, root)
+}
+
+/// The folder and everything in it belong to this user and group afterwards.
+fn give(path: &Path, id: u32) -> std::io::Result<()> {
+    lchown(path, Some(id), Some(id))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| give(&entry?.path(), id))?;
+    }
+    Ok(())
 }
 
 /// Mounts the overlay. It must be done with the file-system ids of the container's root: what the kernel makes in the
@@ -196,9 +208,8 @@ fn raise_rights() -> std::io::Result<()> {
 fn ours(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     let target = root.join(OURS);
     let no_exec = mounts::Attributes { programs: mounts::Programs::Never, ..Default::default() };
-    mounts::put(&spec.run.join("run"), &target, user, no_exec)?;
+    mounts::share(&spec.run.join("run"), &target)?;
     mounts::put(&spec.log, &target.join("log"), user, no_exec)?;
     mounts::put(&own_layer_point(spec), &target.join(LAYER), user, no_exec)?;
-    let read_only = mounts::Attributes { read_only: true, ..Default::default() };
-    mounts::put(&spec.init, &target.join("bin/init"), user, read_only)
+    mounts::show(&spec.init, &target.join("bin/init"))
 }

@@ -85,11 +85,19 @@ fn shifted(tree: OwnedFd, name: &str, user: BorrowedFd<'_>, with: Attributes) ->
     Ok(tree)
 }
 
-/// Puts a file of the machine at `target` once more, as it is, for reading alone.
+/// Puts a file of the machine at `target` once more, as it is, for reading alone, and for running.
 pub(super) fn show(source: &Path, target: &Path) -> anyhow::Result<()> {
+    put_as_it_is(source, target, libc::MOUNT_ATTR_RDONLY, libc::MOUNT_ATTR_NOEXEC)
+}
+
+/// Puts a folder whose files have the ids of the container's users at `target` once more. Nothing in it can be run.
+pub(super) fn share(source: &Path, target: &Path) -> anyhow::Result<()> {
+    put_as_it_is(source, target, libc::MOUNT_ATTR_NOEXEC, 0)
+}
+
+fn put_as_it_is(source: &Path, target: &Path, set: u64, clear: u64) -> anyhow::Result<()> {
     let tree = open_tree(CWD, source, CLONE).with_context(|| format!("`{}`", source.display()))?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
-    let changed = change(tree.as_fd(), set, libc::MOUNT_ATTR_NOEXEC, None);
+    let changed = change(tree.as_fd(), set | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID, clear, None);
     changed.with_context(|| format!("`{}`", source.display()))?;
     place(&tree, target)
 }

@@ -75,23 +75,28 @@ pub async fn has_limits_and_no_rights(machine: &Machine, runtime: &dyn Runtime, 
     }
 }
 
-/// There is one process of this command line, without any right and without the secret. What was just begun may not be
-/// that program yet.
-pub async fn has_no_rights(machine: &Machine, spec: &InstanceSpec, part: &str) {
-    let until = Instant::now() + Duration::from_secs(10);
+/// The only process of this command line. What was just begun may not be that program yet.
+pub async fn the_only(machine: &Machine, spec: &InstanceSpec, part: &str) -> PathBuf {
+    let until = Instant::now() + Duration::from_secs(20);
     let mut found = running(machine, spec, part);
     while found.is_empty() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
         found = running(machine, spec, part);
     }
     assert_eq!(found.len(), 1, "{part}: {found:?}");
-    let status = fs::read_to_string(found[0].join("status")).unwrap();
+    found.remove(0)
+}
+
+/// There is one process of this command line, without any right and without the secret.
+pub async fn has_no_rights(machine: &Machine, spec: &InstanceSpec, part: &str) {
+    let found = the_only(machine, spec, part).await;
+    let status = fs::read_to_string(found.join("status")).unwrap();
     for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(status.contains(&format!("{capabilities}:\t0000000000000000\n")), "{part}: {status}");
     }
     assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{part}: {status}");
-    let environment = fs::read(found[0].join("environ")).unwrap();
+    let environment = fs::read(found.join("environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("contract-test-secret"), "{part}");
-    let arguments = fs::read(found[0].join("cmdline")).unwrap();
+    let arguments = fs::read(found.join("cmdline")).unwrap();
     assert!(!String::from_utf8_lossy(&arguments).contains("contract-test-secret"), "{part}");
 }

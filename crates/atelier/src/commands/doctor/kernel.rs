@@ -27,8 +27,8 @@ pub(super) fn look(root: bool) -> Result<Vec<Finding>, Failure> {
 }
 
 /// Whether the file systems that every start shows to a notebook can be shown with its ids, and those of the operator's folders.
-pub(super) fn shifting(root: bool, places: [&Path; 3], roots: &[Root]) -> Result<Vec<Finding>, Failure> {
-    let topics = ["shifted ids: data folder", "shifted ids: cache", "shifted ids: run folder"];
+pub(super) fn shifting(root: bool, places: [&Path; 2], roots: &[Root]) -> Result<Vec<Finding>, Failure> {
+    let topics = ["shifted ids: data folder", "shifted ids: cache"];
     let ours = topics.into_iter().zip(places).map(|(topic, place)| (topic, nearest(place), "no notebook starts"));
     let cost = "no notebook with a volume there starts";
     let theirs = roots.iter().map(|root| ("shifted ids: volumes.roots", root.path.as_path(), cost));

@@ -22,9 +22,6 @@ use crate::args::Settings;
 use crate::failure::Failure;
 use crate::folder::DataFolder;
 
-/// Where the local runtime keeps sockets and mount points.
-const RUN: &str = "/run/atelier";
-
 /// Runs `atelier doctor`.
 pub(crate) fn run(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let config = configuration::load(&context.surroundings.configuration(settings)?)?;
@@ -32,7 +29,7 @@ pub(crate) fn run(context: &Context, settings: &Settings) -> Result<(), Failure>
     let data = &config.server.data_dir;
     let holder = DataFolder::holder(data).ok().flatten();
     let mut findings = kernel::look(root)?;
-    findings.extend(kernel::shifting(root, [data.as_path(), &config.local.cache_dir, Path::new(RUN)], &config.roots)?);
+    findings.extend(kernel::shifting(root, [data.as_path(), &config.local.cache_dir], &config.roots)?);
     findings.extend(limits::look(holder.as_ref()));
     findings.extend(time::look(data, holder.as_ref(), SystemClock.now()));
     findings.extend(place::look(&config));
