@@ -18,7 +18,7 @@ test: ## Set up, then run every check and every test
 	@scripts/setup.sh build run test
 	@python3 scripts/test.py
 
-test-long: ## Campaigns: more crashes, and cgroup v2 in a virtual machine
+test-long: ## Campaigns: more crashes, and a notebook on Debian 12 in a virtual machine
 	@scripts/setup.sh build run test virtual-machine
 	@python3 scripts/test.py --long
 

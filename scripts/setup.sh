@@ -18,7 +18,6 @@ need() { # need PACKAGE QUESTION…
 
 static_libc() { test -n "$(find /usr/lib /lib -maxdepth 2 -name libc.a -print -quit 2>/dev/null)"; }
 ca_certificates() { test -s /etc/ssl/certs/ca-certificates.crt; }
-static_busybox() { command_is_there busybox && ! ldd "$(command -v busybox)"; }
 python_venv() { python3 -c 'import ensurepip, venv'; }
 # A package of the OpenStack client's comes as source.
 python_headers() { python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; }
@@ -59,8 +58,7 @@ for group in "$@"; do
             ;;
         virtual-machine)
             need qemu-system-x86 command_is_there qemu-system-x86_64
-            need cpio command_is_there cpio
-            need busybox-static static_busybox
+            need e2fsprogs command_is_there mke2fs
             ;;
         *)
             say "\`$group\` is not a group; the groups are build, run, test, bench, virtual-machine"
