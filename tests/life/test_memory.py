@@ -45,7 +45,7 @@ def test_the_kernel_that_took_it_ends_and_the_history_names_it(world, shown, cap
         server = way.request("GET", "/api/status").json()["started"]
         why = run_out(world, notebook, kernel, capsys)
         assert f"kernel `{kernel.id}`" in why, why
-        assert why.startswith("the memory of a kernel ran out") and f"its limit is {LIMIT_MIB} MiB" in why, why
+        assert why.startswith("the memory of a kernel ran out") and f"a kernel's limit is {LIMIT_MIB} MiB" in why, why
         assert f"the kernel and what it had started held {LIMIT_MIB} MiB at most" in why, why
         assert way.request("GET", "/api/status").json()["started"] == server
         assert neighbour.value("kept") == 1

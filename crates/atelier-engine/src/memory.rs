@@ -90,6 +90,7 @@ fn sentence(short: &OutOfMemory, left_out: u32) -> String {
         Share::Notebook => ("memory", "the notebook"),
         Share::Machine => ("the memory of the machine", "the notebook"),
     };
+    let limited = if short.whose == Share::Kernel { "a kernel's limit" } else { "its limit" };
     let victim = match &short.victim {
         Victim::Kernel(id) => format!("kernel `{id}`"),
         Victim::Process { name, pid: Some(pid) } => format!("process `{name}` ({pid})"),
@@ -98,7 +99,7 @@ fn sentence(short: &OutOfMemory, left_out: u32) -> String {
     let parts = [
         Some(format!("{of} ran out: {victim} was killed, which held {}", mib(short.held))),
         short.peak.map(|peak| format!("{holder} held {} at most", mib(peak))),
-        short.limit.map(|limit| format!("its limit is {}", mib(limit))),
+        short.limit.map(|limit| format!("{limited} is {}", mib(limit))),
         (left_out > 0).then(|| format!("{left_out} more were killed since this was said last")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(
             sentence(&of_kernel, 0),
             "the memory of a kernel ran out: process `python` was killed, which held 1 MiB; the kernel and what it had \
-             started held 480 MiB at most; its limit is 480 MiB"
+             started held 480 MiB at most; a kernel's limit is 480 MiB"
         );
         assert_eq!(sentence(&short, 3), format!("{said}; 3 more were killed since this was said last"));
     }

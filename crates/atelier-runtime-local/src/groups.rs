@@ -1,7 +1,9 @@
 //! Where the kernels of a running container get a control group each: a socket that this server listens at.
 //!
-//! A kernel connects to it before its first cell, is put into a group (`cgroup::kernels`), and goes on when it hears of that. What connects is known by the connection, so nothing is read from it, and nothing that the container
-//! says counts. Any of its processes may ask: one that is no kernel only limits itself.
+//! A kernel connects to it before its first cell, is put into a group (`cgroup::kernels`), and goes on when it hears of that.
+//! What connects is known by the connection, so nothing is read from it, and nothing that the container says counts. Any of
+//! its processes may ask, once: one that is no kernel only limits itself. As moving a process costs the whole machine a
+//! moment, [`AT_ONCE`] are moved at once, and from then on one in a while.
 //!
 //! Nobody depends on it. While no server runs the connection is refused at once, and the kernel runs within the notebook's
 //! limits, where its score has it killed before the notebook server.
@@ -14,64 +16,81 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_init::protocol::GROUPS_SOCKET;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cgroup::CgroupTree;
-use crate::cgroup::kernels::take_in;
-use crate::file::absent_is_none;
+use crate::cgroup::kernels::{MOST, take_in};
+use crate::kernels::{self, Kernels};
 
-/// The pause after each that has asked, so that asking over and over costs the machine next to nothing.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How often a container is answered in the long run.
+const PERIOD: Duration = Duration::from_millis(250);
+/// How many more are answered without a pause.
+const AT_ONCE: u32 = MOST;
 
 /// What a container's kernels ask.
 pub(crate) struct Groups {
     pub(crate) tree: Arc<dyn CgroupTree>,
     /// The container's own group.
     pub(crate) name: String,
-    /// The container's `/run/atelier`.
+    /// The instance's run folder, and the container's `/run/atelier` in it.
+    pub(crate) run: PathBuf,
     pub(crate) shared: PathBuf,
 }
 
 impl Groups {
-    /// Answers until this is dropped. `taken_in` hears of each process that has got a group, while that still waits.
-    pub(crate) async fn serve(self, taken_in: impl Fn(i32)) {
-        match self.listen() {
-            Ok(listener) => loop {
-                match listener.accept().await {
-                    Ok((kernel, _)) => self.answer(&kernel, &taken_in).await,
-                    Err(e) => tracing::debug!("a kernel cannot ask for a group: {e}"),
+    /// Answers until this is dropped. `taken_in` hears of each kernel that has got a group, while that still waits.
+    pub(crate) async fn serve(self, taken_in: impl Fn(Kernels)) {
+        let listener = match self.listen() {
+            Ok(listener) => listener,
+            Err(e) => return tracing::warn!("kernels of `{}` get no groups of their own: {e}", self.name),
+        };
+        // When all that were answered so far would have been, one in each period.
+        let mut due = Instant::now();
+        loop {
+            match listener.accept().await {
+                Ok((kernel, _)) => self.answer(kernel, &taken_in).await,
+                Err(e) => {
+                    tracing::debug!("a kernel cannot ask for a group: {e}");
+                    sleep(PERIOD).await;
                 }
-                sleep(PAUSE).await;
-            },
-            Err(e) => tracing::warn!("kernels of `{}` get no groups of their own: {e}", self.name),
+            }
+            due = due.max(Instant::now()) + PERIOD;
+            sleep_until(due - PERIOD * AT_ONCE).await;
         }
     }
 
-    /// In place of a former server, which a connection would not reach any more.
+    /// In place of a former server, which a connection would not reach any more. The socket is made where the container has
+    /// no name for it.
     fn listen(&self) -> io::Result<UnixListener> {
-        let path = self.shared.join(GROUPS_SOCKET);
-        absent_is_none(std::fs::remove_file(&path))?;
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+        let fresh = self.run.join(GROUPS_SOCKET);
+        crate::file::remove(&fresh)?;
+        let listener = UnixListener::bind(&fresh)?;
+        std::fs::set_permissions(&fresh, Permissions::from_mode(0o666))?;
+        std::fs::rename(&fresh, self.shared.join(GROUPS_SOCKET))?;
         Ok(listener)
     }
 
-    async fn answer(&self, kernel: &UnixStream, taken_in: impl Fn(i32)) {
+    async fn answer(&self, mut kernel: UnixStream, taken_in: impl Fn(Kernels)) {
         let Ok(Some(pid)) = kernel.peer_cred().map(|peer| peer.pid()) else { return };
         let (tree, name) = (Arc::clone(&self.tree), self.name.clone());
-        let taken = tokio::task::spawn_blocking(move || take_in(&*tree, &name, pid)).await;
-        let word: &[u8] = match taken.map_err(io::Error::other).flatten() {
-            Ok(true) => {
-                taken_in(pid);
+        let taken = tokio::task::spawn_blocking(move || {
+            // A command line may have to be waited for.
+            take_in(&*tree, &name, pid).map(|taken| taken.then(|| kernels::among(&[pid])))
+        });
+        let word: &[u8] = match taken.await.map_err(io::Error::other).flatten() {
+            Ok(Some(kernels)) => {
+                taken_in(kernels);
                 b"taken in\n"
             }
-            Ok(false) => b"refused\n",
+            Ok(None) => b"refused\n",
             Err(e) => {
                 tracing::debug!("process {pid} of `{}` gets no group of its own: {e}", self.name);
                 b"failed\n"
             }
         };
-        let _ = kernel.try_write(word);
+        // Nothing waits there yet, so this does not either.
+        let _ = kernel.write_all(word).await;
     }
 }

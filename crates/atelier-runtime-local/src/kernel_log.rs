@@ -1,7 +1,7 @@
 //! What the machine's kernel says of memory that ran out: the one who kills is the one to ask.
 //!
 //! For every process that it kills for memory the kernel writes one line into its log, at once and never left out, with
-//! the process, its user and how much it held; the line before it names the group whose memory ran out. The user is enough to know whose process that was, also when nothing is
+//! the process, its user and how much it held; a line before it names the group whose memory ran out, if there are not too many of those. The user is enough to know whose process that was, also when nothing is
 //! left of it by the time the line is read: a range of users belongs to one notebook while that runs (`slot`). A watch on
 //! each notebook's control group would only say that *something* in it was killed.
 

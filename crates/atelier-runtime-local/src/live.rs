@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::Init;
 use crate::groups::Groups;
-use crate::kernels::{self, Kernels};
+use crate::kernels::Kernels;
 use crate::process::Handle;
 use crate::slot::UIDS;
 
@@ -110,7 +110,7 @@ impl LiveOnes {
         let kernels = Arc::<Mutex<Looked>>::default();
         let known = Arc::clone(&kernels);
         // A kernel that ends before anybody looks at kernels has said who it is.
-        let groups = groups.serve(move |pid| looked(&known).kernels.extend(kernels::among(&[pid])));
+        let groups = groups.serve(move |kernels| looked(&known).kernels.extend(kernels));
         let live = Arc::new(Live {
             pid,
             first,
@@ -191,14 +191,15 @@ mod tests {
     /// An init that has just been made may not listen yet, and its server may have ended before anybody watches it.
     #[tokio::test]
     async fn what_changed_before_the_init_could_be_watched_is_not_missed() {
-        let shared = tempfile::tempdir().unwrap();
-        let socket = shared.path().join(CONTROL_SOCKET);
+        let run = tempfile::tempdir().unwrap();
+        let shared = run.path().join("run");
+        let socket = shared.join(CONTROL_SOCKET);
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let all = LiveOnes::default();
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = Handle::of(pid).unwrap().unwrap();
         let tree = crate::cgroup::detect().unwrap().into();
-        let groups = Groups { tree, name: "never-made".into(), shared: shared.path().to_owned() };
+        let groups = Groups { tree, name: "never-made".into(), run: run.path().to_owned(), shared };
         let live = all.add("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap(), pid, this, groups, 0);
         // It is refused at first.
         tokio::task::yield_now().await;

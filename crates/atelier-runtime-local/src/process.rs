@@ -106,10 +106,18 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Whether one of the groups of the process, or one above it, has this name.
-pub(crate) fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
-    let text = absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup")))?.unwrap_or_default();
-    Ok(text.lines().any(|line| line.split('/').any(|part| part == cgroup)))
+fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
+    Ok(are_of(&groups(pid)?, cgroup))
+}
+
+/// The control groups of a process, as the kernel lists them; none when it is gone.
+pub(crate) fn groups(pid: i32) -> io::Result<String> {
+    Ok(absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup")))?.unwrap_or_default())
+}
+
+/// Whether one of these groups, or one above it, has this name.
+pub(crate) fn are_of(groups: &str, name: &str) -> bool {
+    groups.lines().any(|line| line.split('/').any(|part| part == name))
 }
 
 /// The number of a process in its innermost namespace, as long as anything of it is left.

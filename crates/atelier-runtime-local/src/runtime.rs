@@ -160,7 +160,12 @@ impl LocalRuntime {
     }
 
     fn groups(&self, place: &Place) -> Groups {
-        Groups { tree: Arc::clone(&self.tree), name: place.cgroup.clone(), shared: place.shared() }
+        Groups {
+            tree: Arc::clone(&self.tree),
+            name: place.cgroup.clone(),
+            run: place.run.clone(),
+            shared: place.shared(),
+        }
     }
 
     fn present(&self, id: NotebookId) -> Result<Arc<Live>, RuntimeError> {
@@ -402,14 +407,17 @@ impl LocalRuntime {
             None => Victim::Process { name: kill.name, pid: process::inner_number(kill.pid) },
         };
         let place = self.places.of(notebook);
-        let (whose, group) = match &kill.cause {
-            Cause::Machine => (Share::Machine, place.cgroup.as_str()),
-            Cause::Group(path) => match path.as_deref().and_then(|path| cgroup::kernels::named(path, &place.cgroup)) {
-                Some(group) => (Share::Kernel, group),
-                None => (Share::Notebook, place.cgroup.as_str()),
+        let of_kernel = |path: &String| cgroup::kernels::named(path, &place.cgroup);
+        let (whose, counted) = match &kill.cause {
+            Cause::Machine => (Share::Machine, Some(place.cgroup.clone())),
+            // Of many kills at once the log names the processes alone.
+            Cause::Group(None) => (Share::Notebook, None),
+            Cause::Group(Some(path)) => match of_kernel(path) {
+                Some(group) => (Share::Kernel, Some(group)),
+                None => (Share::Notebook, Some(place.cgroup.clone())),
             },
         };
-        let Memory { peak, limit, .. } = self.tree.memory(group);
+        let Memory { peak, limit, .. } = counted.map(|group| self.tree.memory(&group)).unwrap_or_default();
         Some(OutOfMemory { notebook, victim, held: kill.held, peak, limit, whose })
     }
 

@@ -121,7 +121,8 @@ class ForkingProvisioner(LocalProvisioner):
         return self.connection_info
 
     async def start(self, cmd, **kwargs):
-        """As usual, but for the group. What cannot be started says so as usual, too."""
-        env = kwargs.get("env") or os.environ
-        program = shutil.which(cmd[0], path=env.get("PATH"))
+        """As usual, but for the group. What is not there says so as usual, too."""
+        env, cwd = kwargs.get("env") or os.environ, kwargs.get("cwd") or os.getcwd()
+        named = os.path.join(cwd, cmd[0]) if os.path.dirname(cmd[0]) else cmd[0]
+        program = shutil.which(named, path=env.get("PATH"))
         return await super().launch_kernel([*INTO_A_GROUP, *cmd] if program else cmd, **kwargs)

@@ -116,12 +116,10 @@ fn a_kernel_that_takes_more_memory_is_killed_whatever_others_say_of_themselves()
     let memory = tree.memory(&format!("{}/kernel-2", group.name));
     assert_eq!(memory.limit, Some(kernels::limit(64 << 20)));
     assert!(memory.peak.is_none_or(|peak| (32 << 20..=60 << 20).contains(&peak)), "{memory:?}");
-    // The next kernel begins with nothing in its place.
-    let mut next = group.run_as_kernel("read end");
-    let memory = tree.memory(&format!("{}/kernel-2", group.name));
-    assert!(memory.peak.is_none_or(|peak| peak < 16 << 20), "{memory:?}");
-    assert_eq!(tree.memory(&format!("{}/kernel-3", group.name)), Memory::default());
-    for running in [&mut beside, &mut other, &mut next] {
+    // It has a group already.
+    let pid = i32::try_from(other.id()).unwrap();
+    assert!(!super::kernels::take_in(tree, &group.name, pid).unwrap());
+    for running in [&mut beside, &mut other] {
         running.kill().unwrap();
         running.wait().unwrap();
     }
@@ -143,7 +141,15 @@ fn there_are_not_more_groups_than_kernels_may_have() {
     let group = Group::new("many", &ROOMY);
     let mut kernels: Vec<_> = (0..32).map(|_| group.run_as_kernel("read end")).collect();
     let mut late = group.run_with("read end", Stdio::piped());
-    assert!(!super::kernels::take_in(group.tree.as_ref(), &group.name, group.entered(&late)).unwrap());
+    let pid = group.entered(&late);
+    assert!(!super::kernels::take_in(group.tree.as_ref(), &group.name, pid).unwrap());
+    // The place of one that has ended is free, and remembers nothing.
+    kernels[6].kill().unwrap();
+    kernels[6].wait().unwrap();
+    let folder = group.tree.memory_folder(&format!("{}/kernel-7", group.name));
+    let before = fs::metadata(&folder).unwrap().ino();
+    assert!(super::kernels::take_in(group.tree.as_ref(), &group.name, pid).unwrap());
+    assert_ne!(fs::metadata(&folder).unwrap().ino(), before, "it is another group");
     for running in kernels.iter_mut().chain([&mut late]) {
         running.kill().unwrap();
         running.wait().unwrap();

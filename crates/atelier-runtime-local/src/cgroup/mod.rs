@@ -238,18 +238,21 @@ fn with_children(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn remove(folder: &Path, until: Instant) -> io::Result<()> {
-    for folder in with_children(folder)? {
-        // Page cache that is still charged keeps the kernel's part of a removed group alive.
-        let _ = fs::write(folder.join("memory.force_empty"), "0");
-        loop {
-            match absent_is_none(fs::remove_dir(&folder)) {
-                // The last process is gone, but not yet from the kernel's books.
-                Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => std::thread::yield_now(),
-                other => break other.map(drop)?,
-            }
+    loop {
+        match remove_once(folder) {
+            // The last process is gone, but not yet from the kernel's books; or a group was made meanwhile, for a kernel.
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => std::thread::yield_now(),
+            other => return other,
         }
     }
-    Ok(())
+}
+
+fn remove_once(folder: &Path) -> io::Result<()> {
+    with_children(folder)?.into_iter().try_for_each(|folder| {
+        // Page cache that is still charged keeps the kernel's part of a removed group alive.
+        let _ = fs::write(folder.join("memory.force_empty"), "0");
+        absent_is_none(fs::remove_dir(&folder)).map(drop)
+    })
 }
 
 /// A file's text; says which file could not be read when one cannot.

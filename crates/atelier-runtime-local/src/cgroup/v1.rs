@@ -64,13 +64,8 @@ impl CgroupTree for Tree {
         let cpu = folder(&self.cpu)?;
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
-        let memory = folder(&self.memory)?;
+        folder(&self.memory)?;
         self.limit_memory(name, limits.memory_bytes)?;
-        // Version 2 counts this as memory. Without a limit, one group could take what the whole machine may buffer.
-        let buffers = memory.join("memory.kmem.tcp.limit_in_bytes");
-        if buffers.exists() {
-            write(&buffers, &(limits.memory_bytes / NETWORK_SHARE).to_string())?;
-        }
         write(&folder(&self.pids)?.join("pids.max"), &limits.pids.to_string())
     }
 
@@ -116,7 +111,13 @@ impl CgroupTree for Tree {
         let folder = self.memory_folder(name);
         write(&folder.join("memory.limit_in_bytes"), &bytes.to_string())?;
         let with_swap = folder.join("memory.memsw.limit_in_bytes");
-        if with_swap.exists() { write(&with_swap, &bytes.to_string()) } else { Ok(()) }
+        if with_swap.exists() {
+            write(&with_swap, &bytes.to_string())?;
+        }
+        // Version 2 counts this as memory. Without a limit, one group could take what the whole machine may buffer; and of a
+        // group that has none itself nothing is counted, also not for the group above it.
+        let buffers = folder.join("memory.kmem.tcp.limit_in_bytes");
+        if buffers.exists() { write(&buffers, &(bytes / NETWORK_SHARE).to_string()) } else { Ok(()) }
     }
 
     fn memory(&self, name: &str) -> Memory {
