@@ -22,7 +22,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).absolute()
-SILENCE = 5 * 60  # seconds without a word after which a test program of the crates has a test that does not end
+SILENCE = 8 * 60  # seconds without a word after which a test program of the crates has a test that does not end
 LEFT_OUT = 77  # the exit status of a script that could not do its work here, and said why
 CARGO_RESULT = re.compile(rb"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
 CARGO_BEGINS = re.compile(rb"^running \d+ tests?$", re.MULTILINE)

@@ -78,7 +78,7 @@ def test_flavors_and_capacity_show_what_the_driver_says(world, shown):
     assert world.api.own("/capacity")["gpus"] == [{"type": KIND, "memory_bytes": 24 << 30, "count": 2, "free": 1}]
     told = world.server.atelier("capacity").stdout
     assert f"{KIND}  24 GiB      2     1" in told, told
-    said = world.server.text()
+    said = world.server.text(tail=1 << 20)
     assert f"2 GPUs, driver {DRIVER}" in said and "is divided (MIG)" in said
     figures = world.server.atelier("notebook", "top", "with-gpu", "-o", "json").stdout
     [gpu] = json.loads(figures)[0]["gpus"]

@@ -42,11 +42,9 @@ def ask():
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect('/run/atelier/groups.sock')
         return asking.recv(16).decode().strip()
-# What may be asked at once has been asked then.
-answers = [ask() for _ in range(40)]
 begun = time.monotonic()
-answers += [ask() for _ in range(8)]
-print(json.dumps([set(answers) == {'refused'}, 8 / (time.monotonic() - begun)]))
+answers = {ask() for _ in range(48)}
+print(json.dumps([sorted(answers), time.monotonic() - begun]))
 """
 
 # Any two of them are more than the notebook has.
@@ -56,8 +54,10 @@ for _ in range(3):
     several.append(begin(300))
     with open(f'/proc/{several[-1].pid}/oom_score_adj', 'w') as file: file.write('1000')
 answers = [one.stdout.readline().strip() for one in several]
-for one in several: one.stdout.readline()
-living = sum(one.poll() is None for one in several)
+# Of one that was killed its end comes.
+living = sum(bool(one.stdout.readline()) for one in several)
+# It may have been killed since.
+living -= sum(one.poll() is not None for one in several)
 end(several)
 print(json.dumps([answers, living]))
 """
@@ -81,8 +81,9 @@ def test_groups_without_number(asker):
 
 def test_groups_over_and_over(asker):
     """The server's time is everybody's, and so is what the machine does to move a process."""
-    refused, rate = json.loads(asker.run(OVER_AND_OVER, seconds=60))
-    assert refused and rate <= 5
+    answers, seconds = json.loads(asker.run(OVER_AND_OVER, seconds=60))
+    # 32 of 48 at once, and then four in a second.
+    assert answers == ["refused"] and seconds > 3.5
 
 
 def test_groups_with_more_memory(asker):

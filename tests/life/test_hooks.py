@@ -97,13 +97,18 @@ def test_a_deletion_does_not_wait_for_a_hook(world):
     assert not any("sleep 50.1" in line or notebook in line for line in world.leftovers.take())
 
 
+def sleeps(world):
+    return [process for process in world.leftovers.outliving() if process.command.startswith("sleep 50.")]
+
+
 def test_a_start_outlives_its_server_and_its_hook_runs_once(world):
     beside = command("sleep 50.2; true", "ASYNC")
     waited_for = command(f"echo once >> {WORK}/ran.txt; sleep 50.3; true")
     notebook = world.api.create("outlives", hooks=hooks(pre_start=beside, post_start=waited_for))["id"]
     wait_until(lambda: "`post_start`" in str(world.api.show(notebook).get("action_progress")), "it waits for it", 60)
+    wait_until(lambda: len(sleeps(world)) == 2, "both hooks have come that far", 30)
     world.server.kill()
-    sleeping = [process for process in world.leftovers.outliving() if process.command.startswith("sleep 50.")]
+    sleeping = sleeps(world)
     assert len(sleeping) == 2, sleeping
     for process in sleeping:
         os.kill(process.pid, signal.SIGTERM)

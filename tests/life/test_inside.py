@@ -132,7 +132,8 @@ def test_top_shows_what_a_notebook_uses(world, shown):
     with world.notebook(shown).new_kernel() as kernel:
         kernel.run("held = b'x' * (100 << 20)")
         assert run(world, "sh", "-c", "head -c 90000000 /dev/zero > filled")[0] == 0
-        kernel.begin("while True: pass")
+        kernel.begin("print('begun', flush=True)\nwhile True: pass")
+        kernel.receive("stream")
         [busy] = top(world, "inside")
         assert 400 <= busy["cpu_millis"] <= 600, "all that its flavor allows"
         assert busy["memory"]["used"] > idle["memory"]["used"] + 90 * MIB
@@ -254,7 +255,8 @@ def test_who_may_not_and_what_does_not_run_is_refused(world, shown):
         for begun in rest:
             begun.__enter__()
         try:
-            wait_until(lambda: len(running(world, "sleep 4715")) == 7, "eight commands run", 30)
+            wait_until(lambda: len(running(world, "sleep 4715")) == 7, "seven commands run", 30)
+            wait_until(lambda: "cat" in (p.command for p in world.leftovers.running()), "and the eighth", 30)
             code, _, errors = run(world, "true")
             assert code == 125 and "8 commands at a time (ModelArts.0118)" in errors, errors
         finally:

@@ -78,8 +78,11 @@ impl Engine {
             let measured = notebook.volume.uri().is_none();
             if measured { self.in_time(runtime.filling(id)).await } else { None }
         };
-        let (usage, filling) = tokio::join!(self.in_time(runtime.usage(id)), filling);
-        Some(NotebookUsage { usage: usage?, at: self.now(), filling, notebook })
+        // A disk may take longer to answer, and rates are made of the times.
+        let usage = async { Some((self.in_time(runtime.usage(id)).await?, self.now())) };
+        let (usage, filling) = tokio::join!(usage, filling);
+        let (usage, at) = usage?;
+        Some(NotebookUsage { notebook, at, usage, filling })
     }
 
     async fn in_time<T>(&self, asking: impl Future<Output = Result<T, RuntimeError>>) -> Option<T> {

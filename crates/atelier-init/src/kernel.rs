@@ -13,8 +13,9 @@ use std::time::Duration;
 use atelier_init::protocol::{FOLDER, GROUPS_SOCKET, KERNEL_OOM_SCORE};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-/// How long a kernel waits for a group: without one it runs within the notebook's limits all the same.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a kernel waits for a group, of a server that hangs: one that is not there refuses at once. Without a group it
+/// runs within the notebook's limits all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What a shell says of a program that is not there.
 const NOT_FOUND: u8 = 127;
 

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::control::Init;
 use crate::groups::Groups;
 use crate::kernels::Kernels;
-use crate::process::Handle;
+use crate::process::{self, Handle};
 use crate::slot::UIDS;
 
 /// The pause before an init is connected to again, the first time and at most.
@@ -71,7 +71,11 @@ impl Live {
 
     /// Its kernels are these.
     pub(crate) fn remember(&self, kernels: Kernels) {
-        *self.looked() = Looked { at: Some(Instant::now()), kernels };
+        let mut looked = self.looked();
+        // One that got its group meanwhile is not among them yet.
+        looked.kernels.retain(|pid, _| process::exists(*pid));
+        looked.kernels.extend(kernels);
+        looked.at = Some(Instant::now());
     }
 
     /// The kernel that this process was when they were looked at.

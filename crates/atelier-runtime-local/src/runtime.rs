@@ -49,6 +49,8 @@ use crate::{exec, file, foreground, hook, host, kernels, process, processes, swe
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long what was killed may take to end.
+const KILLED_LIMIT: Duration = Duration::from_secs(5);
 /// How long an init may take to listen.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before the kernel's log is read again that could not be read.
@@ -312,6 +314,14 @@ impl LocalRuntime {
         Ok((Way::Forked, ready?))
     }
 
+    /// Waits for what was killed, but not for long: what answers in its place would be taken for what comes next.
+    async fn alone(&self, place: &Place) {
+        let until = Instant::now() + KILLED_LIMIT;
+        while cgroup::processes(&*self.tree, &place.cgroup).is_ok_and(|all| all.len() > 1) && Instant::now() < until {
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Has the container fork its kernels itself; whether it does. Where it does not, they are started.
     async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) -> bool {
         let forked = async {
@@ -445,6 +455,12 @@ impl Runtime for LocalRuntime {
     }
 
     async fn begin(&self) {
+        // From here on kernels of what runs already get groups, and it is known whose memory runs out.
+        for id in self.known().unwrap_or_default() {
+            if let Err(e) = self.adopt(id) {
+                tracing::debug!(notebook = %id, "notebook {id} is looked at later: {e}");
+            }
+        }
         if self.config.zygote
             && self.images.size(BUILT_IN).await.is_some()
             && let Err(e) = self.image(BUILT_IN, &Silent).await
@@ -569,6 +585,7 @@ impl Runtime for LocalRuntime {
         }
         // It runs from an earlier attempt, with another secret.
         Self::tell(&place, Command::Stop { grace_ms: 2000 }, GRACE).await?;
+        self.alone(&place).await;
         match self.bring_up(spec, &place, &live).await? {
             (way, Readiness::Ready) => Ok(way),
             _ => Err(RuntimeError::Permanent("the notebook server does not accept its own secret".into())),

@@ -56,7 +56,7 @@ NEVER = ("numpy", "matplotlib", "pandas")
 OOM_SCORE = "900"
 # Where a kernel gets a control group of its own, and how long it waits for that (`groups.rs`).
 GROUPS_SOCKET = "/run/atelier/groups.sock"
-GROUP_SECONDS = 1.0
+GROUP_SECONDS = 5.0
 LAUNCHER = ["/usr/bin/env", "python", "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f"]
 # The environment on top of the image's. Here it is what it begins as; in a container it lies in the volume, and has what
 # the user has installed. The second file is what it begins with.

@@ -106,6 +106,14 @@ fn a_kernel_that_takes_more_memory_is_killed_whatever_others_say_of_themselves()
     // Chosen before anything else on the machine, where there is a choice.
     let script = "echo 1000 > /proc/self/oom_score_adj; x=$(head -c 4000000 /dev/zero | tr '\\0' x); read end";
     let mut beside = group.run_with(script, Stdio::piped());
+    let holds = |child: &Child| {
+        fs::read_to_string(format!("/proc/{}/status", child.id())).is_ok_and(|text| resident(&text) > 5000)
+    };
+    let until = Instant::now() + LIMIT;
+    while !holds(&beside) {
+        assert!(Instant::now() < until, "it takes nothing");
+        std::thread::yield_now();
+    }
     let mut other = group.run_as_kernel("read end");
     let script = "x=$(head -c 150000000 /dev/zero | tr '\\0' x); echo ${#x} > /dev/null";
     let ended = group.run_as_kernel(script).wait().unwrap();
@@ -123,6 +131,12 @@ fn a_kernel_that_takes_more_memory_is_killed_whatever_others_say_of_themselves()
         running.kill().unwrap();
         running.wait().unwrap();
     }
+}
+
+/// The resident memory that a process's status tells, in KiB.
+fn resident(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Machine {
 
     /// Fails when anything is there that was not there before.
     pub fn is_clean(&self) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(20);
         loop {
             let left: Vec<_> = everything(self.data.path()).difference(&self.before).cloned().collect();
             if left.is_empty() {
