@@ -15,6 +15,7 @@
 //! | initialise | `zygote`, or `control`; `server`, `seccomp` |
 //! | stop, remove, set aside | `sweep`, `lost` |
 //! | what it uses and does | `cgroup`, `foreground` |
+//! | who goes first on a busy processor | `priority` |
 //! | that memory ran out | `kernel_log`, `kernels` |
 
 mod cgroup;
@@ -38,6 +39,7 @@ mod locks;
 mod lost;
 mod network;
 mod place;
+mod priority;
 pub mod probe;
 mod process;
 mod processes;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::control::Init;
 use crate::groups::Groups;
 use crate::kernels::Kernels;
+use crate::priority::Priority;
 use crate::process::{self, Handle};
 use crate::slot::UIDS;
 
@@ -42,6 +43,7 @@ pub(crate) struct Live {
     /// The first user of the machine that is its own.
     uid_base: u32,
     kernels: Arc<Mutex<Looked>>,
+    priority: Mutex<Priority>,
     /// Its kernels are forked already, by what waits for the first notebook server to ask.
     forks_kernels: AtomicBool,
     watch: JoinHandle<()>,
@@ -76,6 +78,11 @@ impl Live {
         looked.kernels.retain(|pid, _| process::exists(*pid));
         looked.kernels.extend(kernels);
         looked.at = Some(Instant::now());
+    }
+
+    /// What is known of how long it computes.
+    pub(crate) fn priority(&self) -> MutexGuard<'_, Priority> {
+        self.priority.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The kernel that this process was when they were looked at.
@@ -120,6 +127,7 @@ impl LiveOnes {
             first,
             uid_base,
             kernels,
+            priority: Mutex::default(),
             forks_kernels: AtomicBool::new(false),
             watch,
             groups: tokio::spawn(groups),
@@ -130,6 +138,11 @@ impl LiveOnes {
 
     pub(crate) fn get(&self, id: NotebookId) -> Option<Arc<Live>> {
         self.all().get(&id).cloned()
+    }
+
+    /// All of them at this moment.
+    pub(crate) fn list(&self) -> Vec<(NotebookId, Arc<Live>)> {
+        self.all().iter().map(|(id, live)| (*id, Arc::clone(live))).collect()
     }
 
     /// Whose a user of the machine is.

@@ -38,6 +38,7 @@ use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
 use crate::place::{Place, Places};
+use crate::priority::Priorities;
 use crate::process::{Handle, Process, boot_id};
 use crate::record::Record;
 use crate::server::{self, Readiness};
@@ -71,7 +72,8 @@ pub struct LocalRuntime {
     images: Arc<dyn ImageSource>,
     init: PathBuf,
     zygotes: Zygotes,
-    live: LiveOnes,
+    live: Arc<LiveOnes>,
+    priorities: OnceLock<Priorities>,
     locks: Locks<NotebookId>,
     share_locks: Locks<VolumeId>,
     kernel_log: OnceLock<Option<KernelLog>>,
@@ -106,7 +108,8 @@ impl LocalRuntime {
             network: Network::new(config.network.clone()),
             init: host::install_init(places.run()).map_err(transient("the init"))?,
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
-            live: LiveOnes::default(),
+            live: Arc::default(),
+            priorities: OnceLock::new(),
             locks: Locks::default(),
             share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
@@ -461,6 +464,8 @@ impl Runtime for LocalRuntime {
                 tracing::debug!(notebook = %id, "notebook {id} is looked at later: {e}");
             }
         }
+        self.priorities
+            .get_or_init(|| Priorities::keep(Arc::clone(&self.tree), self.places.clone(), Arc::clone(&self.live)));
         if self.config.zygote
             && self.images.size(BUILT_IN).await.is_some()
             && let Err(e) = self.image(BUILT_IN, &Silent).await
@@ -470,6 +475,9 @@ impl Runtime for LocalRuntime {
     }
 
     async fn close(&self) {
+        if let Some(priorities) = self.priorities.get() {
+            priorities.end();
+        }
         self.zygotes.close().await;
     }
 

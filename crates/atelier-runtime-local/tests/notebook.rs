@@ -5,7 +5,8 @@ mod bed;
 
 use std::fs;
 use std::net::TcpListener;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use atelier_core::volume::Volume;
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
@@ -392,6 +393,31 @@ print(done.returncode, done.stdout, done.stderr)
         )
         .await;
     assert!(said.starts_with('0'), "{said}");
+    runtime.remove(spec.notebook).await.unwrap();
+    machine.is_clean();
+}
+
+/// What a server that was killed has left behind: nothing else says any more that the notebook computes for long.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_notebook_that_is_found_running_has_its_usual_weight_again() {
+    let machine = Machine::new();
+    let spec = new_spec();
+    bring(&*machine.runtime(), &spec, Upto::Compute).await;
+    let name = format!("{}-{}", bed::mark(machine.data.path()), spec.notebook);
+    let files = ["cpu/atelier", "atelier"].map(|folder| Path::new("/sys/fs/cgroup").join(folder).join(&name));
+    let files = [files[0].join("cpu.shares"), files[1].join("cpu.weight")];
+    let file = files.iter().find(|file| file.exists()).unwrap();
+    let usual = fs::read_to_string(file).unwrap();
+    fs::write(file, "3").unwrap();
+    let runtime = machine.runtime();
+    runtime.begin().await;
+    let until = Instant::now() + Duration::from_mins(1);
+    while fs::read_to_string(file).unwrap() != usual {
+        assert!(Instant::now() < until, "the weight stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    runtime.close().await;
     runtime.remove(spec.notebook).await.unwrap();
     machine.is_clean();
 }

@@ -214,6 +214,28 @@ fn who_computes_more_has_to_wait() {
 }
 
 #[test]
+fn a_weight_is_what_the_kernel_has_then() {
+    let group = Group::new("weight", &Limits { cpu_millis: 500, ..ROOMY });
+    let held = || {
+        let files = ["cpu.shares", "cpu.weight"].map(|file| group.folders().into_iter().map(move |f| f.join(file)));
+        files.into_iter().flatten().find_map(|file| number(&file)).unwrap()
+    };
+    assert_eq!(group.tree.cpu_millis(&group.name).unwrap(), 500);
+    // A new group has the usual one.
+    let usual = held();
+    assert!([1024, 100].contains(&usual), "{usual}");
+    group.tree.weigh(&group.name, 500, Weight::Low).unwrap();
+    assert!([12, 1].contains(&held()), "{}", held());
+    group.tree.weigh(&group.name, 500, Weight::Usual).unwrap();
+    assert_eq!(held(), usual);
+    let taken = |name: &str| group.tree.cpu_time(name).unwrap();
+    assert!(group.run("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done").wait().unwrap().success());
+    let own = taken(&group.name);
+    assert!(own > Duration::ZERO);
+    assert!(group.tree.cpu_time_of_all().unwrap() >= own);
+}
+
+#[test]
 fn who_reads_more_from_a_disk_has_to_wait() {
     const MIB: u64 = 1 << 20;
     let disk = DiskLimits { read_bytes: NonZeroU64::new(2 * MIB), ..NO_LIMIT };

@@ -9,6 +9,7 @@ mod enforced;
 pub(crate) mod kernels;
 mod v1;
 mod v2;
+mod weight;
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use atelier_runtime::Memory;
 
+pub(crate) use self::weight::Weight;
 use crate::config::DiskLimits;
 use crate::file::{absent_is_none, names};
 use crate::process::Handle;
@@ -74,6 +76,15 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
 
     /// The processor time that everything ever in the group has taken.
     fn cpu_time(&self, name: &str) -> io::Result<Duration>;
+
+    /// The processor time that everything ever in any of our groups has taken, as long as the machine runs.
+    fn cpu_time_of_all(&self) -> io::Result<Duration>;
+
+    /// How much the group may use of the CPUs, in thousandths of one.
+    fn cpu_millis(&self, name: &str) -> io::Result<u32>;
+
+    /// What the group weighs from here on, where others want the same processor. `cpu_millis` is how much it may use.
+    fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()>;
 
     /// The memory that the group holds and has held.
     fn memory(&self, name: &str) -> Memory;
@@ -267,6 +278,14 @@ fn no_number(path: &Path) -> io::Error {
 /// Makes the folders, parents included; says which file could not be written when one cannot.
 fn write(path: &Path, value: &str) -> io::Result<()> {
     fs::write(path, value).map_err(|e| io::Error::new(e.kind(), format!("`{}`: {e}", path.display())))
+}
+
+/// Hierarchies of version 1 that are ordinary folders below this one.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "only tests call this")]
+pub(crate) fn below(folder: &Path) -> Box<dyn CgroupTree> {
+    let mount = |name: &str| format!("1 1 0:1 / {} rw - cgroup cgroup rw,{name}\n", folder.join(name).display());
+    Box::new(v1::Tree::find(&["cpu", "cpuacct", "memory", "pids"].map(mount).concat()).unwrap())
 }
 
 #[cfg(test)]

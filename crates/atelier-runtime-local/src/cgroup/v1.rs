@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use atelier_runtime::Memory;
 
-use super::{CgroupTree, Entry, Limits, PARENT, Throttle, held, mounts, no_number, number, read, write};
+use super::weight::VERSION_1;
+use super::{CgroupTree, Entry, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write};
 use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
@@ -95,8 +96,22 @@ impl CgroupTree for Tree {
     }
 
     fn cpu_time(&self, name: &str) -> io::Result<Duration> {
-        let file = self.account.join(PARENT).join(name).join("cpuacct.usage");
-        read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
+        cpu_time(&self.account.join(PARENT).join(name))
+    }
+
+    fn cpu_time_of_all(&self) -> io::Result<Duration> {
+        cpu_time(&self.account.join(PARENT))
+    }
+
+    fn cpu_millis(&self, name: &str) -> io::Result<u32> {
+        let file = self.cpu.join(PARENT).join(name).join("cpu.cfs_quota_us");
+        let quota = read(&file)?.trim().parse().ok().and_then(|quota: u64| (quota * 1000 / PERIOD_US).try_into().ok());
+        quota.ok_or_else(|| no_number(&file))
+    }
+
+    fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
+        let file = self.cpu.join(PARENT).join(name).join("cpu.shares");
+        write(&file, &VERSION_1.text(cpu_millis, weight))
     }
 
     fn seat(&self, name: &str) -> String {
@@ -126,6 +141,12 @@ impl CgroupTree for Tree {
         let used = held(&folder, "memory.usage_in_bytes", "total_inactive_file ");
         Memory { used, peak: of("memory.max_usage_in_bytes"), limit: of("memory.limit_in_bytes") }
     }
+}
+
+/// What the folder's group has taken, with all groups below.
+fn cpu_time(folder: &Path) -> io::Result<Duration> {
+    let file = folder.join("cpuacct.usage");
+    read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
 }
 
 #[cfg(test)]
@@ -168,6 +189,11 @@ mod tests {
             .unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
         assert_eq!(read("cpu/atelier/x/cpu.cfs_quota_us"), "50000");
+        assert_eq!(tree.cpu_millis("x").unwrap(), 500);
+        tree.weigh("x", 500, Weight::Low).unwrap();
+        assert_eq!(read("cpu/atelier/x/cpu.shares"), "12");
+        fs::write(at("cpu/atelier/x/cpu.cfs_quota_us"), "-1\n").unwrap();
+        assert!(tree.cpu_millis("x").unwrap_err().to_string().contains("cpu.cfs_quota_us"));
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
         assert_eq!(read("memory/atelier/x/memory.kmem.tcp.limit_in_bytes"), "67108864");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
@@ -177,5 +203,7 @@ mod tests {
         fs::write(at("cpuacct/atelier/x/cpuacct.usage"), "1500000000\n").unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));
         assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpuacct.usage"));
+        fs::write(at("cpuacct/atelier/cpuacct.usage"), "2000000000\n").unwrap();
+        assert_eq!(tree.cpu_time_of_all().unwrap(), Duration::from_secs(2));
     }
 }

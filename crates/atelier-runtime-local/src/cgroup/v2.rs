@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use atelier_runtime::Memory;
 
-use super::{CgroupTree, Entry, Limits, PARENT, Throttle, held, mounts, no_number, number, read, write};
+use super::weight::VERSION_2;
+use super::{CgroupTree, Entry, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write};
 use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
@@ -80,10 +81,23 @@ impl CgroupTree for Tree {
     }
 
     fn cpu_time(&self, name: &str) -> io::Result<Duration> {
-        let file = self.folder(name).join("cpu.stat");
+        cpu_time(&self.folder(name))
+    }
+
+    fn cpu_time_of_all(&self) -> io::Result<Duration> {
+        cpu_time(&self.root.join(PARENT))
+    }
+
+    fn cpu_millis(&self, name: &str) -> io::Result<u32> {
+        let file = self.folder(name).join("cpu.max");
         let text = read(&file)?;
-        let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
-        micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
+        let quota = text.split(' ').next().and_then(|quota| quota.parse::<u64>().ok());
+        quota.and_then(|quota| (quota * 1000 / PERIOD_US).try_into().ok()).ok_or_else(|| no_number(&file))
+    }
+
+    fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
+        let file = self.folder(name).join("cpu.weight");
+        write(&file, &VERSION_2.text(cpu_millis, weight))
     }
 
     fn seat(&self, name: &str) -> String {
@@ -110,6 +124,14 @@ impl CgroupTree for Tree {
     }
 }
 
+/// What the folder's group has taken, with all groups below.
+fn cpu_time(folder: &Path) -> io::Result<Duration> {
+    let file = folder.join("cpu.stat");
+    let text = read(&file)?;
+    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+    micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
@@ -126,6 +148,11 @@ mod tests {
         tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7, disk }).unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join("atelier").join(file)).unwrap();
         assert_eq!(read("x/cpu.max"), "150000 100000");
+        assert_eq!(tree.cpu_millis("x").unwrap(), 1500);
+        tree.weigh("x", 1500, Weight::Low).unwrap();
+        assert_eq!(read("x/cpu.weight"), "3");
+        fs::write(root.path().join("atelier/x/cpu.max"), "max 100000\n").unwrap();
+        assert!(tree.cpu_millis("x").unwrap_err().to_string().contains("cpu.max"));
         assert_eq!(read("x/memory.max"), "1073741824");
         assert_eq!(read("x/pids.max"), "7");
         assert_eq!(tree.memory("x"), Memory { used: None, peak: None, limit: Some(1 << 30) });
@@ -143,6 +170,8 @@ mod tests {
         fs::write(root.path().join("atelier/x/cpu.stat"), stat).unwrap();
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_micros(1500));
         assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpu.stat"));
+        fs::write(root.path().join("atelier/cpu.stat"), "usage_usec 2500\n").unwrap();
+        assert_eq!(tree.cpu_time_of_all().unwrap(), Duration::from_micros(2500));
     }
 
     #[test]
