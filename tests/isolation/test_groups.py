@@ -1,4 +1,4 @@
-"""Control groups for kernels, asked for by whatever a notebook runs."""
+"""Control groups for kernels, asked for by what is no kernel. What a kernel has started has its group, and gets no other."""
 
 import json
 
@@ -6,11 +6,17 @@ import pytest
 
 pytestmark = pytest.mark.local
 
-ASK = """
+BEGIN = """
 import json, os, socket, subprocess, sys, time
+
+def ask():
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect('/run/atelier/groups.sock')
+        return asking.recv(16).decode().strip()
 
 ASK = '''
 import socket, sys
+open('/proc/self/oom_score_adj', 'w').write('1000')
 with socket.socket(socket.AF_UNIX) as asking:
     asking.connect('/run/atelier/groups.sock')
     print(asking.recv(16).decode().strip(), flush=True)
@@ -34,59 +40,54 @@ MANY = """
 asking = [begin(0) for _ in range(40)]
 answers = [one.stdout.readline().strip() for one in asking]
 end(asking)
-print(json.dumps(answers))
+# All of them have ended, and their places are free again.
+print(json.dumps([answers, ask()]))
 """
 
 OVER_AND_OVER = """
-def ask():
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.connect('/run/atelier/groups.sock')
-        return asking.recv(16).decode().strip()
 begun = time.monotonic()
-answers = {ask() for _ in range(48)}
-print(json.dumps([sorted(answers), time.monotonic() - begun]))
+answers = [ask() for _ in range(48)]
+print(json.dumps([answers, time.monotonic() - begun]))
 """
 
 # Any two of them are more than the notebook has.
 TOGETHER = """
-several = []
-for _ in range(3):
-    several.append(begin(300))
-    with open(f'/proc/{several[-1].pid}/oom_score_adj', 'w') as file: file.write('1000')
+several = [begin(300) for _ in range(3)]
 answers = [one.stdout.readline().strip() for one in several]
-# Of one that was killed its end comes.
-living = sum(bool(one.stdout.readline()) for one in several)
-# It may have been killed since.
-living -= sum(one.poll() is not None for one in several)
+# Of one that was killed nothing comes but the end.
+living = sum(bool(one.stdout.readline()) and one.poll() is None for one in several)
 end(several)
 print(json.dumps([answers, living]))
 """
 
 
 @pytest.fixture
-def asker(stage):
-    """A kernel that can begin processes which ask for groups. Its notebook has 512 MiB."""
-    with stage.world.notebook(stage.neighbour).new_kernel() as kernel:
-        kernel.run(ASK)
-        yield kernel
+def tries(stage):
+    """Runs a program beside the notebook server of a notebook of 512 MiB; what it answers."""
+
+    def run(program):
+        notebook = stage.neighbour["id"]
+        ran = stage.world.server.atelier("notebook", "exec", notebook, "--", "python", "-c", BEGIN + program)
+        return json.loads(ran.stdout)
+
+    return run
 
 
-def test_groups_without_number(asker):
+def test_groups_without_number(tries):
     """Whoever comes later stays where it is."""
-    answers = json.loads(asker.run(MANY))
+    answers, afterwards = tries(MANY)
     assert set(answers) == {"taken in", "refused"} and answers.count("taken in") <= 32, answers
-    # All of them have ended, and their places are free again.
-    assert "taken in" in json.loads(asker.run(MANY))
+    assert afterwards == "taken in"
 
 
-def test_groups_over_and_over(asker):
+def test_groups_over_and_over(tries):
     """The server's time is everybody's, and so is what the machine does to move a process."""
-    answers, seconds = json.loads(asker.run(OVER_AND_OVER, seconds=60))
-    # 32 of 48 at once, and then four in a second.
-    assert answers == ["refused"] and seconds > 3.5
+    answers, seconds = tries(OVER_AND_OVER)
+    # 32 of 48 at once, and then four in a second; each of them by one process, which has a group since the first.
+    assert answers == ["taken in"] + 47 * ["refused"] and seconds > 3.5, (answers, seconds)
 
 
-def test_groups_with_more_memory(asker):
+def test_groups_with_more_memory(tries):
     """They are below the notebook's own."""
-    answers, living = json.loads(asker.run(TOGETHER, seconds=120))
-    assert answers == ["taken in"] * 3 and living <= 1, (answers, living)
+    answers, living = tries(TOGETHER)
+    assert answers == 3 * ["taken in"] and living <= 1, (answers, living)

@@ -131,7 +131,10 @@ class Server:
 
     def atelier(self, *arguments, check=True):
         """What a command prints that an operator gives on this folder; with `check` it must not fail."""
-        command = [self.binary, *arguments, "--data-dir", self.data_dir]
+        command = [self.binary, *arguments]
+        # What follows this word is not the command's own.
+        at = arguments.index("--") + 1 if "--" in arguments else len(command)
+        command[at:at] = ["--data-dir", self.data_dir]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ATELIER_")}
         done = subprocess.run(
             [str(word) for word in command], env=clean, capture_output=True, text=True, timeout=120, check=False
