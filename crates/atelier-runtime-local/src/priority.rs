@@ -1,7 +1,7 @@
 //! Who goes first on a processor that several notebooks want: one that has thought before one that has computed for long.
 //!
 //! A notebook that takes one CPU for seconds, or all that it may have where that is less, gets a low weight until it has
-//! rested. It loses nothing by that while nobody else wants the same processor. Where somebody does, a short cell does not
+//! rested. What it has the kernel do counts several times ([`cgroup::KERNEL_COUNTS`](crate::cgroup::KERNEL_COUNTS)). It loses nothing by that while nobody else wants the same processor. Where somebody does, a short cell does not
 //! share the processor with what has run for an hour; and those who all compute for long share it by their CPUs.
 //!
 //! A server that was killed may have left low weights behind: a container that is seen for the first time gets the usual
@@ -66,7 +66,7 @@ pub(crate) struct Priority(Option<Known>);
 struct Known {
     cpu_millis: u32,
     at: Instant,
-    /// The processor time that it had taken then.
+    /// The work that it had done then.
     used: Duration,
     load: Load,
     /// What the kernel was told.
@@ -81,7 +81,7 @@ impl Priority {
 
     /// Gives the container's group the weight that it should have at this moment.
     fn look(&mut self, tree: &dyn CgroupTree, cgroup: &str, now: Instant) -> io::Result<()> {
-        let used = tree.cpu_time(cgroup)?;
+        let used = tree.work(cgroup)?;
         let Some(known) = &mut self.0 else {
             let cpu_millis = tree.cpu_millis(cgroup)?;
             tree.weigh(cgroup, cpu_millis, Weight::Usual)?;
@@ -171,7 +171,7 @@ impl Looks {
     /// Whether so little was taken since the last look that it does not matter whose it was.
     fn is_quiet(&mut self, now: Instant) -> bool {
         // There is no group of all before the first notebook.
-        let Ok(taken) = self.tree.cpu_time_of_all() else { return false };
+        let Ok(taken) = self.tree.work_of_all() else { return false };
         let Some((at, before)) = self.last.replace((now, taken)) else { return false };
         taken.saturating_sub(before).as_secs_f64() < now.saturating_duration_since(at).as_secs_f64() * QUIET
     }
@@ -254,6 +254,8 @@ mod tests {
         /// What it takes in a second, and has taken.
         rate: Duration,
         used: Duration,
+        /// All of that is what the kernel did.
+        in_kernel: bool,
         folder: tempfile::TempDir,
     }
 
@@ -264,7 +266,15 @@ mod tests {
             let live = Arc::<LiveOnes>::default();
             let tree = cgroup::below(folder.path()).into();
             let looks = Looks { tree, places, live: Arc::clone(&live), last: None, warned: false };
-            let bed = Self { live, looks, now: Instant::now(), rate: Duration::ZERO, used: 77 * SECOND, folder };
+            let bed = Self {
+                live,
+                looks,
+                now: Instant::now(),
+                rate: Duration::ZERO,
+                used: 77 * SECOND,
+                in_kernel: false,
+                folder,
+            };
             let limits = Limits { cpu_millis: 2000, memory_bytes: 1 << 30, pids: 7, disk: DiskLimits::default() };
             bed.looks.tree.create(&bed.cgroup(), &limits).unwrap();
             bed.adopt();
@@ -303,8 +313,13 @@ mod tests {
             self.now += SECOND;
             self.used += self.rate;
             let used = self.used.as_nanos().to_string();
-            fs::write(self.file("cpuacct", "cpuacct.usage"), &used).unwrap();
-            fs::write(self.folder.path().join("cpuacct").join(cgroup::PARENT).join("cpuacct.usage"), &used).unwrap();
+            let all = self.folder.path().join("cpuacct").join(cgroup::PARENT);
+            for folder in [&self.file("cpuacct", ""), &all] {
+                fs::write(folder.join("cpuacct.usage"), &used).unwrap();
+                if self.in_kernel {
+                    fs::write(folder.join("cpuacct.usage_sys"), &used).unwrap();
+                }
+            }
         }
 
         fn look(&mut self, times: u32) {
@@ -341,6 +356,18 @@ mod tests {
         assert_eq!(bed.written(), None);
         bed.look(2);
         assert_eq!(bed.written().as_deref(), USUAL);
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_does_for_it_counts_more() {
+        let mut bed = Bed::new();
+        bed.rate = SECOND / 5;
+        bed.look(20);
+        assert_eq!(bed.written().as_deref(), USUAL);
+        let mut bed = Bed::new();
+        (bed.rate, bed.in_kernel) = (SECOND / 5, true);
+        bed.look(20);
+        assert_eq!(bed.written().as_deref(), LOW);
     }
 
     #[tokio::test]

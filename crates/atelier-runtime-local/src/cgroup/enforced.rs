@@ -232,7 +232,7 @@ fn a_weight_is_what_the_kernel_has_then() {
     assert!(group.run("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done").wait().unwrap().success());
     let own = taken(&group.name);
     assert!(own > Duration::ZERO);
-    assert!(group.tree.cpu_time_of_all().unwrap() >= own);
+    assert!(group.tree.work(&group.name).unwrap() >= own && group.tree.work_of_all().unwrap() >= own);
 }
 
 #[test]

@@ -23,6 +23,10 @@ use crate::config::DiskLimits;
 use crate::file::{absent_is_none, names};
 use crate::process::Handle;
 
+/// How often a second that the kernel computes for a group counts in its work: of what such calls cause (writing to disks,
+/// taking memory apart, passing packets on) the kernel does a good part in threads of its own, which are in nobody's group.
+pub(crate) const KERNEL_COUNTS: u32 = 4;
+
 /// The folder below which all of ours are.
 pub(crate) const PARENT: &str = "atelier";
 
@@ -77,8 +81,11 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
     /// The processor time that everything ever in the group has taken.
     fn cpu_time(&self, name: &str) -> io::Result<Duration>;
 
-    /// The processor time that everything ever in any of our groups has taken, as long as the machine runs.
-    fn cpu_time_of_all(&self) -> io::Result<Duration>;
+    /// The same, where what the kernel did for the group counts [`KERNEL_COUNTS`] times.
+    fn work(&self, name: &str) -> io::Result<Duration>;
+
+    /// That of all of our groups, also of those that are gone.
+    fn work_of_all(&self) -> io::Result<Duration>;
 
     /// How much the group may use of the CPUs, in thousandths of one.
     fn cpu_millis(&self, name: &str) -> io::Result<u32>;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use atelier_runtime::Memory;
 
 use super::weight::VERSION_1;
-use super::{CgroupTree, Entry, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write};
+use super::{
+    CgroupTree, Entry, KERNEL_COUNTS, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write,
+};
 use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
@@ -99,8 +101,12 @@ impl CgroupTree for Tree {
         cpu_time(&self.account.join(PARENT).join(name))
     }
 
-    fn cpu_time_of_all(&self) -> io::Result<Duration> {
-        cpu_time(&self.account.join(PARENT))
+    fn work(&self, name: &str) -> io::Result<Duration> {
+        work(&self.account.join(PARENT).join(name))
+    }
+
+    fn work_of_all(&self) -> io::Result<Duration> {
+        work(&self.account.join(PARENT))
     }
 
     fn cpu_millis(&self, name: &str) -> io::Result<u32> {
@@ -147,6 +153,11 @@ impl CgroupTree for Tree {
 fn cpu_time(folder: &Path) -> io::Result<Duration> {
     let file = folder.join("cpuacct.usage");
     read(&file)?.trim().parse().map(Duration::from_nanos).map_err(|_| no_number(&file))
+}
+
+fn work(folder: &Path) -> io::Result<Duration> {
+    let of_kernel = number(&folder.join("cpuacct.usage_sys")).unwrap_or_default();
+    Ok(cpu_time(folder)? + Duration::from_nanos(of_kernel) * (KERNEL_COUNTS - 1))
 }
 
 #[cfg(test)]
@@ -204,6 +215,8 @@ mod tests {
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_millis(1500));
         assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpuacct.usage"));
         fs::write(at("cpuacct/atelier/cpuacct.usage"), "2000000000\n").unwrap();
-        assert_eq!(tree.cpu_time_of_all().unwrap(), Duration::from_secs(2));
+        assert_eq!(tree.work_of_all().unwrap(), Duration::from_secs(2));
+        fs::write(at("cpuacct/atelier/x/cpuacct.usage_sys"), "500000000\n").unwrap();
+        assert_eq!(tree.work("x").unwrap(), Duration::from_secs(3));
     }
 }

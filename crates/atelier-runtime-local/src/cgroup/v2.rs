@@ -11,7 +11,9 @@ use std::time::Duration;
 use atelier_runtime::Memory;
 
 use super::weight::VERSION_2;
-use super::{CgroupTree, Entry, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write};
+use super::{
+    CgroupTree, Entry, KERNEL_COUNTS, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write,
+};
 use crate::config::DiskLimits;
 
 /// The period in which a CPU quota counts, in microseconds.
@@ -84,8 +86,12 @@ impl CgroupTree for Tree {
         cpu_time(&self.folder(name))
     }
 
-    fn cpu_time_of_all(&self) -> io::Result<Duration> {
-        cpu_time(&self.root.join(PARENT))
+    fn work(&self, name: &str) -> io::Result<Duration> {
+        work(&self.folder(name))
+    }
+
+    fn work_of_all(&self) -> io::Result<Duration> {
+        work(&self.root.join(PARENT))
     }
 
     fn cpu_millis(&self, name: &str) -> io::Result<u32> {
@@ -127,9 +133,19 @@ impl CgroupTree for Tree {
 /// What the folder's group has taken, with all groups below.
 fn cpu_time(folder: &Path) -> io::Result<Duration> {
     let file = folder.join("cpu.stat");
+    micros(&read(&file)?, "usage_usec ").ok_or_else(|| no_number(&file))
+}
+
+fn work(folder: &Path) -> io::Result<Duration> {
+    let file = folder.join("cpu.stat");
     let text = read(&file)?;
-    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
-    micros.map(Duration::from_micros).ok_or_else(|| no_number(&file))
+    let all = micros(&text, "usage_usec ").ok_or_else(|| no_number(&file))?;
+    Ok(all + micros(&text, "system_usec ").unwrap_or_default() * (KERNEL_COUNTS - 1))
+}
+
+/// What the line that begins so says.
+fn micros(stat: &str, name: &str) -> Option<Duration> {
+    stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).map(Duration::from_micros)
 }
 
 #[cfg(test)]
@@ -171,7 +187,8 @@ mod tests {
         assert_eq!(tree.cpu_time("x").unwrap(), Duration::from_micros(1500));
         assert!(tree.cpu_time("y").unwrap_err().to_string().contains("cpu.stat"));
         fs::write(root.path().join("atelier/cpu.stat"), "usage_usec 2500\n").unwrap();
-        assert_eq!(tree.cpu_time_of_all().unwrap(), Duration::from_micros(2500));
+        assert_eq!(tree.work_of_all().unwrap(), Duration::from_micros(2500));
+        assert_eq!(tree.work("x").unwrap(), Duration::from_millis(3));
     }
 
     #[test]
