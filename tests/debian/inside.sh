@@ -40,12 +40,15 @@ soon() {
 }
 is() { atelier notebook list -o json | grep -q "\"status\": *\"$1\""; }
 says() { grep -q -- "$1" <<< "$("${@:2}" 2>&1)"; }
-nothing_is_left() {
-    [ -z "$(find /sys/fs/cgroup/atelier -mindepth 1 -type d)" ] && [ -z "$(losetup -a)" ]
+nothing_runs() {
+    [ -d /sys/fs/cgroup/atelier ] && [ -z "$(find /sys/fs/cgroup/atelier -mindepth 1 -type d)" ] && [ -z "$(losetup -a)" ] &&
+        [ -z "$(ip -brief link | grep '^atl')" ]
 }
+nothing_is_left() { nothing_runs && [ -z "$(find /run/atelier -name '*-*-*-*-*')" ]; }
 
 uname -r
-ATELIER_EXPECT_CGROUPS=2 RUST_BACKTRACE=1 holds 'the tests of the control groups' tests cgroup:: --test-threads=1
+ATELIER_EXPECT_CGROUPS=2 RUST_BACKTRACE=1 holds 'the tests of the control groups' \
+    says 'test result: ok. [1-9]' tests cgroup:: --test-threads=1
 
 cat > /tmp/takes_all.py <<'P'
 import socket
@@ -70,7 +73,7 @@ holds 'its history says so' soon says 'the memory of a kernel ran out' atelier n
 holds 'it still runs' is RUNNING
 holds 'it is stopped' atelier notebook stop hello
 holds 'it has stopped' soon is STOPPED
-holds 'nothing of it runs' soon nothing_is_left
+holds 'nothing of it runs' soon nothing_runs
 holds 'it is started' atelier notebook start hello
 holds 'it runs again' soon is RUNNING
 holds 'the file is still there' says groups.sock atelier notebook exec hello -- cat takes_all.py

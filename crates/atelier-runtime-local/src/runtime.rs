@@ -38,7 +38,7 @@ use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
 use crate::place::{Place, Places};
-use crate::priority::Priorities;
+use crate::priority::{Looks, Priorities};
 use crate::process::{Handle, Process, boot_id};
 use crate::record::Record;
 use crate::server::{self, Readiness};
@@ -427,7 +427,9 @@ impl LocalRuntime {
             Cause::Group(None) => (Share::Notebook, None),
             Cause::Group(Some(path)) => match of_kernel(path) {
                 Some(group) => (Share::Kernel, Some(group)),
-                None => (Share::Notebook, Some(place.cgroup.clone())),
+                None if path.ends_with(&place.cgroup) => (Share::Notebook, Some(place.cgroup.clone())),
+                // One above ours: this server runs within limits itself.
+                None => (Share::Machine, Some(place.cgroup.clone())),
             },
         };
         let Memory { peak, limit, .. } = counted.map(|group| self.tree.memory(&group)).unwrap_or_default();
@@ -458,14 +460,7 @@ impl Runtime for LocalRuntime {
     }
 
     async fn begin(&self) {
-        // From here on kernels of what runs already get groups, and it is known whose memory runs out.
-        for id in self.known().unwrap_or_default() {
-            if let Err(e) = self.adopt(id) {
-                tracing::debug!(notebook = %id, "notebook {id} is looked at later: {e}");
-            }
-        }
-        self.priorities
-            .get_or_init(|| Priorities::keep(Arc::clone(&self.tree), self.places.clone(), Arc::clone(&self.live)));
+        self.priorities.get_or_init(|| Priorities::keep(Looks::new(&self.tree, &self.places, &self.live)));
         if self.config.zygote
             && self.images.size(BUILT_IN).await.is_some()
             && let Err(e) = self.image(BUILT_IN, &Silent).await
@@ -476,7 +471,7 @@ impl Runtime for LocalRuntime {
 
     async fn close(&self) {
         if let Some(priorities) = self.priorities.get() {
-            priorities.end();
+            priorities.end().await;
         }
         self.zygotes.close().await;
     }
