@@ -3,7 +3,7 @@
 The goals are an API whose slowest answer but one in a hundred takes less than 50 ms, and a neighbour's cell that takes
 less than 1.2 times as long. The neighbour works as a person does: a short cell, a look at what came out, the next one. The
 attack goes on for a while before it is measured, as an attack does. As the machine has its own moods, stretches with the
-attack and without it take turns, and the ratios of neighbours in time are compared.
+attack and without it take turns, and the medians of all cells beside it and of all without it are compared.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from support.stage import OUTSIDE
 pytestmark = [pytest.mark.local, pytest.mark.long]
 
 AS_LARGE = "modelarts.vm.cpu.2u"
-QUESTIONS, PAIRS = 300, 2
+QUESTIONS, PAIRS = 300, 5
 # Seconds: how long an attack goes on before what others feel is measured, how long that takes, with the attack and
 # without, and how long a person looks at what a cell has printed.
 BEFORE, STRETCH, LOOK = 6, 7, 1
@@ -116,15 +116,15 @@ def cells(kernel, seconds, pause):
 
 
 def times_as_long(kernel, persons_kernel, pause):
-    """How many times as long a neighbour's cell takes while what the kernel holds goes on, stretch by stretch."""
-    ratios = []
+    """How many times as long a neighbour's cell takes while what the kernel holds goes on."""
+    beside, alone = [], []
     for _ in range(PAIRS):
         cells(persons_kernel, BEFORE, pause)
-        beside = statistics.median(cells(persons_kernel, STRETCH, pause))
+        beside += cells(persons_kernel, STRETCH, pause)
         kernel.run("os.killpg(holder.pid, signal.SIGSTOP)")
-        ratios.append(beside / statistics.median(cells(persons_kernel, STRETCH, pause)))
+        alone += cells(persons_kernel, STRETCH, pause)
         kernel.run("os.killpg(holder.pid, signal.SIGCONT)")
-    return " and ".join(f"{ratio:.2f}" for ratio in ratios)
+    return f"{statistics.median(beside) / statistics.median(alone):.2f}"
 
 
 @pytest.mark.parametrize("what", OVER_AND_OVER)
