@@ -11,7 +11,6 @@
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::cgroup::CgroupTree;
 use crate::cgroup::kernels::{MOST, take_in};
 use crate::kernels::{self, Kernels};
+use crate::place::Place;
 
 /// How often a container is answered in the long run.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -32,11 +32,7 @@ const AT_ONCE: u32 = MOST;
 /// What a container's kernels ask.
 pub(crate) struct Groups {
     pub(crate) tree: Arc<dyn CgroupTree>,
-    /// The container's own group.
-    pub(crate) name: String,
-    /// The instance's run folder, and the container's `/run/atelier` in it.
-    pub(crate) run: PathBuf,
-    pub(crate) shared: PathBuf,
+    pub(crate) place: Place,
 }
 
 impl Groups {
@@ -44,7 +40,7 @@ impl Groups {
     pub(crate) async fn serve(self, taken_in: impl Fn(Kernels)) {
         let listener = match self.listen() {
             Ok(listener) => listener,
-            Err(e) => return tracing::warn!("kernels of `{}` get no groups of their own: {e}", self.name),
+            Err(e) => return tracing::warn!("kernels of `{}` get no groups of their own: {e}", self.place.id),
         };
         // When all that were answered so far would have been, one in each period.
         let mut due = Instant::now();
@@ -64,17 +60,17 @@ impl Groups {
     /// In place of a former server, which a connection would not reach any more. The socket is made where the container has
     /// no name for it.
     fn listen(&self) -> io::Result<UnixListener> {
-        let fresh = self.run.join(GROUPS_SOCKET);
+        let fresh = self.place.run.join(GROUPS_SOCKET);
         crate::file::remove(&fresh)?;
         let listener = UnixListener::bind(&fresh)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o666))?;
-        std::fs::rename(&fresh, self.shared.join(GROUPS_SOCKET))?;
+        std::fs::rename(&fresh, self.place.shared().join(GROUPS_SOCKET))?;
         Ok(listener)
     }
 
     async fn answer(&self, mut kernel: UnixStream, taken_in: impl Fn(Kernels)) {
         let Ok(Some(pid)) = kernel.peer_cred().map(|peer| peer.pid()) else { return };
-        let (tree, name) = (Arc::clone(&self.tree), self.name.clone());
+        let (tree, name) = (Arc::clone(&self.tree), self.place.cgroup.clone());
         let taken = tokio::task::spawn_blocking(move || {
             // A command line may have to be waited for.
             take_in(&*tree, &name, pid).map(|taken| taken.then(|| kernels::among(&[pid])))
@@ -86,7 +82,7 @@ impl Groups {
             }
             Ok(None) => b"refused\n",
             Err(e) => {
-                tracing::debug!("process {pid} of `{}` gets no group of its own: {e}", self.name);
+                tracing::debug!("process {pid} of `{}` gets no group of its own: {e}", self.place.id);
                 b"failed\n"
             }
         };

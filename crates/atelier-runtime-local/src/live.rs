@@ -20,7 +20,7 @@ use crate::control::Init;
 use crate::groups::Groups;
 use crate::kernels::Kernels;
 use crate::priority::Priority;
-use crate::process::{self, Handle};
+use crate::process::Handle;
 use crate::slot::UIDS;
 
 /// The pause before an init is connected to again, the first time and at most.
@@ -75,7 +75,7 @@ impl Live {
     pub(crate) fn remember(&self, kernels: Kernels) {
         let mut looked = self.looked();
         // One that got its group meanwhile is not among them yet.
-        looked.kernels.retain(|pid, _| process::exists(*pid));
+        looked.kernels.retain(|pid, _| matches!(Handle::of(*pid), Ok(Some(_))));
         looked.kernels.extend(kernels);
         looked.at = Some(Instant::now());
     }
@@ -115,9 +115,10 @@ impl LiveOnes {
     }
 
     /// Knows and watches a container from here on, and gives its kernels groups.
-    pub(crate) fn add(&self, id: NotebookId, pid: i32, first: Handle, groups: Groups, uid_base: u32) -> Arc<Live> {
+    pub(crate) fn add(&self, pid: i32, first: Handle, groups: Groups, uid_base: u32) -> Arc<Live> {
+        let id = groups.place.id;
         let first = Arc::new(first);
-        let watch = tokio::spawn(watch(groups.shared.clone(), Arc::clone(&first), Arc::clone(&self.changed)));
+        let watch = tokio::spawn(watch(groups.place.shared(), Arc::clone(&first), Arc::clone(&self.changed)));
         let kernels = Arc::<Mutex<Looked>>::default();
         let known = Arc::clone(&kernels);
         // A kernel that ends before anybody looks at kernels has said who it is.
@@ -202,22 +203,23 @@ mod tests {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
     use super::*;
+    use crate::place::Places;
 
     const SOON: Duration = Duration::from_secs(20);
 
     /// An init that has just been made may not listen yet, and its server may have ended before anybody watches it.
     #[tokio::test]
     async fn what_changed_before_the_init_could_be_watched_is_not_missed() {
-        let run = tempfile::tempdir().unwrap();
-        let shared = run.path().join("run");
-        let socket = shared.join(CONTROL_SOCKET);
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places::open(folder.path(), folder.path()).unwrap();
+        let place = places.of("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap());
+        let socket = place.shared().join(CONTROL_SOCKET);
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let all = LiveOnes::default();
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = Handle::of(pid).unwrap().unwrap();
         let tree = crate::cgroup::detect().unwrap().into();
-        let groups = Groups { tree, name: "never-made".into(), run: run.path().to_owned(), shared };
-        let live = all.add("018bcfeb-9bc7-7300-8000-000000000300".parse().unwrap(), pid, this, groups, 0);
+        let live = all.add(pid, this, Groups { tree, place }, 0);
         // It is refused at first.
         tokio::task::yield_now().await;
         let listener = UnixListener::bind(&socket).unwrap();

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroup::{self, CgroupTree, Weight};
-use crate::live::LiveOnes;
+use crate::live::{Live, LiveOnes};
 use crate::place::Places;
 
 /// The pause between two looks.
@@ -77,8 +77,7 @@ pub(crate) struct Priority(Option<Known>);
 
 #[derive(Debug)]
 struct Known {
-    /// The CPUs that it may have.
-    may: f64,
+    /// What it may have, in thousandths of a CPU.
     cpu_millis: u32,
     at: Instant,
     /// The work that it had done then.
@@ -107,8 +106,7 @@ impl Priority {
         let Some(known) = &mut self.0 else {
             let cpu_millis = tree.cpu_millis(cgroup)?;
             tree.weigh(cgroup, cpu_millis, Weight::Usual)?;
-            let may = f64::from(cpu_millis) / 1000.0;
-            self.0 = Some(Known { may, cpu_millis, at: now, used, load: Load::NONE, told: Weight::Usual });
+            self.0 = Some(Known { cpu_millis, at: now, used, load: Load::NONE, told: Weight::Usual });
             return Ok(None);
         };
         let (elapsed, more) = (now.saturating_duration_since(known.at), used.saturating_sub(known.used));
@@ -120,7 +118,7 @@ impl Priority {
     /// Gives the container's group the weight that it should have. `part` is what each may have of a machine that is full.
     fn settle(&mut self, tree: &dyn CgroupTree, cgroup: &str, taken: &Taken, part: Option<f64>) -> io::Result<()> {
         let Some(known) = &mut self.0 else { return Ok(()) };
-        let all = part.unwrap_or(ALL).min(ALL).min(known.may);
+        let all = part.unwrap_or(ALL).min(ALL).min(f64::from(known.cpu_millis) / 1000.0);
         let waits = || part.is_some() && cgroup::processes(tree, cgroup).is_ok_and(|all| all.into_iter().any(runs));
         let weight = known.load.after(taken.elapsed, taken.took, all, waits);
         known.tell(tree, cgroup, weight)
@@ -238,14 +236,14 @@ impl Looks {
             match looked {
                 Ok(Some(more)) => taken.push((live, cgroup, more)),
                 Ok(None) => {}
-                Err(e) => self.fails(&cgroup, live.first.lives().unwrap_or(false), &e),
+                Err(e) => self.fails(&live, &cgroup, &e),
             }
         }
         let part = self.part(taken.iter().map(|(_, _, more)| more.took));
         for (live, cgroup, more) in taken {
             let settled = live.priority().settle(&*self.tree, &cgroup, &more, part);
             if let Err(e) = settled {
-                self.fails(&cgroup, live.first.lives().unwrap_or(false), &e);
+                self.fails(&live, &cgroup, &e);
             }
         }
     }
@@ -258,8 +256,8 @@ impl Looks {
     }
 
     /// One that has ended meanwhile has no group.
-    fn fails(&mut self, cgroup: &str, lives: bool, why: &io::Error) {
-        if lives && !self.warned {
+    fn fails(&mut self, live: &Live, cgroup: &str, why: &io::Error) {
+        if !self.warned && live.first.lives().unwrap_or(false) {
             self.warned = true;
             tracing::warn!("short cells do not go before long ones on a busy processor: group `{cgroup}`: {why}");
         }
@@ -270,7 +268,7 @@ impl Looks {
             let cgroup = self.places.of(id).cgroup;
             let forgotten = live.priority().forget(&*self.tree, &cgroup);
             if let Err(e) = forgotten {
-                self.fails(&cgroup, live.first.lives().unwrap_or(false), &e);
+                self.fails(&live, &cgroup, &e);
             }
         }
     }
@@ -288,8 +286,6 @@ impl Looks {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
-
-    use atelier_core::id::NotebookId;
 
     use super::*;
     use crate::cgroup::{self, Limits};
@@ -424,10 +420,8 @@ mod tests {
             let pid = pid.cast_signed();
             let first = Handle::of(pid).unwrap().unwrap();
             then();
-            let (tree, name) = (Arc::clone(&self.looks.tree), self.cgroup());
-            let run = self.folder.path().to_owned();
-            let groups = Groups { tree, name, shared: run.join("shared"), run };
-            self.live.add(ID.parse::<NotebookId>().unwrap(), pid, first, groups, 0);
+            let place = self.looks.places.of(ID.parse().unwrap());
+            self.live.add(pid, first, Groups { tree: Arc::clone(&self.looks.tree), place }, 0);
         }
 
         /// A second more; what it has taken is the same as what all have taken.

@@ -110,11 +110,6 @@ fn is_in_cgroup(pid: i32, cgroup: &str) -> io::Result<bool> {
     Ok(are_of(&groups(pid)?, cgroup))
 }
 
-/// Whether there is a process of this number.
-pub(crate) fn exists(pid: i32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
-}
-
 /// The control groups of a process, as the kernel lists them; none when it is gone.
 pub(crate) fn groups(pid: i32) -> io::Result<String> {
     Ok(absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup")))?.unwrap_or_default())

@@ -161,16 +161,11 @@ impl LocalRuntime {
         let record = Record::load(&place.state()).map_err(transient("the record"))?;
         let Some((process, uid_base)) = record.and_then(|r| Some((r.first?, r.uid_base))) else { return Ok(None) };
         let first = process.open(&place.cgroup).map_err(transient("the container"))?;
-        Ok(first.map(|first| self.live.add(id, process.pid, first, self.groups(&place), uid_base)))
+        Ok(first.map(|first| self.live.add(process.pid, first, self.groups(&place), uid_base)))
     }
 
     fn groups(&self, place: &Place) -> Groups {
-        Groups {
-            tree: Arc::clone(&self.tree),
-            name: place.cgroup.clone(),
-            run: place.run.clone(),
-            shared: place.shared(),
-        }
+        Groups { tree: Arc::clone(&self.tree), place: place.clone() }
     }
 
     fn present(&self, id: NotebookId) -> Result<Arc<Live>, RuntimeError> {
@@ -214,7 +209,7 @@ impl LocalRuntime {
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);
         record.save(&place.state()).map_err(transient("the record"))?;
-        let live = self.live.add(spec.notebook, pid, first, self.groups(place), record.uid_base);
+        let live = self.live.add(pid, first, self.groups(place), record.uid_base);
         self.state(&live, place).await.map(drop)
     }
 

@@ -21,7 +21,7 @@ use atelier_runtime::Memory;
 pub(crate) use self::weight::Weight;
 use crate::config::DiskLimits;
 use crate::file::{absent_is_none, names};
-use crate::process::Handle;
+use crate::process::{self, Handle};
 
 /// How often a second that the kernel computes for a group counts in its work: of what such calls cause (writing to disks,
 /// taking memory apart, passing packets on) the kernel does a good part in threads of its own, which are in nobody's group.
@@ -215,8 +215,7 @@ fn kill_all(folder: &Path, name: &str, until: Instant) -> io::Result<()> {
 fn kill(pid: i32, name: &str, until: Instant) -> io::Result<()> {
     let Some(handle) = Handle::of(pid)? else { return Ok(()) };
     // The number may have been given to another process since the group was read; the handle settles which it is.
-    let cgroup = absent_is_none(fs::read_to_string(format!("/proc/{pid}/cgroup"))).unwrap_or_default();
-    if cgroup.is_some_and(|text| text.lines().any(|l| l.contains(name))) {
+    if process::groups(pid).is_ok_and(|groups| process::are_of(&groups, name)) {
         handle.kill()?;
         handle.ended_within(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)))?;
     }
