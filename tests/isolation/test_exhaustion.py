@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 from support.attempts import SCRATCH, hold_in_a_cell, hold_on_the_machine, in_the_cell, on_the_machine
+from support.disks import change, volume_device, written
 from support.stage import OUTSIDE
 
 pytestmark = pytest.mark.local
 
 FEW = 5
+# Bytes that a neighbour has changed.
+CHANGED = 8 << 20
 
 # In MiB. The file has no name, and goes with the process.
 RESERVE = """
@@ -307,3 +310,24 @@ def test_exhaustion_by_saying_much(stage, kernel, others_answer, tmp_path):
     logs = stage.world.server.data_dir / "notebooks" / stage.attacker["id"]
     kept = [path for path in logs.rglob("*log*") if path.is_file()]
     assert kept and sum(path.stat().st_size for path in kept) < (wanted << 20) // 2
+
+
+def test_exhaustion_by_sync(stage, kernel, neighbours_kernel):
+    """Having everybody's changes written, over and over. The machine's root does so by the same call."""
+    device = volume_device(stage.neighbour["id"])
+
+    def writes(call):
+        """What a call has written of a neighbour's."""
+        change(neighbours_kernel, CHANGED)
+        before = written(device)
+        call()
+        return written(device) - before
+
+    def attack():
+        assert "written" in in_the_cell(kernel, "import os\nos.sync()\nbrought = 'written'")
+
+    # Anything else on the machine may call it meanwhile.
+    control = [writes(os.sync) for _ in range(FEW)]
+    assert max(control) > CHANGED // 2, f"the control run has written nothing, so the attempt proves nothing: {control}"
+    brought = [writes(attack) for _ in range(FEW)]
+    assert min(brought) < CHANGED // 2, f"each time all that the neighbour had changed was written: {brought}"

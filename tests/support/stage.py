@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import children
 from .deadline import wait_until
+from .disks import volume_device
 from .notebook import Notebook
 
 # Addresses that documents may use for examples, so that nothing real can be behind them.
@@ -303,10 +304,7 @@ class Stage:
 
     def neighbour_device(self):
         """The loop device under the neighbour's volume."""
-        for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-            if self.neighbour["id"] in backing.read_text(encoding="utf-8"):
-                return f"/dev/{backing.parts[3]}"
-        raise AssertionError("no loop device is under the neighbour's volume")
+        return f"/dev/{volume_device(self.neighbour['id'])}"
 
 
 def unmount(point):

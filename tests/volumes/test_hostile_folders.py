@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.api import dedicated
 from support.attempts import READ, Attempt, names
+from support.disks import devices_of
 from support.world import World
 
 pytestmark = pytest.mark.local
@@ -43,14 +44,6 @@ class Scene:
         self.poison()
 
     @staticmethod
-    def device_of(notebook):
-        """The number of a loop device that this notebook has."""
-        for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-            if notebook in backing.read_text(encoding="utf-8"):
-                return os.stat(f"/dev/{backing.parts[3]}").st_rdev
-        raise AssertionError(f"{notebook} has no loop device")
-
-    @staticmethod
     def folder(path):
         """A folder that everybody may write to."""
         path.mkdir()
@@ -59,7 +52,9 @@ class Scene:
 
     def poison(self):
         """Puts into the folder what another machine's root could."""
-        os.mknod(self.team / "device", 0o666 | stat.S_IFBLK, self.device_of(self.outer["id"]))
+        (device, *_) = devices_of(self.outer["id"])
+        number = os.stat(f"/dev/{device}").st_rdev
+        os.mknod(self.team / "device", 0o666 | stat.S_IFBLK, number)
         os.chmod(self.team / "device", 0o666)
         shutil.copy("/usr/bin/id", self.team / "program")
         os.chmod(self.team / "program", 0o6755)

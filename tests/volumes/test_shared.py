@@ -2,11 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from support.api import GONE, SHARED_VOLUME, RefusedError, dedicated
 from support.deadline import wait_until
+from support.disks import devices_of
 from support.world import World
 
 pytestmark = pytest.mark.local
@@ -29,12 +29,6 @@ def world():
 def kernels_of(world, *notebooks):
     """A kernel of each, as soon as they run."""
     return [world.notebook(world.api.wait_for_running(notebook["id"])).start_kernel() for notebook in notebooks]
-
-
-def devices_of(image):
-    """The loop devices that have this file, which no other name is like."""
-    backing = Path("/sys/block").glob("loop*/loop/backing_file")
-    return [file.parts[3] for file in backing if image.name in file.read_text(encoding="utf-8")]
 
 
 def start(world, notebook):
@@ -62,7 +56,7 @@ def test_notebooks_share_a_volume_until_the_last_of_them_is_gone(world):
     assert in_two.value(read) == "from one"
     assert in_own.value(f"__import__('os').path.exists('{WORK}/file')") is False
     [share] = world.shares()
-    assert len(devices_of(share)) == 1, "one file system, wherever it is seen"
+    assert len(devices_of(share.name)) == 1, "one file system, wherever it is seen"
     size = "(lambda seen: round(seen.f_blocks * seen.f_frsize / 2**30))"
     assert in_two.value(f"{size}(__import__('os').statvfs('{WORK}'))") == 50
     for kernel in (in_one, in_two):

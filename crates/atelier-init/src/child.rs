@@ -130,17 +130,11 @@ fn filters(programs: &[String]) -> Result<Vec<Vec<libc::sock_filter>>, String> {
 
 /// The child becomes what is planned, or ends with the code that `failed` answers.
 fn fork(plan: &Plan<'_>, failed: impl FnOnce((&'static str, io::Error)) -> i32) -> Result<i32, String> {
-    // SAFETY: this process has one thread, so the child may do whatever the parent may.
-    match unsafe { libc::fork() } {
-        -1 => Err(format!("fork: {}", io::Error::last_os_error())),
-        0 => {
-            let Err(failure) = prepare(plan).and_then(|()| replace(plan));
-            let code = failed(failure);
-            // SAFETY: ends the child without running what belongs to the parent.
-            unsafe { libc::_exit(code) }
-        }
-        pid => Ok(pid),
-    }
+    let become_it = || {
+        let Err(failure) = prepare(plan).and_then(|()| replace(plan));
+        failed(failure)
+    };
+    system::in_a_child(become_it).map_err(|e| format!("fork: {e}"))
 }
 
 fn wait_for_exec(failure: OwnedFd, program: &str) -> Result<(), String> {

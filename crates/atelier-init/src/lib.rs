@@ -5,3 +5,4 @@
 
 pub mod archive;
 pub mod protocol;
+pub mod sync_filter;

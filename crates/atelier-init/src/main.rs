@@ -17,6 +17,7 @@ mod kernel;
 mod log;
 mod sessions;
 mod signals;
+mod syncs;
 mod system;
 
 use std::io;
@@ -24,13 +25,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, VERSION};
+use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, USER, VERSION};
 
 use crate::control::{Connection, Control};
 use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::sessions::Sessions;
 use crate::signals::Signals;
+use crate::syncs::Syncs;
 
 /// How long the server may take to end when the init itself is told to end.
 const FAREWELL_MS: u64 = 10_000;
@@ -41,6 +43,7 @@ struct Init {
     log: Log,
     hooks: Hooks,
     sessions: Sessions,
+    syncs: Syncs,
     state: State,
     /// When the running server is killed, by the monotonic clock.
     kill_at: Option<u64>,
@@ -71,6 +74,7 @@ impl Init {
             log: Log::new(folder),
             hooks: Hooks::default(),
             sessions: Sessions::default(),
+            syncs: Syncs::open(USER),
             state: State::Empty,
             kill_at: None,
             leaving: false,
@@ -86,6 +90,7 @@ impl Init {
                 self.serve(connection, request);
             }
             self.sessions.tend(&self.control);
+            self.syncs.tend();
             self.kill_when_due();
             if self.hooks.tend(&mut self.log) {
                 self.tell_watchers();
@@ -98,6 +103,7 @@ impl Init {
         let mut fds = vec![self.signals.as_fd()];
         fds.extend(self.log.sources());
         fds.extend(self.control.sources());
+        fds.extend(self.syncs.sources());
         let due = self.kill_at.into_iter().chain(self.hooks.due()).chain(self.sessions.due()).min();
         let timeout = due.map(|at| at.saturating_sub(system::monotonic_ms()));
         system::wait_readable(&fds, timeout)
@@ -120,7 +126,7 @@ impl Init {
                 self.server_ended(status);
             } else if self.hooks.reaped(pid, status, &mut self.log) {
                 self.tell_watchers();
-            } else {
+            } else if !self.syncs.reaped(pid, status) {
                 self.sessions.ended(pid, status, &mut self.control);
             }
         }
@@ -167,6 +173,7 @@ impl Init {
             }
             // Nothing is answered: the next answer on this connection is the end of its command.
             Ok(Command::EndInput) => return self.sessions.end_input(connection),
+            Ok(Command::AnswerSyncs) => self.answer_syncs(connection).err(),
             Ok(Command::AdoptServer { log }) => self.adopt(connection, log).err(),
             Ok(Command::Stop { grace_ms }) if self.running().is_some() => {
                 self.begin_stop(grace_ms);
@@ -204,6 +211,12 @@ impl Init {
         Ok(())
     }
 
+    fn answer_syncs(&mut self, connection: Connection) -> Result<(), String> {
+        let (_, listener) = self.control.take_sender(connection)?;
+        self.syncs.listen(listener);
+        Ok(())
+    }
+
     fn runs(&mut self, pid: i32, output: OwnedFd, log: LogLimits) {
         self.log.follow(output, log);
         self.state = State::Running { pid };
@@ -231,6 +244,7 @@ impl Init {
     }
 
     fn answer(&self, error: Option<String>) -> Answer {
-        Answer { version: VERSION, error, state: self.state.clone(), hooks: self.hooks.list() }
+        let (state, hooks) = (self.state.clone(), self.hooks.list());
+        Answer { version: VERSION, error, state, hooks, answers_syncs: self.syncs.are_answered() }
     }
 }

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 /// The version of the protocol that this release speaks.
 pub const VERSION: u32 = 1;
 
+/// The notebook's user in the container, and the only group that it belongs to.
+pub const USER: (u32, u32) = (1000, 100);
 /// The init's own folder in the container.
 pub const FOLDER: &str = "/run/atelier";
 /// The control socket, below [`FOLDER`]. Its folder is closed to everyone but root.
@@ -64,6 +66,9 @@ pub enum Command {
         /// How much of its output is kept.
         log: LogLimits,
     },
+    /// Answers the calls of `sync` of the sender, and of all that it starts, if [`Answer::answers_syncs`]. It has installed the filter that asks for them
+    /// ([`sync_filter`](crate::sync_filter)), and they are heard through the descriptor that comes with this.
+    AnswerSyncs,
     /// Ends the notebook server and everything else in the container; answered when it has ended.
     Stop {
         /// How long it may take to end by itself.
@@ -187,6 +192,9 @@ pub struct Answer {
     /// The hooks that were begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
+    /// Whether it answers calls of `sync`. One of an earlier release does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answers_syncs: bool,
 }
 
 /// A hook that was begun.

@@ -12,6 +12,10 @@ const MOST_PASSED: usize = 4;
 /// Descriptors up to here have a fixed meaning in a server; no pipe of ours may be among them.
 const FIRST_FREE_FD: RawFd = 16;
 
+/// The flag of an answer that leaves a call to the kernel.
+const CONTINUE: u32 = 1;
+const _: () = assert!(CONTINUE as libc::c_ulong == libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+
 /// The error of the last call as a result.
 pub(crate) fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -90,6 +94,109 @@ fn session_in(stat: &[u8]) -> Option<i32> {
     fields.get(3)?.parse().ok()
 }
 
+/// A child that does this, and ends with what it answers. It must not touch what the parent and others share.
+pub(crate) fn in_a_child(work: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: this process has one thread, so the child may do whatever the parent may.
+    match check(unsafe { libc::fork() })? {
+        0 => {
+            let code = work();
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// Closes every descriptor but these, which are in ascending order.
+pub(crate) fn close_all_but(kept: &[RawFd]) {
+    let mut first = 0;
+    for next in kept.iter().copied().chain([RawFd::MAX]) {
+        if next > first {
+            // SAFETY: no pointers; whoever calls this uses none of those descriptors any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
+        }
+        first = next.saturating_add(1);
+    }
+}
+
+/// Does this with another user's rights to files, which root of a container may take.
+pub(crate) fn with_the_files_of<T>((uid, gid): (u32, u32), work: impl FnOnce() -> T) -> T {
+    // SAFETY: no pointers. Both calls answer what was before, and are undone below.
+    let (group, user) = unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { (libc::setfsuid(user.cast_unsigned()), libc::setfsgid(group.cast_unsigned())) };
+    result
+}
+
+/// Installs a filter that asks about calls, here and in all that is started from here; who reads the descriptor is asked.
+/// Where the kernel knows how, only a signal that ends a caller keeps it from hearing the answer.
+pub(crate) fn install_and_listen(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    let install = |flags: libc::c_ulong| {
+        let operation = libc::SECCOMP_SET_MODE_FILTER;
+        // SAFETY: the kernel copies `len` instructions from a live slice and writes nothing.
+        let listener = unsafe { libc::syscall(libc::SYS_seccomp, operation, flags, &raw const program) };
+        check(i32::try_from(listener).map_err(io::Error::other)?)
+    };
+    let listens = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = match install(listens | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => install(listens)?,
+        other => other?,
+    };
+    // SAFETY: just made, owned by nobody else.
+    lift(&unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
+/// What a listener has heard.
+pub(crate) enum Heard {
+    /// Somebody waits for the answer to this call.
+    Call(u64),
+    /// Nobody calls now.
+    Nothing,
+    /// Nobody runs with its filter any more.
+    End,
+}
+
+/// What this listener has heard; returns at once.
+pub(crate) fn hear(listener: &OwnedFd) -> Heard {
+    let mut look = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which lives across the call.
+    let ready = unsafe { libc::poll(&raw mut look, 1, 0) } > 0;
+    if !ready || look.revents & libc::POLLIN == 0 {
+        return if ready && look.revents & libc::POLLHUP != 0 { Heard::End } else { Heard::Nothing };
+    }
+    // SAFETY: all of it are numbers, and the kernel wants zeros.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes into a live structure of the size that the number of the request holds. It does not wait,
+    // since there was a call and nobody else takes it; whoever has made it may be gone, which is an error.
+    let taken = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) };
+    if taken == 0 { Heard::Call(call.id) } else { Heard::Nothing }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Verdict {
+    /// It was done, and returns 0.
+    Done,
+    /// The kernel does it after all.
+    Continue,
+}
+
+/// Lets a call go on, unless whoever made it has gone.
+pub(crate) fn answer_call(listener: &OwnedFd, call: u64, verdict: Verdict) {
+    let flags = match verdict {
+        Verdict::Done => 0,
+        Verdict::Continue => CONTINUE,
+    };
+    let answer = libc::seccomp_notif_resp { id: call, val: 0, error: 0, flags };
+    // SAFETY: the kernel reads a live structure of the size that the number of the request holds.
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
+}
+
 /// Kills every other process in the container.
 pub(crate) fn kill_everything_else() {
     // SAFETY: takes no pointers. As the first process of a pid namespace, -1 means "all others of the namespace".
@@ -161,6 +268,26 @@ pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_but_a_few_descriptors_are_closed() {
+        let (kept, closed) = (pipe().unwrap(), pipe().unwrap());
+        let mut few = [kept.0.as_raw_fd(), kept.1.as_raw_fd()];
+        few.sort_unstable();
+        let is_open = |fd: &OwnedFd| {
+            // SAFETY: no pointers.
+            unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) >= 0 }
+        };
+        let look = || {
+            close_all_but(&few);
+            i32::from(is_open(&kept.0)) + 2 * i32::from(is_open(&kept.1)) + 4 * i32::from(is_open(&closed.0))
+        };
+        let child = in_a_child(look).unwrap();
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the result.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(exit_code(status), 1 + 2);
+    }
 
     #[test]
     fn no_name_hides_a_process() {

@@ -70,7 +70,7 @@ fn requests() -> Vec<(&'static str, Request)> {
 }
 
 fn answers() -> Vec<(&'static str, Answer)> {
-    let answer = |error, state| Answer { version: VERSION, error, state, hooks: Vec::new() };
+    let answer = |error, state| Answer { version: VERSION, error, state, hooks: Vec::new(), answers_syncs: false };
     vec![
         (EMPTY, answer(None, State::Empty)),
         (RUNNING, answer(None, State::Running { pid: 7 })),

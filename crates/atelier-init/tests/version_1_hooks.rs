@@ -43,7 +43,7 @@ fn answer() -> Answer {
         hook("ended", Some(ended(Some(3 << 8), 7, "no\n", true))),
         hook("never ran", Some(ended(None, 0, "no such file", false))),
     ];
-    Answer { version: 1, error: None, state: State::Empty, hooks }
+    Answer { version: 1, error: None, state: State::Empty, hooks, answers_syncs: false }
 }
 
 #[test]

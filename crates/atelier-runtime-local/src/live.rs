@@ -230,7 +230,8 @@ mod tests {
         let mut asked = String::new();
         BufReader::new(read).read_line(&mut asked).await.unwrap();
         assert!(asked.contains("watch"), "{asked}");
-        let answer = Answer { version: VERSION, error: None, state: State::Empty, hooks: Vec::new() };
+        let answer =
+            Answer { version: VERSION, error: None, state: State::Empty, hooks: Vec::new(), answers_syncs: true };
         write.write_all(format!("{}\n", serde_json::to_string(&answer).unwrap()).as_bytes()).await.unwrap();
         tokio::time::timeout(SOON, all.changed()).await.expect("nobody was told to look");
         drop(live);

@@ -9,10 +9,12 @@
 //! and POSIX message queues (`mq_open`). The kernel has a fixed number of requests for the whole machine, and of bytes
 //! for the queues of all user namespaces of one owner: one notebook could use them up.
 //!
-//! The programs are made here and installed by the init in the server it starts; everything below inherits them.
+//! The programs are made here and installed by the init in the server it starts; everything below inherits them. Beside
+//! them is one of the init's own, which asks it what `sync` is to do ([`atelier_init::sync_filter`]).
 
 use std::collections::BTreeMap;
 
+use atelier_init::sync_filter;
 use libc::{
     AF_ALG, AF_VSOCK, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
     CLONE_NEWUTS, ENOSYS, EPERM,
@@ -39,6 +41,12 @@ const X32: u32 = 0x4000_0000;
 /// The filters as the init takes them: in hexadecimal digits, in the order in which they are installed.
 pub(crate) fn filters() -> Result<Vec<String>, BackendError> {
     Ok(vec![hex(&allowlist()?), hex(&not_there())])
+}
+
+/// The filter that asks the init what `sync` is to do, in the same form. Whoever installs it gets the descriptor by which the
+/// init hears of the calls.
+pub(crate) fn sync_filter() -> String {
+    hex(&sync_filter::program().map(|i| sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }))
 }
 
 fn allowlist() -> Result<BpfProgram, BackendError> {

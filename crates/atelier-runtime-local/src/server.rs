@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use atelier_init::protocol::{Exec, SECRET_FD, StartServer};
+use atelier_init::protocol::{Exec, SECRET_FD, StartServer, USER};
 use atelier_runtime::{ExecSpec, Program, RuntimeError};
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -29,9 +29,9 @@ use crate::record::Record;
 use crate::seccomp;
 
 /// ma-user.
-pub(crate) const UID: u32 = 1000;
+pub(crate) const UID: u32 = USER.0;
 /// Its group, `users`.
-pub(crate) const GID: u32 = 100;
+pub(crate) const GID: u32 = USER.1;
 /// Where the server's socket is, in the container.
 pub(crate) const SOCKET_FOLDER: &str = "/run/atelier/nb";
 const SOCKET: &str = "server.sock";

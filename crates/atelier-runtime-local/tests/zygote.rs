@@ -113,7 +113,7 @@ fn is_as_if_started(forked: &Path, started: &Path) {
         let text = fs::read_to_string(p.join("status")).unwrap();
         text.lines().find(|l| l.starts_with(name)).unwrap().to_owned()
     };
-    for name in ["SigBlk", "SigIgn", "NoNewPrivs", "Seccomp", "Umask", "Groups"] {
+    for name in ["SigBlk", "SigIgn", "NoNewPrivs", "Seccomp:", "Seccomp_filters", "Umask", "Groups"] {
         assert_eq!(told(forked, name), told(started, name));
     }
     assert_eq!(fs::read(forked.join("oom_score_adj")).unwrap(), fs::read(started.join("oom_score_adj")).unwrap());

@@ -16,12 +16,13 @@ What holds always:
 - A failure before the init has taken the child over leaves nothing but its reason.
 
 The order of what C gives up follows that of the init's own start of a server: first what needs rights, then the user,
-then the rights, then the filters.
+then the rights, then the filters; and one filter more, which its init has already (`sync_filter.rs` of the init).
 """
 
 import _signal
 import atexit
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -63,6 +64,9 @@ PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
+SECCOMP_SET_MODE_FILTER = 1
+NEW_LISTENER = 1 << 3
+WAIT_KILLABLE = 1 << 5
 CAPABILITY_VERSION_3 = 0x20080522
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -205,15 +209,14 @@ def become(request):
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    control = None
-    if request["takeover"]:
-        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        control.settimeout(PATIENCE)
-        control.connect(CONTROL_SOCKET)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    control.settimeout(PATIENCE)
+    control.connect(CONTROL_SOCKET)
+    takeover = request["takeover"]
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(request["oom_score_adj"]))
-    output = place_descriptors(read=control is not None)
+    output = place_descriptors(read=takeover is not None)
     become_user(request["uid"], request["gid"])
     secret = request.pop("secret", None)
     if secret is not None:
@@ -229,12 +232,14 @@ def become(request):
     check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     for program in request["filters"]:
         install(bytes.fromhex(program))
-    if control is None and answers(request["socket"]):
+    if takeover is None and answers(request["socket"]):
         return None
-    listener = listen(request["socket"], socket.SOCK_STREAM if control else socket.SOCK_SEQPACKET)
-    if control:
+    have_syncs_answered(control, request["syncs"])
+    listener = listen(request["socket"], socket.SOCK_STREAM if takeover else socket.SOCK_SEQPACKET)
+    if takeover:
         wait_for_the_init()
-        hand_over(control, output, request)
+        ask(control, takeover, output)
+    control.close()
     return listener
 
 
@@ -289,6 +294,20 @@ def install(program):
     check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(chosen), 0, 0), "seccomp")
 
 
+def have_syncs_answered(control, syncs):
+    """The init answers what `sync` is to do, unless it is of an earlier release, or cannot."""
+    if not ask(control, syncs["question"]).get("answers_syncs"):
+        return
+    program = bytes.fromhex(syncs["filter"])
+    chosen = ctypes.byref(Filter(len(program) // 8, program))
+    # The second one does not let signals end the wait for an answer; earlier kernels do not know it.
+    for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
+        listener = libc.syscall(*map(ctypes.c_long, (syncs["seccomp"], SECCOMP_SET_MODE_FILTER, flags)), chosen)
+        if listener >= 0 or ctypes.get_errno() != errno.EINVAL:
+            break
+    ask(control, syncs["request"], check(listener, "listen to sync"))
+
+
 def answers(path):
     """Whether another process listens there, from before the notebook server was started again."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
@@ -324,21 +343,24 @@ def wait_for_the_init():
         time.sleep(0.0002)
 
 
-def hand_over(control, output, request):
-    """The init knows by the connection which process this is."""
-    line = json.dumps(request["takeover"]) + "\n"
-    socket.send_fds(control, [line.encode()], [output])
-    os.close(output)
-    answer = b""
-    while not answer.endswith(b"\n"):
+def ask(control, request, descriptor=None):
+    """Asks the init, which knows by the connection which process this is, and gives it a descriptor. What it answers."""
+    line = json.dumps(request).encode() + b"\n"
+    if descriptor is None:
+        control.sendall(line)
+    else:
+        socket.send_fds(control, [line], [descriptor])
+        os.close(descriptor)
+    text = b""
+    while not text.endswith(b"\n"):
         part = control.recv(65536)
         if not part:
             raise Failed("the init has closed the connection")
-        answer += part
-    error = json.loads(answer).get("error")
-    control.close()
-    if error:
-        raise Failed(error)
+        text += part
+    answer = json.loads(text)
+    if answer.get("error"):
+        raise Failed(answer["error"])
+    return answer
 
 
 def run_to_the_end(program):

@@ -31,6 +31,7 @@ use self::nursery::Nursery;
 pub(crate) use self::process::Destination;
 use crate::config::Launcher;
 use crate::launch::{PROGRAM, ZygoteSpec};
+use crate::seccomp;
 use crate::source::{Pythons, ReadyImage};
 
 /// Children of one zygote.
@@ -59,6 +60,25 @@ struct Errand<'a> {
     socket: &'a str,
     /// How the init is told that this is the notebook server, when it is.
     takeover: Option<Request>,
+    syncs: Syncs,
+}
+
+/// How the init comes to answer its calls of `sync`.
+#[derive(Serialize)]
+struct Syncs {
+    /// The number of the call that installs a filter.
+    seccomp: i64,
+    filter: String,
+    /// How the init is asked whether it answers them, and told that it is to.
+    question: Request,
+    request: Request,
+}
+
+impl Syncs {
+    fn new() -> Self {
+        let [question, request] = [Command::Status, Command::AnswerSyncs].map(Request::new);
+        Self { seccomp: libc::SYS_seccomp, filter: seccomp::sync_filter(), question, request }
+    }
 }
 
 /// The zygotes of one image.
@@ -168,7 +188,7 @@ impl Zygotes {
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.server)?;
         let takeover = Some(Request::new(Command::AdoptServer { log: server.log }));
-        let errand = Errand { server, program, socket, takeover };
+        let errand = Errand { server, program, socket, takeover, syncs: Syncs::new() };
         zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 
@@ -180,7 +200,7 @@ impl Zygotes {
         to: &Destination,
     ) -> Result<(), String> {
         let zygote = self.of(layers, |pair| &pair.kernels)?;
-        let errand = Errand { server, program: 0, socket: KERNELS_SOCKET, takeover: None };
+        let errand = Errand { server, program: 0, socket: KERNELS_SOCKET, takeover: None, syncs: Syncs::new() };
         zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 
