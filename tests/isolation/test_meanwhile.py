@@ -6,7 +6,8 @@ less than 1.2 times as long. The neighbour works as a person does: a short cell,
 The machine has its own moods, some of which last for minutes. So the attack goes on for three cells and stands still for one,
 in turns of two seconds: short enough that both sides see the same moods, and too short for the attack to pass for somebody
 who rests. The medians of all cells beside it and of all without it are compared. How exact that is, is printed too: the
-turns are drawn again at random many times, and nine of ten such draws lie between the two figures.
+turns are drawn again at random many times, and nine of ten such draws lie between the two figures. What an attack leaves
+for the machine to do in the half second after it counts on both sides.
 """
 
 import random
@@ -24,8 +25,8 @@ AS_LARGE = "modelarts.vm.cpu.2u"
 QUESTIONS, TURNS, CELLS, DRAWS = 300, 60, 3, 2000
 # Seconds: how long an attack goes on before what others feel is measured, how long a person looks at what a cell has printed,
 # and how long somebody computes without pause in each turn.
-BEFORE, LOOK, STRETCH = 8, 0.4, 7
-LONG_TURNS = 5
+BEFORE, LOOK, STRETCH = 8, 0.4, 3
+LONG_TURNS = 12
 CELL = "import time\nbegun = time.monotonic()\nsum(i * i for i in range(1_500_000))\nprint(time.monotonic() - begun)"
 
 # Each goes on until it is ended; the first line is what every one of them begins with.
@@ -151,7 +152,7 @@ def times_as_long(turns):
     """How many times as long a cell takes, and how exact that is."""
     turns = list(turns)
     draws = sorted(ratio(random.choices(turns, k=len(turns))) for _ in range(DRAWS))
-    return f"{ratio(turns):.2f} times as long ({draws[DRAWS // 20]:.2f} to {draws[-DRAWS // 20]:.2f})"
+    return f"{ratio(turns):.2f} times as long ({draws[DRAWS // 20]:.2f} to {draws[-DRAWS // 20 - 1]:.2f})"
 
 
 @pytest.mark.parametrize("what", OVER_AND_OVER)

@@ -30,4 +30,13 @@ def change(kernel, size):
 
 def written(device):
     """How many bytes have been written to a device."""
-    return int((BLOCK / device / "stat").read_text(encoding="utf-8").split()[6]) * SECTOR
+    return counted(device)[6] * SECTOR
+
+
+def flushed(device):
+    """How many times a device was asked to keep what was written."""
+    return counted(device)[15]
+
+
+def counted(device):
+    return [int(count) for count in (BLOCK / device / "stat").read_text(encoding="utf-8").split()]

@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, USER, VERSION};
+use atelier_init::protocol::{Answer, Command, Ended, FOLDER, LogLimits, Request, State, VERSION};
 
 use crate::control::{Connection, Control};
 use crate::hooks::Hooks;
@@ -74,7 +74,7 @@ impl Init {
             log: Log::new(folder),
             hooks: Hooks::default(),
             sessions: Sessions::default(),
-            syncs: Syncs::open(USER),
+            syncs: Syncs::open(),
             state: State::Empty,
             kill_at: None,
             leaving: false,

@@ -6,7 +6,7 @@
 //!
 //! The file systems are those that the container begins with, before anything of the user's runs in it: later no name can
 //! be trusted. What has failed to be written is not told, as the kernel's `sync` does not. What cannot be done here, for
-//! want of a process for example, is left to the kernel: no caller is ever told that something is written which is not.
+//! want of a process for example, is left to the kernel: no answer of the init's says that something is written which is not.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -16,8 +16,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use atelier_init::protocol::FOLDER;
+use atelier_init::protocol::{FOLDER, USER};
 use atelier_init::sync_filter;
+use rustix::fs::{Mode, OFlags};
 
 use crate::system::{self, Heard, Verdict};
 
@@ -53,8 +54,8 @@ struct Writing {
 impl Syncs {
     /// Hears of the calls of all that this process starts. Where a file system cannot be opened, or the kernel cannot say who
     /// calls, or says so to somebody else already, the calls stay the kernel's.
-    pub(crate) fn open(user: (u32, u32)) -> Self {
-        let opened = fs::read_to_string("/proc/self/mountinfo").and_then(|mounts| file_systems(&mounts, user));
+    pub(crate) fn open() -> Self {
+        let opened = fs::read_to_string("/proc/self/mountinfo").and_then(|mounts| file_systems(&mounts));
         let heard = opened.and_then(|opened| Ok((opened, system::install_and_listen(&sync_filter::program())?)));
         match heard {
             Ok((file_systems, listener)) => {
@@ -111,6 +112,7 @@ impl Syncs {
             system::close_all_but(&own);
             for of in &self.file_systems {
                 let _ = rustix::fs::syncfs(of);
+                let _ = flush(of).or_else(|_| system::with_the_files_of(USER, || flush(of)));
             }
             0
         };
@@ -136,13 +138,20 @@ fn answer(callers: &[Caller], verdict: Verdict) {
     }
 }
 
+/// Has the disk below a file system keep what it was given. A file system that has nothing to say to its own journal does not
+/// ask for that by itself; for a new file it does.
+fn flush(of: &File) -> io::Result<()> {
+    let file = rustix::fs::openat(of, ".", OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
+    Ok(rustix::fs::fsync(file)?)
+}
+
 /// One folder of each file system that can be written here, but for the init's own folder, which is the machine's. Only of a
 /// folder it is known that opening it changes nothing.
-fn file_systems(mounts: &str, user: (u32, u32)) -> io::Result<Vec<File>> {
+fn file_systems(mounts: &str) -> io::Result<Vec<File>> {
     let mut found = Vec::new();
     let mut devices = Vec::new();
     for point in written(mounts) {
-        let folder = match open_folder(&point, user) {
+        let folder = match open_folder(&point) {
             Err(e) if e.kind() == ErrorKind::NotADirectory => continue,
             Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", point.display()))),
             Ok(folder) => folder,
@@ -153,14 +162,14 @@ fn file_systems(mounts: &str, user: (u32, u32)) -> io::Result<Vec<File>> {
             found.push(folder);
         }
     }
-    Ok(found)
+    if found.is_empty() { Err(io::Error::other("nothing can be written here")) } else { Ok(found) }
 }
 
 /// Root of a container has no right to look into what is another user's alone, and may become that user.
-fn open_folder(point: &Path, user: (u32, u32)) -> io::Result<File> {
+fn open_folder(point: &Path) -> io::Result<File> {
     let open = || File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(point);
     match open() {
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => system::with_the_files_of(user, open),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => system::with_the_files_of(USER, open),
         other => other,
     }
 }
@@ -206,10 +215,11 @@ no mount";
         let line = |point: &&str| format!("1 2 3:4 / {point} rw - x y z");
         let found = |points: &[&str]| {
             let lines: Vec<_> = points.iter().map(line).collect();
-            file_systems(&lines.join("\n"), (0, 0)).map(|found| found.len())
+            file_systems(&lines.join("\n")).map(|found| found.len())
         };
         assert_eq!(found(&["/proc", "/proc/self/task", "/", "/dev/null", "/dev/tty"]).unwrap(), 2);
         let refused = found(&["/proc", "/nowhere"]).unwrap_err();
         assert!(refused.to_string().contains("/nowhere"), "{refused}");
+        assert!(found(&["/dev/null"]).is_err());
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn with_the_files_of<T>((uid, gid): (u32, u32), work: impl FnOnce() -
 }
 
 /// Installs a filter that asks about calls, here and in all that is started from here; who reads the descriptor is asked.
-/// Where the kernel knows how, only a signal that ends a caller keeps it from hearing the answer.
+/// Where the kernel knows how, a caller that is known to the reader hears the answer, unless a signal ends it.
 pub(crate) fn install_and_listen(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
@@ -148,7 +148,9 @@ pub(crate) fn install_and_listen(filter: &[libc::sock_filter]) -> io::Result<Own
         other => other?,
     };
     // SAFETY: just made, owned by nobody else.
-    lift(&unsafe { OwnedFd::from_raw_fd(listener) })
+    let listener = unsafe { OwnedFd::from_raw_fd(listener) };
+    // Whoever calls must not find that nobody hears it.
+    Ok(lift(&listener).unwrap_or(listener))
 }
 
 /// What a listener has heard.
