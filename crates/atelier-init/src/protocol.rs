@@ -66,8 +66,9 @@ pub enum Command {
         /// How much of its output is kept.
         log: LogLimits,
     },
-    /// Answers the calls of `sync` of the sender, and of all that it starts, if [`Answer::answers_syncs`]. It has installed the filter that asks for them
-    /// ([`sync_filter`](crate::sync_filter)), and they are heard through the descriptor that comes with this.
+    /// Answers the calls of `sync` of the sender, and of all that it starts, if [`Answer::answers_syncs`]. It has installed
+    /// the filter that asks for them ([`sync_filter`](crate::sync_filter)), and they are heard through the descriptor that
+    /// comes with this.
     AnswerSyncs,
     /// Ends the notebook server and everything else in the container; answered when it has ended.
     Stop {
