@@ -276,10 +276,7 @@ fn reset_signals() -> io::Result<()> {
 }
 
 fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-        filter: filter.as_ptr().cast_mut(),
-    };
+    let program = system::described(filter)?;
     // SAFETY: the kernel copies `len` instructions from a live slice and writes nothing.
     check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) }).map(drop)
 }

@@ -129,13 +129,16 @@ pub(crate) fn with_the_files_of<T>((uid, gid): (u32, u32), work: impl FnOnce() -
     result
 }
 
+/// Where a filter is and how long, as the kernel wants to be told. It is good for as long as the filter is.
+pub(crate) fn described(filter: &[libc::sock_filter]) -> io::Result<libc::sock_fprog> {
+    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    Ok(libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() })
+}
+
 /// Installs a filter that asks about calls, here and in all that is started from here; who reads the descriptor is asked.
 /// Where the kernel knows how, a caller that is known to the reader hears the answer, unless a signal ends it.
 pub(crate) fn install_and_listen(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-        filter: filter.as_ptr().cast_mut(),
-    };
+    let program = described(filter)?;
     let install = |flags: libc::c_ulong| {
         let operation = libc::SECCOMP_SET_MODE_FILTER;
         // SAFETY: the kernel copies `len` instructions from a live slice and writes nothing.
