@@ -3,7 +3,7 @@
 //! A notebook that takes one CPU for seconds, or all that it may have where that is less, gets a low weight until it has
 //! rested. What it has the kernel do counts several times ([`cgroup::KERNEL_COUNTS`]). It loses nothing by the low weight
 //! while nobody else wants the same processor. Where somebody does, a short cell does not share the processor with what has
-//! run for an hour; and those who all compute for long share it by their CPUs.
+//! run for an hour; and those who all compute for long get equal parts.
 //!
 //! Where more want to compute than there are processors, each gets less than it wants. There its fair part is what it is
 //! measured by, and one of low weight that gets next to nothing has not rested for as long as it stands in the queue.

@@ -116,8 +116,7 @@ impl CgroupTree for Tree {
     }
 
     fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
-        let file = self.cpu.join(PARENT).join(name).join("cpu.shares");
-        write(&file, &VERSION_1.text(cpu_millis, weight))
+        VERSION_1.apply(&self.cpu.join(PARENT).join(name), cpu_millis, weight)
     }
 
     fn seat(&self, name: &str) -> String {

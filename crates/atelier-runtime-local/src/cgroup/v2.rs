@@ -102,8 +102,7 @@ impl CgroupTree for Tree {
     }
 
     fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
-        let file = self.folder(name).join("cpu.weight");
-        write(&file, &VERSION_2.text(cpu_millis, weight))
+        VERSION_2.apply(&self.folder(name), cpu_millis, weight)
     }
 
     fn seat(&self, name: &str) -> String {
