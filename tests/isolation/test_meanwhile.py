@@ -3,9 +3,9 @@
 The goals are an API whose slowest answer but one in a hundred takes less than 50 ms, and a neighbour's cell that takes
 less than 1.2 times as long. The neighbour works as a person does: a short cell, a look at what came out, the next one.
 
-The machine has its own moods, some of which last for minutes. So the attack goes on for three cells and stands still for one,
-in turns of two seconds: short enough that both sides see the same moods, and too short for the attack to pass for somebody
-who rests. The medians of all cells beside it and of all without it are compared. How exact that is, is printed too: the
+The machine has its own moods, some of which last for minutes. So the attack goes on for three cells and stands still for as
+many, in turns of three seconds: short enough that both sides see the same moods, and too short for the attack to pass for
+somebody who rests. The medians of all cells beside it and of all without it are compared. How exact that is, is printed too: the
 turns are drawn again at random many times, and nine of ten such draws lie between the two figures. What an attack leaves
 for the machine to do in the half second after it counts on both sides.
 """
@@ -160,8 +160,8 @@ def test_meanwhile(stage, kernel, persons_kernel, what):
     answers = []
     with hold_in_a_cell(kernel, BEGIN + OVER_AND_OVER[what]):
         time.sleep(BEFORE)
-        beside, alone = partial(a_persons, persons_kernel, CELLS), partial(a_persons, persons_kernel, 1)
-        longer = times_as_long(in_turns(kernel, TURNS, beside, alone))
+        cells = partial(a_persons, persons_kernel, CELLS)
+        longer = times_as_long(in_turns(kernel, TURNS, beside=cells, alone=cells))
         for _ in range(QUESTIONS):
             begun = time.monotonic()
             assert len(stage.world.api.list()) >= 2
