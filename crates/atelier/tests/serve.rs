@@ -287,7 +287,11 @@ fn up_shows_hello_and_leaves_it_running_and_down_stops_it_without_a_server() {
     assert!(again.status.success() && stderr_of(&again).contains("STOPPED"), "{}", stderr_of(&again));
     let mut third = e2e::Up::start(home.path(), &settings);
     assert_ne!(third.url(), first.url(), "a start makes a new token");
-    assert_eq!(third.interrupt().0, Some(0));
+    // It is stopped while the server of `up` runs, which says what it leaves.
+    assert!(atelier(home.path(), &[&["down"], &settings[..]].concat()).status.success());
+    let (code, told) = third.interrupt();
+    assert_eq!(code, Some(0));
+    assert!(told.contains("`hello` does not run") && !told.contains("atelier down"), "{told}");
 }
 
 #[test]

@@ -51,24 +51,31 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
         shown = show_hello(context, &data_dir, &reach) => shown,
         () = ended.wait() => Err(Failure::new("interrupted before `hello` was ready").hint("`atelier up` goes on where it ended")),
     };
-    if shown.is_ok() {
+    let mut runs_on = false;
+    if let Ok(client) = &shown {
         context.printer.say("Ctrl-C stops the server; `hello` runs on");
         ended.wait().await;
+        // Much may have become of it meanwhile.
+        runs_on = lookup::named(client, NAME).await.is_ok_and(|found| best(&found).is_some_and(runs));
     }
     stop.cancel();
     let stopped = running.await.map_err(|e| Failure::new(format!("the server broke: {e}")));
     shown?;
     stopped?;
-    context
-        .printer
-        .say("the server has stopped; `hello` runs on. `atelier up` reaches it again, `atelier down` ends it");
+    context.printer.say(if runs_on {
+        "the server has stopped; `hello` runs on. `atelier up` reaches it again, `atelier down` ends it"
+    } else {
+        "the server has stopped, and `hello` does not run. `atelier up` brings up both"
+    });
     Ok(())
 }
 
-async fn show_hello(context: &Context, data_dir: &Path, reach: &Reach) -> Result<(), Failure> {
+/// The client that has brought it up.
+async fn show_hello(context: &Context, data_dir: &Path, reach: &Reach) -> Result<Client, Failure> {
     let client = connect(context, data_dir, reach).await?;
     let address = bring_up(context, &client).await?;
-    context.printer.line(&address)
+    context.printer.line(&address)?;
+    Ok(client)
 }
 
 /// Runs `atelier down`.
@@ -193,7 +200,11 @@ fn next(notebook: &Notebook) -> Result<Next, Failure> {
 
 /// Names need not be unique: a running one is the best, then the newest.
 fn best(found: &[Notebook]) -> Option<&Notebook> {
-    found.iter().max_by_key(|notebook| (notebook.status == "RUNNING", notebook.create_at))
+    found.iter().max_by_key(|notebook| (runs(notebook), notebook.create_at))
+}
+
+fn runs(notebook: &Notebook) -> bool {
+    notebook.status == "RUNNING"
 }
 
 async fn take_down(context: &Context, client: &Client) -> Result<(), Failure> {
