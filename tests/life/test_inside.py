@@ -12,6 +12,7 @@ import termios
 
 import pytest
 from support.deadline import wait_until
+from support.figures import figure
 
 pytestmark = pytest.mark.local
 
@@ -208,6 +209,25 @@ def test_a_command_whose_client_dies_ends_and_takes_that_for_no_end_of_input(wor
         client.kill()
         wait_until(lambda: not running(world, "4712"), "the command has ended, although it does not hear a hang-up", 20)
     assert run(world, "cat", "4712")[0] == 1, "half of the input was taken for the whole"
+
+
+def test_commands_and_copies_are_counted_also_those_that_break_off(world, shown, tmp_path):
+    def counted():
+        kinds = [("command", "exited"), ("command", "broken"), ("send", "exited"), ("receive", "exited")]
+        ended = [figure(world, f'atelier_commands_total{{kind="{kind}",result="{result}"}}') or 0 for kind, result in kinds]
+        return [figure(world, "atelier_open_commands "), *ended]
+
+    wait_until(lambda: counted()[0] == 0, "no command runs", 20)
+    before = counted()
+    assert run(world, "false")[0] == 1
+    assert run(world, "/no/such/program")[0] == 127
+    with Begun(world, "exec", "inside", "--", "sleep", "4713"):
+        wait_until(lambda: figure(world, "atelier_open_commands ") == 1, "the command is an open one", 20)
+    (tmp_path / "counted").write_text("x")
+    assert copy(world, tmp_path / "counted", "inside:")[0] == copy(world, "inside:counted", tmp_path / "back")[0] == 0
+    # What is not there to be run ends with a code, as a shell says it.
+    expected = [each + more for each, more in zip(before, [0, 2, 1, 1, 1], strict=True)]
+    wait_until(lambda: counted() == expected, f"{expected} are counted, and not {counted()}", 20)
 
 
 def test_a_terminal_has_its_size_and_its_keys(world, shown):

@@ -6,6 +6,7 @@ import signal
 import pytest
 from support.deadline import wait_until
 from support.faults import server_of
+from support.figures import figure
 from support.world import World
 
 pytestmark = pytest.mark.local
@@ -25,12 +26,6 @@ def world():
 def kill_the_server(world, notebook):
     """As the kernel does when memory runs out."""
     os.kill(wait_until(lambda: server_of(world, notebook), "there is a notebook server", 60), signal.SIGKILL)
-
-
-def count(world, what):
-    """A counter of the server's own figures."""
-    text = world.api.http.get(f"{world.server.url}/metrics", headers={"X-Auth-Token": world.api.token()}, timeout=30).text
-    return next((int(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(what)), None)
 
 
 def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given_up(world):
@@ -56,7 +51,7 @@ def test_a_killed_server_serves_again_and_one_that_ends_again_and_again_is_given
     assert "signal 9" in ended[0] and f"at once (attempt 1 of {MOST})" in ended[0], ended
     assert "in 1 s (attempt 2 of 2)" in ended[1], ended
     assert api.show(notebook)["lease"] == shown["lease"]
-    assert count(world, 'atelier_server_restarts_total{result="done"}') == MOST
+    assert figure(world, 'atelier_server_restarts_total{result="done"}') == MOST
 
     kill_the_server(world, notebook)
     wait_until(lambda: api.status(notebook) == "ERROR", "the notebook is given up", 60)

@@ -55,6 +55,18 @@ impl Program {
             Self::Receive { .. } => "copy into the notebook",
         }
     }
+
+    /// What [`Self::kind`] says of each.
+    pub const KINDS: [&str; 3] = ["command", "send", "receive"];
+
+    /// Which of the three it is, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Command(_) => Self::KINDS[0],
+            Self::Send { .. } => Self::KINDS[1],
+            Self::Receive { .. } => Self::KINDS[2],
+        }
+    }
 }
 
 /// The size of a terminal, in characters.

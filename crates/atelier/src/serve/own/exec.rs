@@ -30,6 +30,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::super::seeing::Metrics;
 use super::Own;
 use super::call::{Call, Refused, Standing};
 use crate::exec_frames::{Destination, End, Frame, PIECE, PROTOCOL, Size, WINDOW, Wish, config};
@@ -114,10 +115,13 @@ impl Session {
             return End::error("the command was not run, because it could not be recorded");
         }
         let has_terminal = spec.terminal.is_some();
-        match self.own.engine.exec(&self.place, spec).await {
+        let mut counted = Counted::from_here(&self.own.metrics, &spec.program);
+        let end = match self.own.engine.exec(&self.place, spec).await {
             Ok(exec) => self.drive(exec, has_terminal, client, stream).await,
             Err(e) => failed(&e),
-        }
+        };
+        counted.by_itself = matches!(end, End::ExitCode(_));
+        end
     }
 
     async fn drive(&self, exec: Exec, has_terminal: bool, client: &Client, stream: &mut SplitStream<Socket>) -> End {
@@ -193,6 +197,27 @@ impl Session {
             }
             client.ping().await;
         }
+    }
+}
+
+/// A command in the figures: among the open ones until this is dropped, however that comes about.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    kind: &'static str,
+    by_itself: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn from_here(metrics: &'a Metrics, program: &Program) -> Self {
+        metrics.open_commands.inc();
+        Self { metrics, kind: program.kind(), by_itself: false }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.open_commands.dec();
+        self.metrics.command(self.kind, self.by_itself);
     }
 }
 

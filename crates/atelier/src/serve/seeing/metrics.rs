@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use atelier_core::Timestamp;
 use atelier_core::observe::{IdleVerdict, OperationSeen, StartPath, StepSeen, StoreCall};
+use atelier_runtime::Program;
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -101,6 +102,18 @@ impl OfVictim {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCommand {
+    kind: &'static str,
+    result: &'static str,
+}
+
+impl OfCommand {
+    const fn of(kind: &'static str, by_itself: bool) -> Self {
+        Self { kind, result: if by_itself { "exited" } else { "broken" } }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfVisit {
     pub(super) kind: &'static str,
     pub(super) code: &'static str,
@@ -138,6 +151,9 @@ pub(in crate::serve) struct Metrics {
     pub(super) orphans: Counter,
     pub(in crate::serve) streams: Gauge,
     pub(in crate::serve) streams_cut: Counter,
+    /// Commands in notebooks that run now.
+    pub(in crate::serve) open_commands: Gauge,
+    commands: Family<OfCommand, Counter>,
     pub(super) audit_skipped: Counter,
     pub(super) audit_failures: Counter,
     pub(super) spans_dropped: Counter,
@@ -176,6 +192,8 @@ impl Metrics {
             orphans: Counter::default(),
             streams: Gauge::default(),
             streams_cut: Counter::default(),
+            open_commands: Gauge::default(),
+            commands: Family::default(),
             audit_skipped: Counter::default(),
             audit_failures: Counter::default(),
             spans_dropped: Counter::default(),
@@ -197,6 +215,11 @@ impl Metrics {
         }
         for kernel in [true, false] {
             drop(self.shortages.get_or_create(&OfVictim::of(kernel)));
+        }
+        for kind in Program::KINDS {
+            for by_itself in [true, false] {
+                drop(self.commands.get_or_create(&OfCommand::of(kind, by_itself)));
+            }
         }
     }
 
@@ -240,6 +263,16 @@ impl Metrics {
             "atelier_event_streams_cut",
             "Readers of live events that were cut because they did not keep up",
             self.streams_cut.clone(),
+        );
+        registry.register(
+            "atelier_open_commands",
+            "Commands and copies in notebooks that run",
+            self.open_commands.clone(),
+        );
+        registry.register(
+            "atelier_commands",
+            "Commands and copies in notebooks by kind and whether they ended by themselves",
+            self.commands.clone(),
         );
     }
 
@@ -379,6 +412,11 @@ impl Metrics {
 
     pub(super) fn out_of_memory(&self, kernel: bool) {
         self.shortages.get_or_create(&OfVictim::of(kernel)).inc();
+    }
+
+    /// A command in a notebook ended: by itself, with whatever code, or otherwise.
+    pub(in crate::serve) fn command(&self, kind: &'static str, by_itself: bool) {
+        self.commands.get_or_create(&OfCommand::of(kind, by_itself)).inc();
     }
 
     pub(super) fn store(&self, call: StoreCall, began: Instant, answered: bool) {
