@@ -29,6 +29,8 @@ const VOLUME_GIB: u32 = 5;
 /// How often, and how long apart, a server that has just started is looked at.
 const LOOKS: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long the server may take for its last answer: it is stopped all the same.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// No automatic stop.
 const NEVER: i64 = -1;
 
@@ -51,23 +53,28 @@ pub(crate) async fn up(context: &Context, settings: &Settings) -> Result<(), Fai
         shown = show_hello(context, &data_dir, &reach) => shown,
         () = ended.wait() => Err(Failure::new("interrupted before `hello` was ready").hint("`atelier up` goes on where it ended")),
     };
-    let mut runs_on = false;
+    let mut runs_on = None;
     if let Ok(client) = &shown {
         context.printer.say("Ctrl-C stops the server; `hello` runs on");
         ended.wait().await;
-        // Much may have become of it meanwhile.
-        runs_on = lookup::named(client, NAME).await.is_ok_and(|found| best(&found).is_some_and(runs));
+        runs_on = still_runs(client).await;
     }
     stop.cancel();
     let stopped = running.await.map_err(|e| Failure::new(format!("the server broke: {e}")));
     shown?;
     stopped?;
-    context.printer.say(if runs_on {
-        "the server has stopped; `hello` runs on. `atelier up` reaches it again, `atelier down` ends it"
-    } else {
-        "the server has stopped, and `hello` does not run. `atelier up` brings up both"
+    context.printer.say(match runs_on {
+        Some(true) => "the server has stopped; `hello` runs on. `atelier up` reaches it again, `atelier down` ends it",
+        Some(false) => "the server has stopped, and `hello` does not run. `atelier up` brings up both",
+        None => "the server has stopped. `atelier up` brings it up again, and `hello` where it does not run",
     });
     Ok(())
+}
+
+/// Whether it runs, after all that may have become of it; `None` when the server does not say so in time.
+async fn still_runs(client: &Client) -> Option<bool> {
+    let found = tokio::time::timeout(LAST_LOOK, lookup::named(client, NAME)).await.ok()?.ok()?;
+    Some(best(&found).is_some_and(runs))
 }
 
 /// The client that has brought it up.
