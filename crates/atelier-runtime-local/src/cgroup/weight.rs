@@ -29,6 +29,7 @@ const LOW: (u64, u64) = (40, 10);
 
 /// How a version of control groups counts.
 pub(super) struct Scale {
+    /// What takes the number.
     file: &'static str,
     /// What the kernel gives to a new group.
     usual: u64,
@@ -40,7 +41,7 @@ pub(super) const VERSION_1: Scale = Scale { file: "cpu.shares", usual: 1024, lea
 pub(super) const VERSION_2: Scale = Scale { file: "cpu.weight", usual: 100, least: 1 };
 
 impl Scale {
-    /// Gives it to the group of a folder, which may use so many thousandths of a CPU.
+    /// Gives a weight to the group of this folder, which may use so many thousandths of a CPU.
     pub(super) fn apply(&self, folder: &Path, cpu_millis: u32, weight: Weight) -> io::Result<()> {
         let idle = folder.join("cpu.idle");
         if idle.exists() {
