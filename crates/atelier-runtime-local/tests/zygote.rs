@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
-use atelier_runtime::{InstanceSpec, Runtime, Way};
+use atelier_runtime::{InstanceSpec, Observed, Runtime, Way};
 use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, kill_server, running, the_only};
+use bed::processes::{has_limits_and_no_rights, kill, kill_server, running, signal, the_only};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::process::Signal;
 
 /// A zygote is known by its parent, which is the process of all these tests.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -128,6 +129,43 @@ fn is_as_if_started(forked: &Path, started: &Path) {
         assert_ne!(namespace(forked), namespace(started), "{name}");
     }
     assert_eq!(fs::read_link(forked.join("cwd")).unwrap(), fs::read_link(started.join("cwd")).unwrap());
+}
+
+/// A server was started by its command line meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_child_that_comes_too_late_takes_nothing_from_the_server_that_runs() {
+    let (_alone, machine, runtime) = warm().await;
+    let is_servers =
+        |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap()).contains("zygote/server");
+    let [servers] = <[PathBuf; 1]>::try_from(zygotes().into_iter().filter(is_servers).collect::<Vec<_>>()).unwrap();
+    let waiting = children(&servers);
+    assert_eq!(waiting.len(), 2);
+    for child in &waiting {
+        signal(child, Signal::STOP);
+    }
+    let (spec, way) = started(&*runtime).await;
+    assert!(way.to_string().contains("the child does not arrive"), "{way}");
+    for child in &waiting {
+        signal(child, Signal::CONT);
+    }
+    // Its way into the container is done when the first process of it has ended, and it has ended there, too.
+    let until = Instant::now() + Duration::from_secs(20);
+    while waiting.iter().all(|child| child.exists()) || !running(&machine, &spec, "zygote/server").is_empty() {
+        assert!(Instant::now() < until, "nobody has taken the request");
+        std::thread::yield_now();
+    }
+    assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Serving);
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
+}
+
+fn children(process: &Path) -> Vec<PathBuf> {
+    let number = process.file_name().unwrap().to_str().unwrap();
+    let all = fs::read_to_string(process.join("task").join(number).join("children")).unwrap();
+    all.split_ascii_whitespace().map(|pid| Path::new("/proc").join(pid)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,10 +235,10 @@ def become(request):
     if takeover is None and answers(request["socket"]):
         return None
     have_syncs_answered(control, request["syncs"])
-    listener = listen(request["socket"], socket.SOCK_STREAM if takeover else socket.SOCK_SEQPACKET)
     if takeover:
-        wait_for_the_init()
-        ask(control, takeover, output)
+        listener = take_over(control, takeover, output, request["socket"])
+    else:
+        listener = listen(request["socket"], socket.SOCK_SEQPACKET)
     control.close()
     return listener
 
@@ -316,6 +316,20 @@ def answers(path):
         except OSError:
             return False
         return True
+
+
+def take_over(control, request, output, path):
+    """Whoever comes too late is refused: another server listens there by then, and goes on to."""
+    own = f"{path}.{os.getpid()}"
+    listener = listen(own, socket.SOCK_STREAM)
+    try:
+        wait_for_the_init()
+        ask(control, request, output)
+    except BaseException:
+        os.unlink(own)
+        raise
+    os.rename(own, path)
+    return listener
 
 
 def listen(path, kind):

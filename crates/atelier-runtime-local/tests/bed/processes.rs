@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use atelier_runtime::{InstanceSpec, Observed, Runtime};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::Machine;
 use super::kernel::Kernel;
@@ -42,9 +43,12 @@ pub async fn kill_server(machine: &Machine, runtime: &dyn Runtime, spec: &Instan
 }
 
 pub fn kill(process: &Path) {
+    signal(process, Signal::KILL);
+}
+
+pub fn signal(process: &Path, signal: Signal) {
     let pid = process.file_name().unwrap().to_str().unwrap().parse().unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 /// The limits of its cgroup are the spec's.
