@@ -87,6 +87,7 @@ pub(crate) fn spec(notebook: &Notebook) -> InstanceSpec {
         cpu_millis: notebook.flavor.cpu_millis,
         memory_bytes: notebook.flavor.memory_bytes(),
         gpus: notebook.flavor.gpus.clone(),
+        hook_first: notebook.hooks.at(Moment::PreStart).is_some(),
         upstream_secret: notebook.upstream_secret.clone(),
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,22 +43,28 @@ pub(crate) struct Live {
     uid_base: u32,
     kernels: Arc<Mutex<Looked>>,
     priority: Mutex<Priority>,
-    /// Its kernels are forked already, by what waits for the first notebook server to ask.
-    forks_kernels: AtomicBool,
+    /// The fork of its first notebook server, begun before anybody has asked for it.
+    ahead: tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>,
     watch: JoinHandle<()>,
     groups: JoinHandle<()>,
 }
 
 impl Live {
-    /// Whether what forks its kernels is there, for the first notebook server.
-    pub(crate) fn forks_kernels(&self, forks: bool) {
-        self.forks_kernels.store(forks, Ordering::Relaxed);
+    /// Begins the notebook server before it is asked for, by a fork that goes on by itself.
+    pub(crate) async fn begin_ahead(&self, fork: impl Future<Output = Result<(), String>> + Send + 'static) {
+        let mut ahead = self.ahead.lock().await;
+        if ahead.is_none() {
+            *ahead = Some(tokio::spawn(fork));
+        }
     }
 
-    /// Whether a notebook server that is about to be started finds what forks its kernels, as far as is known: before any
-    /// but the first one it may have ended, and is made again to be sure.
-    pub(crate) fn finds_kernels_forked(&self) -> bool {
-        self.forks_kernels.swap(false, Ordering::Relaxed)
+    /// Waits for the fork that began the notebook server, if one did, and is told how it ended once. A wait that is given
+    /// up loses nothing.
+    pub(crate) async fn begun_ahead(&self) -> Option<Result<(), String>> {
+        let mut ahead = self.ahead.lock().await;
+        let ended = ahead.as_mut()?.await;
+        *ahead = None;
+        Some(ended.unwrap_or_else(|e| Err(e.to_string())))
     }
 
     fn looked(&self) -> MutexGuard<'_, Looked> {
@@ -99,6 +104,9 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.watch.abort();
         self.groups.abort();
+        if let Some(ahead) = self.ahead.get_mut() {
+            ahead.abort();
+        }
     }
 }
 
@@ -129,7 +137,7 @@ impl LiveOnes {
             uid_base,
             kernels,
             priority: Mutex::default(),
-            forks_kernels: AtomicBool::new(false),
+            ahead: tokio::sync::Mutex::default(),
             watch,
             groups: tokio::spawn(groups),
         });

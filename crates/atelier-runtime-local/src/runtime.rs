@@ -45,7 +45,7 @@ use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
 use crate::volume::Kept;
-use crate::zygote::{Destination, Zygotes};
+use crate::zygote::{Destination, Fork, Zygotes};
 use crate::{exec, file, foreground, hook, host, kernels, process, processes, sweep, volume};
 
 /// How long a notebook server may take to end by itself.
@@ -210,7 +210,9 @@ impl LocalRuntime {
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);
         record.save(&place.state()).map_err(transient("the record"))?;
         let live = self.live.add(pid, first, self.groups(place), record.uid_base);
-        self.state(&live, place).await.map(drop)
+        self.state(&live, place).await?;
+        self.begin_ahead(spec, &record, place, &live).await;
+        Ok(())
     }
 
     /// Reserves what the instance needs and writes it down.
@@ -288,28 +290,49 @@ impl LocalRuntime {
         talk.await.map_err(transient("the init does not answer"))
     }
 
-    /// Starts the notebook server, and waits for its first answer.
+    /// Starts the notebook server, unless a fork has begun it (`ahead` is how that ended), and waits for its first answer.
     async fn bring_up(
         &self,
         spec: &InstanceSpec,
         place: &Place,
         live: &Live,
+        ahead: Option<Result<(), String>>,
     ) -> Result<(Way, Readiness), RuntimeError> {
         let record = Self::record(place)?;
         let plan = server::plan(&self.config, &record, &spec.upstream_secret)?;
-        let forked_already = live.finds_kernels_forked();
-        if let Err(why) = self.fork_server(&plan, &record, place, live).await {
-            let way = Self::start_server(plan, place, why).await?;
-            return Ok((way, self.await_ready(spec, place, live).await?));
-        }
-        // The server is busy with itself meanwhile, and finds out when it starts a kernel.
-        let kernels = async {
-            if !forked_already {
-                self.fork_kernels(&record, place, live).await;
-            }
+        let forked = match ahead {
+            Some(ended) => ended,
+            None => self.fork_server(&plan, &record, place, live).await,
         };
-        let (ready, ()) = tokio::join!(self.await_ready(spec, place, live), kernels);
-        Ok((Way::Forked, ready?))
+        let way = match forked {
+            Ok(()) => Way::Forked,
+            Err(why) => Self::start_server(plan, place, why).await?,
+        };
+        Ok((way, self.await_all(spec, &record, place, live).await?))
+    }
+
+    /// Waits for the first answer, and has the kernels forked meanwhile: the server finds out when it starts one.
+    async fn await_all(
+        &self,
+        spec: &InstanceSpec,
+        record: &Record,
+        place: &Place,
+        live: &Live,
+    ) -> Result<Readiness, RuntimeError> {
+        tokio::join!(self.await_ready(spec, place, live), self.fork_kernels(record, place, live)).0
+    }
+
+    /// Has the notebook server begin in a container that nothing has run in, so that there is no file of its user's that it
+    /// would read: it answers at a socket, and needs no network for that.
+    async fn begin_ahead(&self, spec: &InstanceSpec, record: &Record, place: &Place, live: &Live) {
+        if spec.hook_first {
+            return;
+        }
+        let Ok(plan) = server::plan(&self.config, record, &spec.upstream_secret) else { return };
+        // Where there is no zygote, whoever starts the server learns it.
+        if let Ok(fork) = self.server_fork(&plan, record, place, live) {
+            live.begin_ahead(fork.run()).await;
+        }
     }
 
     /// Waits for what was killed, but not for long: what answers in its place would be taken for what comes next.
@@ -320,18 +343,16 @@ impl LocalRuntime {
         }
     }
 
-    /// Has the container fork its kernels itself; whether it does. Where it does not, they are started.
-    async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) -> bool {
+    /// Has the container fork its kernels itself, unless it does. Where it cannot, they are started.
+    async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) {
         let forked = async {
             let plan = server::without_secret(&self.config, &record.server, &record.environment);
             let plan = plan.map_err(|e| e.to_string())?;
-            self.zygotes.fork_kernels(&record.layers, &plan, &self.way_into(place, live)?).await
+            self.zygotes.kernels_fork(&record.layers, &plan, self.way_into(place, live)?)?.run().await
         };
-        let forked = forked.await;
-        if let Err(why) = &forked {
+        if let Err(why) = forked.await {
             tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
         }
-        forked.is_ok()
     }
 
     /// The way for a forked child.
@@ -357,8 +378,12 @@ impl LocalRuntime {
 
     /// The error says why the server has to be started by its command line.
     async fn fork_server(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<(), String> {
+        self.server_fork(plan, record, place, live)?.run().await
+    }
+
+    fn server_fork(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<Fork, String> {
         let to = self.way_into(place, live)?;
-        self.zygotes.fork_server(&record.layers, plan, record.server.len(), &server::socket(), &to).await
+        self.zygotes.server_fork(&record.layers, plan, record.server.len(), &server::socket(), to)
     }
 
     /// Waits for the first answer; ends early when the server does.
@@ -529,10 +554,7 @@ impl Runtime for LocalRuntime {
         let namespaces = live.first.duplicate().map_err(transient("the container"))?;
         let (tree, name, pid) = (Arc::clone(&self.tree), place.cgroup.clone(), live.pid);
         let warming = tokio::task::spawn_blocking(move || cgroup::warm_up(&*tree, &name, pid));
-        // It needs no network, and the server will need the processor.
-        let kernels = self.fork_kernels(&record, &place, &live);
-        let (attached, _, forked) = tokio::join!(self.network.attach(seat, namespaces), warming, kernels);
-        live.forks_kernels(forked);
+        let (attached, _) = tokio::join!(self.network.attach(seat, namespaces), warming);
         attached?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))
@@ -574,9 +596,12 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         let live = self.present(spec.notebook)?;
+        let ahead = live.begun_ahead().await;
         let (way, ready) = match self.state(&live, &place).await? {
-            State::Running { .. } => (Way::Already, self.await_ready(spec, &place, &live).await?),
-            State::Empty | State::Ended(_) => self.bring_up(spec, &place, &live).await?,
+            State::Running { .. } if !matches!(ahead, Some(Ok(()))) => {
+                (Way::Already, self.await_all(spec, &Self::record(&place)?, &place, &live).await?)
+            }
+            _ => self.bring_up(spec, &place, &live, ahead).await?,
         };
         if ready == Readiness::Ready {
             return Ok(way);
@@ -584,7 +609,7 @@ impl Runtime for LocalRuntime {
         // It runs from an earlier attempt, with another secret.
         Self::tell(&place, Command::Stop { grace_ms: 2000 }, GRACE).await?;
         self.alone(&place).await;
-        match self.bring_up(spec, &place, &live).await? {
+        match self.bring_up(spec, &place, &live, None).await? {
             (way, Readiness::Ready) => Ok(way),
             _ => Err(RuntimeError::Permanent("the notebook server does not accept its own secret".into())),
         }

@@ -9,12 +9,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use atelier_core::hook::{Action, Moment};
 use atelier_runtime::contract::{Upto, ask, bring, new_spec};
-use atelier_runtime::{InstanceSpec, Observed, Runtime, Way};
+use atelier_runtime::{HookRun, InstanceSpec, Observed, Runtime, Way};
 use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
 use bed::kernel::Kernel;
-use bed::processes::{has_limits_and_no_rights, kill, kill_server, running, signal, the_only};
+use bed::processes::{changed, has_limits_and_no_rights, kill, kill_server, running, signal, the_only};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::process::Signal;
 
@@ -129,6 +130,57 @@ fn is_as_if_started(forked: &Path, started: &Path) {
         assert_ne!(namespace(forked), namespace(started), "{name}");
     }
     assert_eq!(fs::read_link(forked.join("cwd")).unwrap(), fs::read_link(started.join("cwd")).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_server_begins_while_its_network_is_made() {
+    let (_alone, machine, runtime) = warm().await;
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Network).await;
+    while runtime.observe(spec.notebook).await.unwrap() != Observed::Serving {
+        changed(&*runtime).await;
+    }
+    // It is told of as it came to be, once.
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Already);
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
+}
+
+/// Whoever stops a notebook does not wait for a server that is on its way.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn nothing_is_left_of_a_server_that_has_begun_in_vain() {
+    let (_alone, machine, runtime) = warm().await;
+    for _ in 0..5 {
+        let spec = new_spec();
+        bring(&*runtime, &spec, Upto::Compute).await;
+        runtime.remove(spec.notebook).await.unwrap();
+    }
+    runtime.close().await;
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_server_reads_what_a_hook_before_it_has_left() {
+    let (_alone, machine, runtime) = warm().await;
+    let spec = InstanceSpec { hook_first: true, ..new_spec() };
+    let program = "mkdir -p ~/.jupyter && echo 'open(\"/home/ma-user/read\", \"w\").close()' > ~/.jupyter/jupyter_server_config.py";
+    let action = Action::Command(program.into());
+    let hook = HookRun { moment: Moment::PreStart, action, limit: Duration::from_mins(1) };
+    bring(&*runtime, &spec, Upto::Network).await;
+    runtime.begin_hook(&spec, &hook).await.unwrap();
+    assert!(runtime.hook_end(spec.notebook, hook.moment).await.unwrap().fate.is_success());
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    let mut kernel = Kernel::start(&*runtime, &spec).await;
+    assert_eq!(kernel.run("import os; print(os.path.exists('/home/ma-user/read'))").await, "True\n");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
 }
 
 /// A server was started by its command line meanwhile.

@@ -69,6 +69,7 @@ pub fn new_spec() -> InstanceSpec {
         cpu_millis: 500,
         memory_bytes: 512 << 20,
         gpus: None,
+        hook_first: false,
         upstream_secret: "contract-test-secret".to_owned().into(),
     }
 }
@@ -250,7 +251,7 @@ async fn storage_grows_in_use_and_at_rest(runtime: &dyn Runtime) {
 }
 
 async fn a_hook_is_begun_once_in_a_container(runtime: &dyn Runtime) {
-    let (spec, moment) = (new_spec(), Moment::PreStart);
+    let (spec, moment) = (InstanceSpec { hook_first: true, ..new_spec() }, Moment::PreStart);
     // It fails where it finds what another one has left.
     let action = Action::Command("test ! -e ~/mark && touch ~/mark".into());
     let hook = HookRun { moment, action, limit: Duration::from_secs(30) };

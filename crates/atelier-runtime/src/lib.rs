@@ -9,7 +9,7 @@
 //! | [`Runtime::prepare_image`] | the image can be used (it may have to be built or fetched first, which takes long) |
 //! | [`Runtime::prepare_storage`] | the volume exists in its full size |
 //! | [`Runtime::grow_storage`] | the volume has a new full size, in use or not |
-//! | [`Runtime::prepare_compute`] | the instance's container exists within its limits, with GPUs of its own; nothing of the user's runs in it |
+//! | [`Runtime::prepare_compute`] | the instance's container exists within its limits, with GPUs of its own; nothing of the user's has run in it |
 //! | [`Runtime::configure_network`] | the container has its network |
 //! | [`Runtime::begin_hook`] | a hook runs in the container, or has ended: each once in the life of a container |
 //! | [`Runtime::initialize`] | the notebook server has answered its first request |
@@ -83,6 +83,8 @@ pub struct InstanceSpec {
     pub memory_bytes: u64,
     /// Its GPUs.
     pub gpus: Option<FlavorGpus>,
+    /// A hook comes before the notebook server: what it leaves is there when the server begins.
+    pub hook_first: bool,
     /// What the notebook server accepts as its token. Only the gateway knows it; a new one at each start.
     pub upstream_secret: SecretString,
 }
@@ -332,7 +334,8 @@ pub trait Runtime: Send + Sync {
     async fn discard_storage(&self, id: NotebookId) -> Result<(), RuntimeError>;
 
     /// The instance's container exists afterwards, within its limits, and with as many GPUs as it is to have, which no
-    /// other instance has until this one was stopped.
+    /// other instance has until this one was stopped. Its notebook server may have begun, unless a hook is to come first
+    /// ([`InstanceSpec::hook_first`]).
     async fn prepare_compute(&self, spec: &InstanceSpec) -> Result<(), RuntimeError>;
 
     /// The container has its network afterwards.

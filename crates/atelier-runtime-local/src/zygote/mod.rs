@@ -6,9 +6,10 @@
 //! own way into the container (`descent.py`). The children share the zygote's memory, so a notebook also weighs less.
 //!
 //! There are two for an image, because it has two Python environments. The server's (`server.py`) has one child for
-//! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). The
-//! kernels' (`kernels.py`) has one child for each notebook, which stays in the container, as ma-user, and forks the
-//! notebook's kernels there, when the notebook server asks (`atelier_provisioner.py`, a package of the image's).
+//! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). That child
+//! sets out as soon as there is a container, unless a hook has to run in it first. The kernels' (`kernels.py`) has one
+//! child for each notebook, which stays in the container, as ma-user, and forks the notebook's kernels there, when the
+//! notebook server asks (`atelier_provisioner.py`, a package of the image's).
 //!
 //! Nothing depends on them. While there is no zygote (it is being made, or it cannot be), the init starts the server by
 //! its command line, and the server its kernels; the notebook's events say so and why.
@@ -21,7 +22,7 @@ mod nursery;
 mod process;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use atelier_init::protocol::{Command, Request, StartServer};
 use serde::Serialize;
@@ -29,6 +30,7 @@ use serde_json::json;
 
 use self::nursery::Nursery;
 pub(crate) use self::process::Destination;
+use self::process::Zygote;
 use crate::config::Launcher;
 use crate::launch::{PROGRAM, ZygoteSpec};
 use crate::seccomp;
@@ -78,6 +80,26 @@ impl Syncs {
     fn new() -> Self {
         let [question, request] = [Command::Status, Command::AnswerSyncs].map(Request::new);
         Self { seccomp: libc::SYS_seccomp, filter: seccomp::sync_filter(), question, request }
+    }
+}
+
+/// A child that a zygote is asked for when this is run.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    zygote: Arc<Zygote>,
+    errand: Vec<u8>,
+    to: Destination,
+}
+
+impl Fork {
+    fn new(zygote: Arc<Zygote>, errand: &Errand<'_>, to: Destination) -> Result<Self, String> {
+        let errand = serde_json::to_vec(errand).map_err(|e| format!("no child can be asked for: {e}"))?;
+        Ok(Self { zygote, errand, to })
+    }
+
+    /// The child is in the container afterwards and listens, or the error says why not.
+    pub(crate) async fn run(self) -> Result<(), String> {
+        self.zygote.fork(&self.errand, &self.to).await.map_err(|e| format!("the fork failed: {e}"))
     }
 }
 
@@ -176,39 +198,34 @@ impl Zygotes {
         nursery::settled(kernels).await
     }
 
-    /// The server runs in the container of an image with these layers afterwards and listens at `socket`, or the error
-    /// says why it does not. `program` is the number of words that begin the command line and name the program.
-    pub(crate) async fn fork_server(
+    /// A server for the container of an image with these layers, which listens at `socket`; the error says why there is no
+    /// zygote of it. `program` is the number of words that begin the command line and name the program.
+    pub(crate) fn server_fork(
         &self,
         layers: &[PathBuf],
         server: &StartServer,
         program: usize,
         socket: &str,
-        to: &Destination,
-    ) -> Result<(), String> {
+        to: Destination,
+    ) -> Result<Fork, String> {
         let zygote = self.of(layers, |pair| &pair.server)?;
         let takeover = Some(Request::new(Command::AdoptServer { log: server.log }));
-        let errand = Errand { server, program, socket, takeover, syncs: Syncs::new() };
-        zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
+        Fork::new(zygote, &Errand { server, program, socket, takeover, syncs: Syncs::new() }, to)
     }
 
-    /// The container forks its kernels itself afterwards. They are what its notebook server is, but for the secret.
-    pub(crate) async fn fork_kernels(
+    /// What forks the container's kernels in it. They are what its notebook server is, but for the secret.
+    pub(crate) fn kernels_fork(
         &self,
         layers: &[PathBuf],
         server: &StartServer,
-        to: &Destination,
-    ) -> Result<(), String> {
+        to: Destination,
+    ) -> Result<Fork, String> {
         let zygote = self.of(layers, |pair| &pair.kernels)?;
         let errand = Errand { server, program: 0, socket: KERNELS_SOCKET, takeover: None, syncs: Syncs::new() };
-        zygote.fork(&errand, to).await.map_err(|e| format!("the fork failed: {e}"))
+        Fork::new(zygote, &errand, to)
     }
 
-    fn of(
-        &self,
-        layers: &[PathBuf],
-        which: impl FnOnce(&Pair) -> &Nursery,
-    ) -> Result<std::sync::Arc<process::Zygote>, String> {
+    fn of(&self, layers: &[PathBuf], which: impl FnOnce(&Pair) -> &Nursery) -> Result<Arc<Zygote>, String> {
         if !self.allowed {
             return Err("zygotes are turned off".into());
         }

@@ -14,7 +14,6 @@ use rustix::net::{
     recv, send, sendmsg, shutdown, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Interest};
 use tokio::net::unix::pipe;
@@ -46,6 +45,7 @@ pub(super) struct Zygote {
 }
 
 /// Where a child goes.
+#[derive(Debug)]
 pub(crate) struct Destination {
     /// The container's first process.
     pub(crate) init: OwnedFd,
@@ -124,9 +124,9 @@ impl Zygote {
     }
 
     /// A child of it is in the container afterwards, as `request` says, and belongs to the container's init.
-    pub(super) async fn fork(&self, request: &impl Serialize, to: &Destination) -> io::Result<()> {
+    pub(super) async fn fork(&self, request: &[u8], to: &Destination) -> io::Result<()> {
         let mut asked = File::from(memfd_create("request", MemfdFlags::CLOEXEC)?);
-        asked.write_all(&serde_json::to_vec(request)?)?;
+        asked.write_all(request)?;
         asked.rewind()?;
         let (answer, end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let mut descriptors = vec![asked.as_fd(), end.as_fd(), to.init.as_fd()];
