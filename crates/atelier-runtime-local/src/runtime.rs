@@ -2,7 +2,8 @@
 //!
 //! A call may be dropped at any point. What it had running is then killed (launchers and programs die with their
 //! futures), and what it had made is found by the next call for the same notebook, because everything has its fixed
-//! place and name.
+//! place and name. One thing goes on between two calls: the fork of a container's first notebook server, which belongs to
+//! the container ([`Live`]) and is waited for by the call that starts it.
 
 mod volumes;
 
@@ -598,7 +599,7 @@ impl Runtime for LocalRuntime {
         let live = self.present(spec.notebook)?;
         let ahead = live.begun_ahead().await;
         let (way, ready) = match self.state(&live, &place).await? {
-            State::Running { .. } if !matches!(ahead, Some(Ok(()))) => {
+            State::Running { .. } if ahead.is_none() => {
                 (Way::Already, self.await_all(spec, &Self::record(&place)?, &place, &live).await?)
             }
             _ => self.bring_up(spec, &place, &live, ahead).await?,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_core::hook::{Action, Moment};
-use atelier_runtime::contract::{Upto, ask, bring, new_spec};
+use atelier_runtime::contract::{self, Upto, ask, bring, new_spec};
 use atelier_runtime::{HookRun, InstanceSpec, Observed, Runtime, Way};
 use atelier_runtime_local::LocalRuntime;
 use bed::Machine;
@@ -150,6 +150,37 @@ async fn a_server_begins_while_its_network_is_made() {
     machine.is_clean();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn with_zygotes_the_local_runtime_keeps_the_contract() {
+    let _alone = ALONE.lock().await;
+    let machine = Machine::with_zygote();
+    contract::run_all(&machine).await;
+    machine.is_clean();
+}
+
+/// It belongs to its container, and to no call.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_server_that_has_begun_outlives_a_call_that_waits_for_it() {
+    let (_alone, machine, runtime) = warm().await;
+    let waiting = waiting_servers().await;
+    for child in &waiting {
+        signal(child, Signal::STOP);
+    }
+    let spec = new_spec();
+    bring(&*runtime, &spec, Upto::Network).await;
+    assert!(tokio::time::timeout(Duration::ZERO, runtime.initialize(&spec)).await.is_err());
+    for child in &waiting {
+        signal(child, Signal::CONT);
+    }
+    assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
+    assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
+}
+
 /// Whoever stops a notebook does not wait for a server that is on its way.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(as_root), ignore = "needs root")]
@@ -158,7 +189,9 @@ async fn nothing_is_left_of_a_server_that_has_begun_in_vain() {
     for _ in 0..5 {
         let spec = new_spec();
         bring(&*runtime, &spec, Upto::Compute).await;
-        runtime.remove(spec.notebook).await.unwrap();
+        // Less than a server has to end by itself.
+        let removing = tokio::time::timeout(Duration::from_secs(8), runtime.remove(spec.notebook));
+        removing.await.expect("it is waited for").unwrap();
     }
     runtime.close().await;
     machine.is_clean();
@@ -188,11 +221,7 @@ async fn a_server_reads_what_a_hook_before_it_has_left() {
 #[cfg_attr(not(as_root), ignore = "needs root")]
 async fn a_child_that_comes_too_late_takes_nothing_from_the_server_that_runs() {
     let (_alone, machine, runtime) = warm().await;
-    let is_servers =
-        |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap()).contains("zygote/server");
-    let [servers] = <[PathBuf; 1]>::try_from(zygotes().into_iter().filter(is_servers).collect::<Vec<_>>()).unwrap();
-    let waiting = children(&servers);
-    assert_eq!(waiting.len(), 2);
+    let waiting = waiting_servers().await;
     for child in &waiting {
         signal(child, Signal::STOP);
     }
@@ -214,10 +243,23 @@ async fn a_child_that_comes_too_late_takes_nothing_from_the_server_that_runs() {
     machine.is_clean();
 }
 
-fn children(process: &Path) -> Vec<PathBuf> {
-    let number = process.file_name().unwrap().to_str().unwrap();
-    let all = fs::read_to_string(process.join("task").join(number).join("children")).unwrap();
-    all.split_ascii_whitespace().map(|pid| Path::new("/proc").join(pid)).collect()
+/// What waits to become a notebook server.
+async fn waiting_servers() -> Vec<PathBuf> {
+    let is_servers =
+        |p: &PathBuf| String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap()).contains("zygote/server");
+    let zygote = zygotes().into_iter().find(is_servers).unwrap();
+    let number = zygote.file_name().unwrap().to_str().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let all = fs::read_to_string(zygote.join("task").join(number).join("children")).unwrap();
+        let all: Vec<_> = all.split_ascii_whitespace().map(|pid| Path::new("/proc").join(pid)).collect();
+        // A zygote is warm a moment before it has them.
+        if all.len() == 2 {
+            return all;
+        }
+        assert!(Instant::now() < until, "{all:?}");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

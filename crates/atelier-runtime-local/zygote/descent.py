@@ -188,7 +188,7 @@ def descend(descriptors):
         # What Python does after a fork, once: among it new seeds.
         ctypes.pythonapi.PyOS_AfterFork_Child()
         request["listener"] = become(request)
-        os.write(reply, b"taken over")
+        say(reply, "taken over")
         if request["listener"] is None:
             os._exit(0)
         leave_nothing_open(keep=request["listener"].fileno())
@@ -197,9 +197,17 @@ def descend(descriptors):
         return request
     except BaseException as error:
         try:
-            os.write(reply, f"{type(error).__name__}: {error}".encode()[:2000])
+            say(reply, f"{type(error).__name__}: {error}"[:500])
         finally:
             os._exit(127)
+
+
+def say(reply, text):
+    """Whoever asked may have given up meanwhile: what the init has taken over goes on all the same."""
+    try:
+        os.write(reply, text.encode())
+    except BrokenPipeError:
+        pass
 
 
 def become(request):
@@ -311,6 +319,8 @@ def have_syncs_answered(control, syncs):
 def answers(path):
     """Whether another process listens there, from before the notebook server was started again."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        # Whoever listens may be the user's, and accept nobody.
+        asking.settimeout(PATIENCE)
         try:
             asking.connect(path)
         except OSError:
@@ -325,15 +335,15 @@ def take_over(control, request, output, path):
     try:
         wait_for_the_init()
         ask(control, request, output)
+        os.rename(own, path)
     except BaseException:
         os.unlink(own)
         raise
-    os.rename(own, path)
     return listener
 
 
 def listen(path, kind):
-    """From here on nobody has to try again: who connects waits for the program."""
+    """Whoever finds it waits for the program, and does not have to try again."""
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)

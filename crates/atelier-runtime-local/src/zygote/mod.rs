@@ -83,8 +83,7 @@ impl Syncs {
     }
 }
 
-/// A child that a zygote is asked for when this is run.
-#[derive(Debug)]
+/// A child that a zygote is asked for when this is run. Its errand may hold a secret.
 pub(crate) struct Fork {
     zygote: Arc<Zygote>,
     errand: Vec<u8>,

@@ -45,7 +45,6 @@ pub(super) struct Zygote {
 }
 
 /// Where a child goes.
-#[derive(Debug)]
 pub(crate) struct Destination {
     /// The container's first process.
     pub(crate) init: OwnedFd,

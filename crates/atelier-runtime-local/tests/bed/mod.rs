@@ -144,7 +144,12 @@ pub fn launcher(data: &Path) -> Option<rustix::process::Pid> {
 #[async_trait]
 impl Bed for Machine {
     async fn open(&self) -> Arc<dyn Runtime> {
-        self.runtime()
+        let runtime = self.runtime();
+        if self.config.zygote {
+            runtime.begin().await;
+            runtime.zygote().await.unwrap();
+        }
+        runtime
     }
 
     fn root(&self) -> Root {
