@@ -44,6 +44,19 @@ async fn warm() -> (tokio::sync::MutexGuard<'static, ()>, Machine, Arc<LocalRunt
     (alone, machine, runtime)
 }
 
+/// Neither of the notebook nor of the zygotes is anything left.
+async fn leaves_nothing(machine: &Machine, runtime: &dyn Runtime, spec: &InstanceSpec) {
+    runtime.remove(spec.notebook).await.unwrap();
+    runtime.close().await;
+    machine.is_clean();
+}
+
+fn tell_all(processes: &[PathBuf], what: Signal) {
+    for process in processes {
+        signal(process, what);
+    }
+}
+
 async fn started(runtime: &dyn Runtime) -> (InstanceSpec, Way) {
     let spec = new_spec();
     bring(runtime, &spec, Upto::Network).await;
@@ -145,9 +158,7 @@ async fn a_server_begins_while_its_network_is_made() {
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Already);
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
-    runtime.remove(spec.notebook).await.unwrap();
-    runtime.close().await;
-    machine.is_clean();
+    leaves_nothing(&machine, &*runtime, &spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,20 +176,14 @@ async fn with_zygotes_the_local_runtime_keeps_the_contract() {
 async fn a_server_that_has_begun_outlives_a_call_that_waits_for_it() {
     let (_alone, machine, runtime) = warm().await;
     let waiting = waiting_servers().await;
-    for child in &waiting {
-        signal(child, Signal::STOP);
-    }
+    tell_all(&waiting, Signal::STOP);
     let spec = new_spec();
     bring(&*runtime, &spec, Upto::Network).await;
     assert!(tokio::time::timeout(Duration::ZERO, runtime.initialize(&spec)).await.is_err());
-    for child in &waiting {
-        signal(child, Signal::CONT);
-    }
+    tell_all(&waiting, Signal::CONT);
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
-    runtime.remove(spec.notebook).await.unwrap();
-    runtime.close().await;
-    machine.is_clean();
+    leaves_nothing(&machine, &*runtime, &spec).await;
 }
 
 /// Whoever stops a notebook does not wait for a server that is on its way.
@@ -211,9 +216,7 @@ async fn a_server_reads_what_a_hook_before_it_has_left() {
     assert_eq!(runtime.initialize(&spec).await.unwrap(), Way::Forked);
     let mut kernel = Kernel::start(&*runtime, &spec).await;
     assert_eq!(kernel.run("import os; print(os.path.exists('/home/ma-user/read'))").await, "True\n");
-    runtime.remove(spec.notebook).await.unwrap();
-    runtime.close().await;
-    machine.is_clean();
+    leaves_nothing(&machine, &*runtime, &spec).await;
 }
 
 /// A server was started by its command line meanwhile.
@@ -222,14 +225,10 @@ async fn a_server_reads_what_a_hook_before_it_has_left() {
 async fn a_child_that_comes_too_late_takes_nothing_from_the_server_that_runs() {
     let (_alone, machine, runtime) = warm().await;
     let waiting = waiting_servers().await;
-    for child in &waiting {
-        signal(child, Signal::STOP);
-    }
+    tell_all(&waiting, Signal::STOP);
     let (spec, way) = started(&*runtime).await;
     assert!(way.to_string().contains("the child does not arrive"), "{way}");
-    for child in &waiting {
-        signal(child, Signal::CONT);
-    }
+    tell_all(&waiting, Signal::CONT);
     // Its way into the container is done when the first process of it has ended, and it has ended there, too.
     let until = Instant::now() + Duration::from_secs(20);
     while waiting.iter().all(|child| child.exists()) || !running(&machine, &spec, "zygote/server").is_empty() {
@@ -238,9 +237,7 @@ async fn a_child_that_comes_too_late_takes_nothing_from_the_server_that_runs() {
     }
     assert_eq!(runtime.observe(spec.notebook).await.unwrap(), Observed::Serving);
     assert_eq!(ask(&*runtime, &spec).await, "HTTP/1.1 200 OK");
-    runtime.remove(spec.notebook).await.unwrap();
-    runtime.close().await;
-    machine.is_clean();
+    leaves_nothing(&machine, &*runtime, &spec).await;
 }
 
 /// What waits to become a notebook server.
@@ -282,9 +279,7 @@ open(sysconfig.get_path('purelib', vars={'base': '/opt/atelier/user'}) + '/chang
     the_only(&machine, &spec, "kernels are forked from this").await;
     let mut kernel = Kernel::start(&*runtime, &spec).await;
     assert_eq!(kernel.run("print(changed)").await, "True\n");
-    runtime.remove(spec.notebook).await.unwrap();
-    runtime.close().await;
-    machine.is_clean();
+    leaves_nothing(&machine, &*runtime, &spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
