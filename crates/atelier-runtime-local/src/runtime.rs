@@ -202,6 +202,7 @@ impl LocalRuntime {
             disk: self.config.disk,
         };
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
+        self.tree.allow_devices(&place.cgroup, &equipment.nodes).map_err(transient("devices"))?;
         let layer = place.layer();
         let own_layer = volume::ensure(&layer, u64::from(self.config.layer_gib) << 30, Kept::ForNow);
         let launched = LaunchSpec { equipment, ..self.launch_spec(spec, place, &record, image)? };
@@ -252,8 +253,8 @@ impl LocalRuntime {
         Ok(LaunchSpec {
             name: spec.notebook.to_string(),
             hostname: host::NAME.into(),
-            cgroup: self.tree.seat(&place.cgroup),
-            entry: self.tree.entry(&place.cgroup, &self.config.disk),
+            entry: self.tree.entry(&place.cgroup),
+            throttles: self.tree.throttles(&place.cgroup, &self.config.disk),
             uid_base: record.uid_base,
             lowers: image.layers,
             layer: place.layer(),
@@ -361,7 +362,7 @@ impl LocalRuntime {
         let unreachable = |e: io::Error| format!("the container cannot be entered: {e}");
         Ok(Destination {
             init: live.first.duplicate().map_err(unreachable)?,
-            groups: cgroup::doors(&*self.tree, &place.cgroup).map_err(unreachable)?,
+            groups: self.tree.entry(&place.cgroup).open().map_err(unreachable)?,
         })
     }
 
@@ -553,10 +554,7 @@ impl Runtime for LocalRuntime {
         }
         let seat = Seat { slot: record.slot, address: record.address, pid: live.pid };
         let namespaces = live.first.duplicate().map_err(transient("the container"))?;
-        let (tree, name, pid) = (Arc::clone(&self.tree), place.cgroup.clone(), live.pid);
-        let warming = tokio::task::spawn_blocking(move || cgroup::warm_up(&*tree, &name, pid));
-        let (attached, _) = tokio::join!(self.network.attach(seat, namespaces), warming);
-        attached?;
+        self.network.attach(seat, namespaces).await?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))
     }

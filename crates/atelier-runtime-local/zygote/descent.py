@@ -4,7 +4,8 @@ A *zygote* is a process that has imported everything which a program needs, and 
 program inside a container: a child of it goes there. Three processes are needed:
 
     A  was forked beforehand and waits for the request. It joins the container's control groups and its namespaces.
-       Joining a pid namespace takes effect for children only, so
+       Joining a pid namespace takes effect for children only, and a child may be born in a control group, which costs
+       less than to join one, so
     B  is the first of them in it. An orphan is given to the first process of its *parent's* pid namespace, so B must
        have a child in turn:
     C  belongs to the container's init when B is gone. It gives up every right and becomes the program.
@@ -34,7 +35,8 @@ import sys
 import threading
 import time
 
-# The first three descriptors of a request; the files that take a process into a control group follow.
+# The first three descriptors of a request; the control groups follow: a folder to be born in, and files that take whoever
+# writes to them.
 REQUEST, REPLY, INIT = range(3)
 MOST_DESCRIPTORS = 32
 # Children that wait for a request.
@@ -53,6 +55,9 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
+# The same number on every architecture.
+SYS_CLONE3 = 435
 EVERYTHING = (
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
 )
@@ -75,6 +80,27 @@ libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 # Without what Python does around it, and without giving up its lock.
 fork = ctypes.PyDLL(None).fork
+clone3 = ctypes.PyDLL(None, use_errno=True).syscall
+
+
+class HowToClone(ctypes.Structure):
+    """`struct clone_args`."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack"),
+            *("stack_size", "tls", "set_tid", "set_tid_size", "cgroup"),
+        )
+    ]
+
+
+def fork_in(group):
+    """A child that is in this control group from its first moment on. The C library does not know of it, so it may do
+    little else than fork in turn."""
+    how = HowToClone(flags=CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=group)
+    number, size = ctypes.c_long(SYS_CLONE3), ctypes.c_size_t(ctypes.sizeof(how))
+    return check(clone3(number, ctypes.byref(how), size), "clone3")
 
 
 class Filter(ctypes.Structure):
@@ -176,13 +202,19 @@ def descend(descriptors):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with open(descriptors[REQUEST], "rb") as file:
             request = json.load(file)
+        born_in = None
         for group in descriptors[INIT + 1 :]:
-            os.write(group, b"0")
-        check(libc.setns(descriptors[INIT], EVERYTHING), "setns")
-        first = fork()
+            if stat.S_ISDIR(os.fstat(group).st_mode):
+                born_in = group
+            else:
+                os.write(group, b"0")
+        # Whoever is in a namespace of control groups may not be the parent of a child in a group outside of it.
+        check(libc.setns(descriptors[INIT], EVERYTHING & ~CLONE_NEWCGROUP), "setns")
+        first = fork() if born_in is None else fork_in(born_in)
         if first != 0:
             os.waitpid(first, 0)
             os._exit(0)
+        check(libc.setns(descriptors[INIT], CLONE_NEWCGROUP), "setns")
         if fork() != 0:
             os._exit(0)
         # What Python does after a fork, once: among it new seeds.

@@ -32,9 +32,10 @@ impl Group {
     }
 
     fn run_with(&self, script: &str, input: Stdio) -> Child {
-        let enter = |folder: PathBuf| format!("echo $$ > {}/cgroup.procs || exit 99\n", folder.display());
-        let seats = folders(self.tree.as_ref(), &self.tree.seat(&self.name));
-        let entered: Vec<_> = seats.into_iter().filter(|folder| folder.exists()).map(enter).collect();
+        let Entry { born_in, join } = self.tree.entry(&self.name);
+        let files = born_in.map(|folder| folder.join("cgroup.procs")).into_iter().chain(join);
+        let enter = |file: PathBuf| format!("echo $$ > {} || exit 99\n", file.display());
+        let entered: Vec<_> = files.map(enter).collect();
         Command::new("sh").args(["-c", &(entered.concat() + script)]).stdin(input).spawn().unwrap()
     }
 
@@ -241,6 +242,23 @@ fn a_weight_is_what_the_kernel_has_then() {
 }
 
 #[test]
+fn only_allowed_devices_can_be_opened() {
+    let group = Group::new("devices", &ROOMY);
+    if !group.folders().iter().any(|folder| folder.join("devices.list").exists()) {
+        return;
+    }
+    let node = |minor| Node { path: PathBuf::new(), major: 10, minor };
+    // The one that hands out loop devices, and another that every machine has.
+    let (wanted, other) = ("/dev/loop-control", "/dev/kmsg");
+    let opens = |device: &str| group.run(&format!("exec 3< {device} 4< /dev/null")).wait().unwrap().success();
+    assert!(opens(wanted) && opens(other));
+    group.tree.allow_devices(&group.name, &[node(237)]).unwrap();
+    assert!(opens(wanted) && !opens(other));
+    group.tree.allow_devices(&group.name, &[]).unwrap();
+    assert!(!opens(wanted));
+}
+
+#[test]
 fn who_reads_more_from_a_disk_has_to_wait() {
     const MIB: u64 = 1 << 20;
     let disk = DiskLimits { read_bytes: NonZeroU64::new(2 * MIB), ..NO_LIMIT };
@@ -249,7 +267,7 @@ fn who_reads_more_from_a_disk_has_to_wait() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(6 * MIB).unwrap();
     let (path, _device) = crate::volume::attach(file.path()).unwrap();
-    for throttle in group.tree.entry(&group.name, &disk).throttles {
+    for throttle in group.tree.throttles(&group.name, &disk) {
         throttle.apply(fs::metadata(&path).unwrap().rdev()).unwrap();
     }
     let began = Instant::now();

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 
-use super::{CgroupTree, PARENT, door};
+use super::{CgroupTree, PARENT};
 use crate::process::{self, Handle};
 
 /// Groups of one instance. Whoever comes later stays where it is.
@@ -32,7 +32,7 @@ pub(crate) fn take_in(tree: &dyn CgroupTree, name: &str, pid: i32) -> io::Result
     let Some(memory) = tree.memory(name).limit else { return Ok(false) };
     let Some(own) = make(tree, name)? else { return Ok(false) };
     tree.limit_memory(&own, limit(memory))?;
-    let mut door = door(&tree.memory_folder(&own))?;
+    let mut door = fs::File::options().write(true).open(tree.memory_folder(&own).join("cgroup.procs"))?;
     // Last, so that the number has no time to become another's: whoever had it lived after it was seen in the instance.
     if !may_ask(name, pid)? || !process.lives()? {
         return Ok(false);

@@ -21,6 +21,7 @@ use atelier_runtime::Memory;
 pub(crate) use self::weight::Weight;
 use crate::config::DiskLimits;
 use crate::file::{absent_is_none, names};
+use crate::gpu::Node;
 use crate::process::{self, Handle};
 
 /// How often a second that the kernel computes for a group counts in its work: of what such calls cause (writing to disks,
@@ -39,15 +40,25 @@ pub(crate) struct Limits {
     pub(crate) disk: DiskLimits,
 }
 
-/// How a process gets into an instance's cgroups.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+/// How a process with one thread gets into an instance's cgroups: by itself, before it is anything else.
+///
+/// To move a process with all its threads, the kernel first has every processor of the machine notice it, which takes ten
+/// to thirty milliseconds, more on an idle machine. It spares itself that for one thread which moves itself, in version 1;
+/// and for a child that is born in the group, in version 2.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Entry {
-    /// Files that take a process id: the hierarchies that the container library does not know of.
+    /// The folder to be born in, where there is a hierarchy of version 2.
+    pub(crate) born_in: Option<PathBuf>,
+    /// The files of version 1 that take the thread which writes `0`.
     pub(crate) join: Vec<PathBuf>,
-    /// A file whose first use is slow and makes the next ones fast.
-    pub(crate) warm_up: Option<PathBuf>,
-    /// What limits how fast its disks are.
-    pub(crate) throttles: Vec<Throttle>,
+}
+
+impl Entry {
+    /// The same, open for whoever is handed it: a folder, if any, and files.
+    pub(crate) fn open(&self) -> io::Result<Vec<fs::File>> {
+        let folder = self.born_in.iter().map(fs::File::open);
+        folder.chain(self.join.iter().map(|file| fs::File::options().write(true).open(file))).collect()
+    }
 }
 
 /// A file that takes the number of a disk, and a limit for it.
@@ -72,8 +83,15 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
     /// The root folders of every hierarchy.
     fn roots(&self) -> Vec<&Path>;
 
-    /// How to join, and what slows its disks down.
-    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry;
+    /// How to join.
+    fn entry(&self, name: &str) -> Entry;
+
+    /// What slows its disks down.
+    fn throttles(&self, name: &str, disk: &DiskLimits) -> Vec<Throttle>;
+
+    /// What is in the group opens these devices and those that every program needs, and no others, where this machine keeps
+    /// such lists. Version 2 keeps none: there it counts that a notebook has no node of another device and can make none.
+    fn allow_devices(&self, name: &str, nodes: &[Node]) -> io::Result<()>;
 
     /// Whether disks can be slowed down.
     fn limits_disks(&self) -> bool;
@@ -95,9 +113,6 @@ pub(crate) trait CgroupTree: Send + Sync + std::fmt::Debug {
 
     /// The memory that the group holds and has held.
     fn memory(&self, name: &str) -> Memory;
-
-    /// The group of the processes of an instance that are in no group below it.
-    fn seat(&self, name: &str) -> String;
 
     /// The group's folder in the hierarchy that limits memory.
     fn memory_folder(&self, name: &str) -> PathBuf;
@@ -160,23 +175,6 @@ pub(crate) fn list(tree: &dyn CgroupTree, prefix: &str) -> io::Result<Vec<String
     all.sort_unstable();
     all.dedup();
     Ok(all)
-}
-
-/// The files that take a process into the group, one for each hierarchy, open for whoever is handed them.
-pub(crate) fn doors(tree: &dyn CgroupTree, name: &str) -> io::Result<Vec<fs::File>> {
-    folders(tree, &tree.seat(name)).into_iter().map(|folder| door(&folder)).collect()
-}
-
-fn door(folder: &Path) -> io::Result<fs::File> {
-    fs::File::options().write(true).open(folder.join("cgroup.procs"))
-}
-
-/// Has `pid`, which is in the group, join it once more. That changes nothing, but the first process that joins any
-/// group waits for the kernel, and those that follow soon after do not.
-pub(crate) fn warm_up(tree: &dyn CgroupTree, name: &str, pid: i32) {
-    if let Some(folder) = folders(tree, &tree.seat(name)).first() {
-        let _ = fs::write(folder.join("cgroup.procs"), pid.to_string());
-    }
 }
 
 /// Every process of the group at this moment.
@@ -301,6 +299,7 @@ pub(super) const HYBRID: &str = "\
 32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 33 30 0:29 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
 36 30 0:32 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
+37 30 0:33 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
 34 30 0:30 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
 35 30 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";

@@ -14,11 +14,16 @@ use super::{
     CgroupTree, Entry, KERNEL_COUNTS, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write,
 };
 use crate::config::DiskLimits;
+use crate::gpu::Node;
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
 /// The part of its memory that a group may have once more for what its sockets buffer.
 const NETWORK_SHARE: u64 = 8;
+
+/// What every program may open: `null`, `zero`, `full`, `random`, `urandom`, `tty`, `ptmx`, and terminals.
+const DEVICES: [&str; 8] =
+    ["c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw", "c 5:0 rw", "c 5:2 rw", "c 136:* rw"];
 
 /// The hierarchies.
 #[derive(Debug)]
@@ -30,8 +35,12 @@ pub(super) struct Tree {
     pids: PathBuf,
     /// What slows disks down, where the kernel can.
     block: Option<PathBuf>,
-    /// Those without controllers: the container library does not join them.
-    plain: Vec<PathBuf>,
+    /// What lists the devices that may be opened.
+    devices: Option<PathBuf>,
+    /// The service manager's.
+    named: Vec<PathBuf>,
+    /// The tree of version 2, which has no controllers.
+    plain: Option<PathBuf>,
     roots: Vec<PathBuf>,
 }
 
@@ -43,16 +52,30 @@ impl Tree {
             let of = |m: &&super::Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == name);
             all.iter().find(of).map(|m| m.point.to_owned())
         };
-        let plain = all.iter().filter(|m| m.kind == "cgroup2" || m.options.contains("name="));
+        let named = all.iter().filter(|m| m.kind == "cgroup" && m.options.contains("name="));
+        let plain = all.iter().find(|m| m.kind == "cgroup2");
         Some(Self {
             cpu: controller("cpu")?,
             account: controller("cpuacct")?,
             memory: controller("memory")?,
             pids: controller("pids")?,
             block: controller("blkio"),
-            plain: plain.map(|m| m.point.to_owned()).collect(),
+            devices: controller("devices"),
+            named: named.map(|m| m.point.to_owned()).collect(),
+            plain: plain.map(|m| m.point.to_owned()),
             roots: all.iter().map(|m| m.point.to_owned()).collect(),
         })
+    }
+
+    /// The hierarchies of version 1 that do something for an instance.
+    fn joined(&self) -> impl Iterator<Item = &PathBuf> {
+        let account = (self.account != self.cpu).then_some(&self.account);
+        [&self.cpu, &self.memory, &self.pids]
+            .into_iter()
+            .chain(account)
+            .chain(&self.block)
+            .chain(&self.devices)
+            .chain(&self.named)
     }
 }
 
@@ -63,7 +86,7 @@ impl CgroupTree for Tree {
             fs::create_dir_all(&folder)?;
             Ok(folder)
         };
-        self.plain.iter().chain([&self.account]).chain(&self.block).try_for_each(|root| folder(root).map(drop))?;
+        self.joined().chain(&self.plain).try_for_each(|root| folder(root).map(drop))?;
         let cpu = folder(&self.cpu)?;
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
@@ -73,24 +96,37 @@ impl CgroupTree for Tree {
     }
 
     fn roots(&self) -> Vec<&Path> {
-        // The one that can kill everything at once comes first.
+        // The one that can kill everything at once comes first, and those that nothing joins last.
         let mut roots: Vec<_> = self.roots.iter().map(PathBuf::as_path).collect();
-        roots.sort_by_key(|r| !self.plain.iter().any(|p| p == r));
+        let joined: Vec<_> = self.joined().map(PathBuf::as_path).collect();
+        roots.sort_by_key(|root| (self.plain.as_deref() != Some(root), !joined.contains(root)));
         roots
     }
 
-    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry {
-        let file = |root: &PathBuf| root.join(PARENT).join(name).join("cgroup.procs");
+    fn entry(&self, name: &str) -> Entry {
+        let folder = |root: &PathBuf| root.join(PARENT).join(name);
+        Entry {
+            born_in: self.plain.as_ref().map(folder),
+            join: self.joined().map(|root| folder(root).join("tasks")).collect(),
+        }
+    }
+
+    fn throttles(&self, name: &str, disk: &DiskLimits) -> Vec<Throttle> {
         let throttle = |root: &Path, kind: &str, limit: NonZeroU64| Throttle {
             file: root.join(PARENT).join(name).join(format!("blkio.throttle.{kind}_device")),
             limit: limit.to_string(),
         };
         let of = |root: &PathBuf| disk.named().map(|(kind, _, limit)| throttle(root, kind, limit)).collect::<Vec<_>>();
-        Entry {
-            join: self.plain.iter().map(file).collect(),
-            warm_up: Some(self.pids.join(PARENT).join("cgroup.procs")),
-            throttles: self.block.iter().flat_map(of).collect(),
-        }
+        self.block.iter().flat_map(of).collect()
+    }
+
+    fn allow_devices(&self, name: &str, nodes: &[Node]) -> io::Result<()> {
+        let Some(root) = &self.devices else { return Ok(()) };
+        let folder = root.join(PARENT).join(name);
+        write(&folder.join("devices.deny"), "a")?;
+        let own = nodes.iter().map(|node| format!("c {}:{} rw", node.major, node.minor));
+        let file = folder.join("devices.allow");
+        DEVICES.map(str::to_owned).into_iter().chain(own).try_for_each(|device| write(&file, &device))
     }
 
     fn limits_disks(&self) -> bool {
@@ -117,10 +153,6 @@ impl CgroupTree for Tree {
 
     fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
         VERSION_1.apply(&self.cpu.join(PARENT).join(name), cpu_millis, weight)
-    }
-
-    fn seat(&self, name: &str) -> String {
-        name.to_owned()
     }
 
     fn memory_folder(&self, name: &str) -> PathBuf {
@@ -168,14 +200,16 @@ mod tests {
     fn a_hybrid_machine_has_controllers_and_plain_hierarchies() {
         let tree = Tree::find(HYBRID).unwrap();
         assert_eq!(tree.cpu, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
-        assert_eq!(tree.roots().len(), 6);
+        assert_eq!(tree.roots().len(), 7);
         let disk = DiskLimits { write_bytes: NonZeroU64::new(4096), ..DiskLimits::default() };
-        let Entry { join, throttles, .. } = tree.entry("x", &disk);
+        let throttles = tree.throttles("x", &disk);
         assert_eq!(throttles.len(), 1);
         assert_eq!(throttles[0].file, Path::new("/sys/fs/cgroup/blkio/atelier/x/blkio.throttle.write_bps_device"));
         assert_eq!(throttles[0].limit, "4096");
-        assert_eq!(join[0], Path::new("/sys/fs/cgroup/systemd/atelier/x/cgroup.procs"));
-        assert_eq!(join[1], Path::new("/sys/fs/cgroup/unified/atelier/x/cgroup.procs"));
+        let Entry { born_in, join } = tree.entry("x");
+        assert_eq!(born_in.as_deref(), Some(Path::new("/sys/fs/cgroup/unified/atelier/x")));
+        let file = |root| Path::new("/sys/fs/cgroup").join(root).join("atelier/x/tasks");
+        assert_eq!(join, ["cpu,cpuacct", "memory", "pids", "blkio", "devices", "systemd"].map(file));
         assert!(Tree::find(UNIFIED).is_none());
     }
 
@@ -189,7 +223,9 @@ mod tests {
             memory: at("memory"),
             pids: at("pids"),
             block: None,
-            plain: vec![],
+            devices: Some(at("devices")),
+            named: vec![],
+            plain: None,
             roots: vec![],
         };
         let buffers = at("memory/atelier/x/memory.kmem.tcp.limit_in_bytes");
@@ -207,6 +243,9 @@ mod tests {
         assert_eq!(read("memory/atelier/x/memory.limit_in_bytes"), "536870912");
         assert_eq!(read("memory/atelier/x/memory.kmem.tcp.limit_in_bytes"), "67108864");
         assert_eq!(read("pids/atelier/x/pids.max"), "77");
+        tree.allow_devices("x", &[Node { path: "/dev/nvidia0".into(), major: 195, minor: 0 }]).unwrap();
+        assert_eq!(read("devices/atelier/x/devices.deny"), "a");
+        assert_eq!(read("devices/atelier/x/devices.allow"), "c 195:0 rw");
         fs::write(at("memory/atelier/x/memory.max_usage_in_bytes"), "4096\n").unwrap();
         assert_eq!(tree.memory("x"), Memory { used: None, peak: Some(4096), limit: Some(1 << 29) });
         assert_eq!(tree.memory("y"), Memory::default());

@@ -15,6 +15,7 @@ use super::{
     CgroupTree, Entry, KERNEL_COUNTS, Limits, PARENT, Throttle, Weight, held, mounts, no_number, number, read, write,
 };
 use crate::config::DiskLimits;
+use crate::gpu::Node;
 
 /// The period in which a CPU quota counts, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -65,16 +66,20 @@ impl CgroupTree for Tree {
         vec![&self.root]
     }
 
-    fn entry(&self, name: &str, disk: &DiskLimits) -> Entry {
-        let folder = self.folder(name);
+    fn entry(&self, name: &str) -> Entry {
+        Entry { born_in: Some(self.folder(name).join(SEAT)), join: Vec::new() }
+    }
+
+    fn throttles(&self, name: &str, disk: &DiskLimits) -> Vec<Throttle> {
         let limits: Vec<_> = disk.named().map(|(_, kind, limit)| format!("{kind}={limit}")).collect();
-        let throttle = Throttle { file: folder.join("io.max"), limit: limits.join(" ") };
-        Entry {
-            // The launcher joins as well, so that it is found with everything that it starts.
-            join: vec![folder.join(SEAT).join("cgroup.procs")],
-            warm_up: None,
-            throttles: if limits.is_empty() { Vec::new() } else { vec![throttle] },
+        if limits.is_empty() {
+            return Vec::new();
         }
+        vec![Throttle { file: self.folder(name).join("io.max"), limit: limits.join(" ") }]
+    }
+
+    fn allow_devices(&self, _: &str, _: &[Node]) -> io::Result<()> {
+        Ok(())
     }
 
     fn limits_disks(&self) -> bool {
@@ -103,10 +108,6 @@ impl CgroupTree for Tree {
 
     fn weigh(&self, name: &str, cpu_millis: u32, weight: Weight) -> io::Result<()> {
         VERSION_2.apply(&self.folder(name), cpu_millis, weight)
-    }
-
-    fn seat(&self, name: &str) -> String {
-        format!("{name}/{SEAT}")
     }
 
     fn memory_folder(&self, name: &str) -> PathBuf {
@@ -159,7 +160,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let tree = Tree { root: root.path().to_owned() };
         let disk = DiskLimits::default();
-        assert_eq!(tree.entry("x", &disk).throttles, []);
+        assert_eq!(tree.throttles("x", &disk), []);
         tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7, disk }).unwrap();
         let read = |file: &str| fs::read_to_string(root.path().join("atelier").join(file)).unwrap();
         assert_eq!(read("x/cpu.max"), "150000 100000");
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(read("cgroup.subtree_control"), "+pids");
         let limit = NonZeroU64::new;
         let disk = DiskLimits { read_bytes: limit(1 << 20), write_operations: limit(50), ..disk };
-        let [Throttle { file, limit }] = tree.entry("x", &disk).throttles.try_into().unwrap();
+        let [Throttle { file, limit }] = tree.throttles("x", &disk).try_into().unwrap();
         assert_eq!((file, limit.as_str()), (root.path().join("atelier/x/io.max"), "rbps=1048576 wiops=50"));
         tree.create("x", &Limits { cpu_millis: 1500, memory_bytes: 1 << 30, pids: 7, disk }).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+io");

@@ -9,24 +9,24 @@ use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use super::namespaces::Spaces;
-use super::{INIT, LaunchSpec, layers};
-use crate::cgroup::PARENT;
+use super::{INIT, LaunchSpec, layers, mounts};
 use crate::file::folder;
 use crate::server::{GID, SOCKET_FOLDER, UID};
 
 /// The rights of the init: to become somebody else, to give up everything for good, and to end what it started.
 const RIGHTS: [&str; 4] = ["CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"];
 
-/// Makes the container and starts its init; returns the init's process id.
+/// Makes the container and starts its init, in the groups that this process is in once it has joined the last of them; returns the init's process id.
 pub(super) fn create(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<i32> {
     let bundle = spec.run.join("bundle");
     let state = spec.run.join("oci");
     folder(&bundle, 0o700)?;
     folder(&state, 0o700)?;
     std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config(spec, spaces))?)?;
-    for procs in &spec.entry.join {
-        std::fs::write(procs, "0").with_context(|| format!("`{}`", procs.display()))?;
+    for tasks in &spec.entry.join {
+        std::fs::write(tasks, "0").with_context(|| format!("`{}`", tasks.display()))?;
     }
+    mounts::show_no_control_groups().context("control groups")?;
     let output = File::options().create(true).append(true).open(spec.log.join("init.log"))?;
     let mut container = ContainerBuilder::new(spec.name.clone(), SyscallType::default())
         .with_root_path(state)?
@@ -56,21 +56,10 @@ fn config(spec: &LaunchSpec, spaces: &Spaces) -> Value {
         "mounts": mount_list(spec),
         "linux": {
             "namespaces": namespaces(spaces),
-            "cgroupsPath": format!("/{PARENT}/{}", spec.cgroup),
-            "resources": {"devices": devices(spec)},
             "maskedPaths": masked,
             "readonlyPaths": base["readonlyPaths"].take(),
         },
     })
-}
-
-/// Nothing but those of its own GPUs; the library adds the few that every program needs. Control groups of version 2 keep no
-/// such list: there it counts that a notebook has no node of another device and can make none.
-fn devices(spec: &LaunchSpec) -> Value {
-    let allowed = spec.equipment.nodes.iter();
-    let allowed = allowed
-        .map(|node| json!({"allow": true, "type": "c", "major": node.major, "minor": node.minor, "access": "rw"}));
-    [json!({"allow": false, "access": "rwm"})].into_iter().chain(allowed).collect()
 }
 
 fn process() -> Value {

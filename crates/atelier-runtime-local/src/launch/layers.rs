@@ -60,7 +60,7 @@ pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()>
 /// What has just been mounted is one of the instance's disks, which is no faster than it may be.
 pub(super) fn slow_down(spec: &LaunchSpec, point: &Path) -> anyhow::Result<()> {
     let disk = fs::metadata(point)?.dev();
-    spec.entry.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
+    spec.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
 }
 
 /// A mount point of the launcher's.

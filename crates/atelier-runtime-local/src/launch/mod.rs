@@ -10,6 +10,7 @@
 //! are called: `namespaces`, `layers` (with `mounts`), `volume` and `work`, `container`. With one more argument it becomes a zygote
 //! instead, in a `jail`.
 
+mod child;
 mod container;
 mod jail;
 mod layers;
@@ -22,6 +23,7 @@ pub(crate) use layers::{WORK, as_files_of};
 pub(crate) use mounts::{Attributes, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
 
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -33,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::cgroup::Entry;
+use crate::cgroup::{Entry, Throttle};
 use crate::config::Launcher;
 use crate::gpu::Equipment;
 
@@ -52,9 +54,9 @@ pub(crate) struct LaunchSpec {
     /// The container's name for the library.
     pub(crate) name: String,
     pub(crate) hostname: String,
-    /// Its cgroup's name.
-    pub(crate) cgroup: String,
     pub(crate) entry: Entry,
+    /// What limits how fast its disks are.
+    pub(crate) throttles: Vec<Throttle>,
     pub(crate) uid_base: u32,
     /// The image, topmost layer first.
     pub(crate) lowers: Vec<PathBuf>,
@@ -186,18 +188,23 @@ pub fn launcher_main() -> ExitCode {
         eprintln!("{e:#}");
         return ExitCode::FAILURE;
     }
-    let outcome = match read_spec().and_then(|spec| make(&spec)) {
+    match read_spec().and_then(|spec| make(&spec)).or_else(|e| answer(Err(e)).context("answer")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn answer(made: anyhow::Result<i32>) -> std::io::Result<()> {
+    let outcome = match made {
         Ok(pid) => Outcome::Launched { pid },
         Err(e) => Outcome::Failed {
             permanent: e.chain().any(<dyn std::error::Error>::is::<Permanent>),
             why: format!("{e:#}"),
         },
     };
-    let answer = serde_json::to_vec(&outcome).unwrap_or_default();
-    match std::io::stdout().write_all(&answer) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let mut to_server = std::io::stdout().lock();
+    to_server.write_all(&serde_json::to_vec(&outcome)?)?;
+    to_server.flush()
 }
 
 fn read_spec() -> anyhow::Result<LaunchSpec> {
@@ -214,13 +221,18 @@ fn wait_for_disks() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(spec: &LaunchSpec) -> anyhow::Result<i32> {
-    let warm_up = spec.entry.warm_up.as_deref().map(namespaces::use_once).transpose()?;
+/// Answers unless it fails.
+fn make(spec: &LaunchSpec) -> anyhow::Result<()> {
     let spaces = namespaces::make(spec.uid_base).context("user namespace")?;
     namespaces::share_pending_signals().context("pending signals")?;
     mounts::leave_the_hosts()?;
     wait_for_disks().context("disks")?;
     layers::assemble(spec, &spaces)?;
-    warm_up.map(namespaces::Forked::wait).transpose()?;
-    container::create(spec, &spaces)
+    // In the container's groups, so that whatever it starts is found there.
+    let create = || answer(container::create(spec, &spaces));
+    let child = match &spec.entry.born_in {
+        Some(folder) => child::fork_in(&File::open(folder)?, create),
+        None => child::fork(create),
+    };
+    child.context("the container's groups")?.wait()
 }

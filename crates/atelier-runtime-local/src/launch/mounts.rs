@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, move_mount,
+    open_tree, unmount,
 };
 
 use super::Permanent;
@@ -40,6 +41,16 @@ pub(super) fn leave_the_hosts() -> anyhow::Result<()> {
     unshare(libc::CLONE_NEWNS).context("mount namespace")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context("private mounts")
+}
+
+/// From here on this process sees no control groups, so that the container library finds none to join or to set: it would
+/// do so in the slow way, by the number of a process.
+pub(super) fn show_no_control_groups() -> anyhow::Result<()> {
+    let folder = "/sys/fs/cgroup";
+    unmount(folder, UnmountFlags::DETACH).context("unmount")?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    // Where this is, the library takes them for version 1 without a hierarchy.
+    mount("tmpfs", folder, "tmpfs", quiet, None).context("nothing")
 }
 
 /// Puts `source` at `target` once more, with the ids of a user namespace, without devices and set-uid programs.

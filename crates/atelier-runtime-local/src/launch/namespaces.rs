@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::child;
 use crate::slot::UIDS;
 
 /// How much of what root has a notebook may have. No further user namespaces, whatever a filter lets pass.
@@ -31,60 +32,15 @@ pub(crate) struct Spaces {
     pub(crate) network: File,
 }
 
-/// A forked child.
-pub(crate) struct Forked(i32);
-
-impl Forked {
-    /// Waits for its end; an error unless it ended well.
-    pub(crate) fn wait(self) -> anyhow::Result<()> {
-        let mut status = 0;
-        // SAFETY: the child is ours, and `status` a valid place for the result.
-        while unsafe { libc::waitpid(self.0, &raw mut status, 0) } < 0 {
-            let error = io::Error::last_os_error();
-            anyhow::ensure!(error.kind() == io::ErrorKind::Interrupted, "waitpid: {error}");
-        }
-        anyhow::ensure!(status == 0, "a forked child ended with status {status}");
-        Ok(())
-    }
-}
-
-/// Forks a child that does `work` and ends with the launcher at the latest.
-fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
-    // SAFETY: the launcher has one thread, so the child may do whatever the launcher may.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            // SAFETY: no pointers.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-            let code = match work() {
-                Ok(()) => 0,
-                Err(e) => {
-                    eprintln!("launcher's child: {e}");
-                    1
-                }
-            };
-            // SAFETY: ends the child without running what belongs to the launcher.
-            unsafe { libc::_exit(code) }
-        }
-        pid => Ok(Forked(pid)),
-    }
-}
-
-/// Uses a `cgroup.procs` file once, beside other work: the first use waits for the kernel, the next ones are free.
-pub(crate) fn use_once(procs: &Path) -> io::Result<Forked> {
-    let procs: PathBuf = procs.to_owned();
-    fork(move || fs::write(procs, "0"))
-}
-
 /// Makes both namespaces, with the ids from `uid_base` on.
 pub(crate) fn make(uid_base: u32) -> anyhow::Result<Spaces> {
     let (mut from_child, mut to_parent) = pipe()?;
     let (mut from_parent, mut to_child) = pipe()?;
-    let child = fork(|| enter(&mut from_parent, &mut to_parent))?;
+    let child = child::fork(|| enter(&mut from_parent, &mut to_parent))?;
     // Only the child may hold this end, so that its death is seen as the end of what it says.
     drop(to_parent);
     hear(&mut from_child).context("the child made no user namespace")?;
-    let proc = PathBuf::from(format!("/proc/{}", child.0));
+    let proc = PathBuf::from(format!("/proc/{}", child.id()));
     let map = format!("0 {uid_base} {UIDS}");
     fs::write(proc.join("uid_map"), &map).context("uid_map")?;
     fs::write(proc.join("gid_map"), &map).context("gid_map")?;

@@ -48,7 +48,7 @@ pub(super) struct Zygote {
 pub(crate) struct Destination {
     /// The container's first process.
     pub(crate) init: OwnedFd,
-    /// The files that take a process into the container's control groups.
+    /// The container's control groups: a folder to be born in, if any, and files that take whoever writes to them.
     pub(crate) groups: Vec<File>,
 }
 
