@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 /// The folder exists afterwards, with exactly these permissions.
 pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
@@ -29,7 +31,12 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     let mut file = File::create(&fresh)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
-    fs::rename(&fresh, path)
+    // Not by a rename over the former one, unless the file system knows nothing else: ext4 takes that for the wish to have
+    // the new one on disk at once.
+    match renameat_with(CWD, &fresh, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(&fresh),
+        Err(_) => fs::rename(&fresh, path),
+    }
 }
 
 /// The names in a file's folder are on disk when this returns.
@@ -63,4 +70,21 @@ pub(crate) fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> 
 pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let Some(entries) = absent_is_none(fs::read_dir(folder))? else { return Ok(Vec::new()) };
     entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for content in ["first", "second", "third"] {
+            replace(&path, content.as_bytes(), 0o640).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+            assert_eq!(names(folder.path()).unwrap(), ["file"]);
+        }
+    }
 }

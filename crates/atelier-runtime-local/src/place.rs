@@ -7,12 +7,12 @@
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
 //! <data>/shares/<volume id>.img     a volume that notebooks share
+//! <data>/layer.img                  what every layer begins as
 //! <data>/lost/<id>/                 the same for a notebook that was deleted, or that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point
-//!     m                             mount points of the launcher
+//!     m                             mount point of the launcher's own folder
 //!     run                           the container's /run/atelier
-//!     bundle, oci                   libcontainer's
 //! ```
 
 use std::io;
@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::file;
 
 const VOLUME: &str = "volume.img";
+const LAYER: &str = "layer.img";
 /// How the image files of shared volumes end.
 const SHARE: &str = "img";
 
@@ -35,6 +36,7 @@ pub(crate) struct Places {
     notebooks: PathBuf,
     lost: PathBuf,
     shares: PathBuf,
+    template: PathBuf,
     run: PathBuf,
     mark: String,
 }
@@ -49,6 +51,7 @@ impl Places {
             notebooks: data.join("notebooks"),
             lost: data.join("lost"),
             shares: data.join("shares"),
+            template: data.join(LAYER),
             run: run_dir.join(&mark),
             mark,
         };
@@ -72,6 +75,11 @@ impl Places {
     /// The folder below which volumes are that were set aside.
     pub(crate) fn lost(&self) -> &Path {
         &self.lost
+    }
+
+    /// The image file that every layer begins as.
+    pub(crate) fn template(&self) -> PathBuf {
+        self.template.clone()
     }
 
     /// The image file of a shared volume.
@@ -136,7 +144,7 @@ impl Place {
     }
 
     pub(crate) fn layer(&self) -> PathBuf {
-        self.kept.join("layer.img")
+        self.kept.join(LAYER)
     }
 
     pub(crate) fn log_folder(&self) -> PathBuf {

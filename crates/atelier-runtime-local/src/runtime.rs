@@ -45,9 +45,9 @@ use crate::record::Record;
 use crate::server::{self, Readiness};
 use crate::slot::{self, Slots};
 use crate::source::{ImageSource, ReadyImage};
-use crate::volume::Kept;
+use crate::volume::Template;
 use crate::zygote::{Destination, Fork, Zygotes};
-use crate::{exec, file, foreground, hook, host, kernels, process, processes, sweep, volume};
+use crate::{exec, file, foreground, hook, host, kernels, process, processes, sweep};
 
 /// How long a notebook server may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -66,6 +66,7 @@ const SERVER_LIMIT: Duration = Duration::from_secs(110);
 pub struct LocalRuntime {
     config: LocalConfig,
     places: Places,
+    template: Template,
     slots: Slots,
     cards: Cards,
     tree: Arc<dyn CgroupTree>,
@@ -111,6 +112,7 @@ impl LocalRuntime {
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
             live: Arc::default(),
             priorities: OnceLock::new(),
+            template: Template::new(places.template(), u64::from(config.layer_gib) << 30),
             locks: Locks::default(),
             share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
@@ -204,7 +206,7 @@ impl LocalRuntime {
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
         self.tree.allow_devices(&place.cgroup, &equipment.nodes).map_err(transient("devices"))?;
         let layer = place.layer();
-        let own_layer = volume::ensure(&layer, u64::from(self.config.layer_gib) << 30, Kept::ForNow);
+        let own_layer = self.template.copy_to(&layer);
         let launched = LaunchSpec { equipment, ..self.launch_spec(spec, place, &record, image)? };
         let pid = launch(&self.config.launcher, &launched, own_layer).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;

@@ -11,6 +11,7 @@
 //! is attached before [`is_attached`] says no; and an image that many instances have ([`mount_shared`]) is attached once,
 //! by the first, and mounted again by the others: one file system, wherever it is seen.
 
+use std::ffi::CStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,9 +24,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use atelier_core::filling::{Filling, Share};
 use atelier_runtime::RuntimeError;
-use rustix::fs::{fstatfs, fstatvfs};
+use rustix::fs::{SeekFrom, copy_file_range, fstatfs, fstatvfs, seek};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount as mount_at};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::file;
 
@@ -54,6 +57,58 @@ pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), R
     made.map_err(|e| failed("image file", &e))?;
     format(&fresh).await?;
     keep(&fresh, image, kept).map_err(|e| failed("image file", &e))
+}
+
+/// An empty file system that the layers of instances begin as, made once: a copy of what is in it takes a fraction of a
+/// millisecond, and no program has to run.
+#[derive(Debug)]
+pub(crate) struct Template {
+    image: PathBuf,
+    bytes: u64,
+    made: OnceCell<()>,
+}
+
+impl Template {
+    /// One of so many bytes, at this path. What is there is not trusted: it may be of a time before a loss of power.
+    pub(crate) fn new(image: PathBuf, bytes: u64) -> Self {
+        Self { image, bytes, made: OnceCell::new() }
+    }
+
+    /// The layer is there afterwards, and empty. Only until its container ends: it does not outlive a loss of power.
+    pub(crate) async fn copy_to(&self, layer: &Path) -> Result<(), RuntimeError> {
+        self.made.get_or_try_init(|| self.make()).await?;
+        let fresh = layer.with_extension(file::FRESH);
+        let copied = copy(&self.image, &fresh).and_then(|()| fs::rename(&fresh, layer));
+        copied.map_err(|e| failed("layer", &e))
+    }
+
+    async fn make(&self) -> Result<(), RuntimeError> {
+        file::remove(&self.image).map_err(|e| failed("template of layers", &e))?;
+        ensure(&self.image, self.bytes, Kept::ForNow).await
+    }
+}
+
+/// Copies a file with its holes.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    to.set_len(from.metadata()?.len())?;
+    let mut at = 0;
+    loop {
+        at = match seek(&from, SeekFrom::Data(at)) {
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => return Ok(()),
+            other => other?,
+        };
+        let end = seek(&from, SeekFrom::Hole(at))?;
+        let (mut read, mut written) = (at, at);
+        while read < end {
+            let part = usize::try_from(end - read).unwrap_or(usize::MAX);
+            if copy_file_range(&from, Some(&mut read), &to, Some(&mut written), part)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        at = end;
+    }
 }
 
 fn keep(fresh: &Path, image: &Path, kept: Kept) -> io::Result<()> {
@@ -149,11 +204,21 @@ fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Mounts the volume. The device frees itself when the last mount is gone, also when this process is killed now.
 pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
+    mount_with(image, point, None)?;
+    fill(&File::open(point)?, image).context("growth")
+}
+
+/// Mounts a layer, in the same way. All are of one template and have its identity, which the kernel is not to compare.
+pub(crate) fn mount_layer(image: &Path, point: &Path) -> anyhow::Result<()> {
+    mount_with(image, point, Some(c"nouuid"))
+}
+
+fn mount_with(image: &Path, point: &Path, options: Option<&CStr>) -> anyhow::Result<()> {
     anyhow::ensure!(!is_attached(image)?, "the volume is still attached");
     let (path, device) = attach(image).context("loop device")?;
-    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
+    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, options).context("mount")?;
     drop(device);
-    fill(&File::open(point)?, image).context("growth")
+    Ok(())
 }
 
 /// Mounts a volume that others may have mounted as well. Launchers of one volume wait for one another, and for who removes it;
@@ -372,6 +437,8 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[test]
@@ -385,6 +452,42 @@ mod tests {
         assert!(!nobody_has_it_open(&image));
         drop(held);
         assert!(nobody_has_it_open(&image));
+    }
+
+    #[test]
+    fn a_copy_has_the_same_content_and_the_same_holes() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        for at in [0, 1 << 20, (64 << 20) - 7] {
+            file.write_all_at(b"written", at).unwrap();
+        }
+        // What was there before is gone.
+        fs::write(&to, vec![b'x'; 3 << 20]).unwrap();
+        copy(&from, &to).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        assert!(bytes_on_disk(&to) < 1 << 20, "{}", bytes_on_disk(&to));
+        file.set_len(0).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::metadata(&to).unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_template_of_before_is_not_trusted() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (image, layer) = (folder.path().join("template"), folder.path().join("layer"));
+        fs::write(&image, "torn").unwrap();
+        let template = Template::new(image.clone(), 1 << 30);
+        template.copy_to(&layer).await.unwrap();
+        assert_eq!(fs::metadata(&layer).unwrap().len(), 1 << 30);
+        let mut begins = [0; 4];
+        File::open(&layer).unwrap().read_exact_at(&mut begins, 0).unwrap();
+        assert_eq!(&begins, b"XFSB");
+        // Made once.
+        fs::write(&image, "another").unwrap();
+        template.copy_to(&layer).await.unwrap();
+        assert_eq!(fs::read(&layer).unwrap(), b"another");
     }
 
     #[test]

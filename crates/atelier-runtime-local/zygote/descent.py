@@ -41,6 +41,8 @@ REQUEST, REPLY, INIT = range(3)
 MOST_DESCRIPTORS = 32
 # Children that wait for a request.
 SPARE = 2
+# How long a child that is gone waits for its successor, in milliseconds: what it begins needs the processors more.
+BREATH = 100
 CONTROL_SOCKET = "/run/atelier/control/init.sock"
 SECRET_FD = 3
 # These two cannot be set, and the C library keeps two for itself.
@@ -154,16 +156,17 @@ def serve(gate):
     events.register(gate, select.POLLRDHUP)
     events.register(taken, select.POLLIN)
     gate.send(b"warm")
-    free = SPARE
+    missing = SPARE
     while True:
-        for _ in range(free):
-            if fork() == 0:
-                return wait_for_a_request(zygote, gate, taking)
-        free = 0
+        if missing == SPARE or (missing and not events.poll(BREATH)):
+            for _ in range(missing):
+                if fork() == 0:
+                    return wait_for_a_request(zygote, gate, taking)
+            missing = 0
         for descriptor, _ in events.poll():
             if descriptor == gate.fileno():
                 leave()
-            free = len(os.read(taken, 64))
+            missing += len(os.read(taken, 64))
 
 
 def leave():

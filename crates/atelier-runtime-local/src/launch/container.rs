@@ -18,8 +18,7 @@ const RIGHTS: [&str; 4] = ["CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"
 
 /// Makes the container and starts its init, in the groups that this process is in once it has joined the last of them; returns the init's process id.
 pub(super) fn create(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<i32> {
-    let bundle = spec.run.join("bundle");
-    let state = spec.run.join("oci");
+    let (bundle, state) = (layers::point(spec, "bundle"), layers::point(spec, "oci"));
     folder(&bundle, 0o700)?;
     folder(&state, 0o700)?;
     std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config(spec, spaces))?)?;

@@ -31,8 +31,8 @@ pub(crate) const WORK: &str = "home/ma-user/work";
 const OURS: &str = "run/atelier";
 /// Where its own layer is, below Atelier's folder.
 const LAYER: &str = "layer";
-/// The folder of the launcher's mount points, in the run folder.
-const POINTS: &str = "m";
+/// The launcher's own folder, in the run folder.
+const OWN: &str = "m";
 
 /// Where the container's root is.
 pub(super) fn root(spec: &LaunchSpec) -> PathBuf {
@@ -45,10 +45,10 @@ pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()>
     let root = root(spec);
     shared_folder(&spec.run.join("run"), spec.uid_base).context("run folder")?;
     folder(&root, 0o755)?;
-    folder(&spec.run.join(POINTS), 0o700)?;
+    own_folder(&spec.run.join(OWN))?;
     let layer = own_layer_point(spec);
     folder(&layer, 0o755)?;
-    let mounted = volume::mount(&spec.layer, &layer).and_then(|()| slow_down(spec, &layer));
+    let mounted = volume::mount_layer(&spec.layer, &layer).and_then(|()| slow_down(spec, &layer));
     mounted.and_then(|()| Ok(own_layer(spec, &layer)?)).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
     work::put(spec, user, &root).context("volume")?;
@@ -63,9 +63,16 @@ pub(super) fn slow_down(spec: &LaunchSpec, point: &Path) -> anyhow::Result<()> {
     spec.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
 }
 
-/// A mount point of the launcher's.
+/// A place of the launcher's own.
 pub(super) fn point(spec: &LaunchSpec, name: &str) -> PathBuf {
-    spec.run.join(POINTS).join(name)
+    spec.run.join(OWN).join(name)
+}
+
+/// What the launcher needs and nobody else, on no disk: it goes with the launcher.
+fn own_folder(own: &Path) -> anyhow::Result<()> {
+    folder(own, 0o700)?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", own, "tmpfs", quiet, Some(c"mode=0700,size=1m")).context("own folder")
 }
 
 fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
@@ -146,7 +153,7 @@ fn give(path: &Path, id: u32) -> std::io::Result<()> {
 /// upper layer's mount for somebody whose ids it does not know is refused, and the root would silently be read-only.
 fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(!spec.lowers.is_empty(), "the image has no layers");
-    let points = spec.run.join(POINTS);
+    let points = spec.run.join(OWN);
     let names: Vec<String> = (0..spec.lowers.len()).map(|n| n.to_string()).collect();
     let read_only = mounts::Attributes { read_only: true, ..Default::default() };
     for (name, lower) in names.iter().zip(&spec.lowers) {

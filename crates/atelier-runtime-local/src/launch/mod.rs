@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use atelier_runtime::RuntimeError;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cgroup::{Entry, Throttle};
@@ -121,18 +121,17 @@ pub(crate) async fn launch(
         }
         running.hear().await
     };
-    let (out, err) = match tokio::time::timeout(LIMIT, talk).await {
+    let outcome = match tokio::time::timeout(LIMIT, talk).await {
         Ok(said) => said.map_err(transient)?,
         Err(_) => return Err(RuntimeError::Transient(format!("the launcher took more than {LIMIT:?}"))),
     };
-    match serde_json::from_slice(&out) {
-        Ok(Outcome::Launched { pid }) => Ok(pid),
-        Ok(Outcome::Failed { why, permanent: true }) => Err(RuntimeError::Permanent(why)),
-        Ok(Outcome::Failed { why, permanent: false }) => Err(RuntimeError::Transient(why)),
-        Err(_) => {
-            let said = String::from_utf8_lossy(&err);
-            Err(RuntimeError::Transient(format!("the launcher ended without an answer: {}", said.trim())))
+    match outcome {
+        Outcome::Launched { pid } => {
+            running.leave();
+            Ok(pid)
         }
+        Outcome::Failed { why, permanent: true } => Err(RuntimeError::Permanent(why)),
+        Outcome::Failed { why, permanent: false } => Err(RuntimeError::Transient(why)),
     }
 }
 
@@ -157,15 +156,24 @@ impl Running {
         Ok(stdin)
     }
 
-    /// What it says until it ends.
-    async fn hear(&mut self) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) = (self.0.stdout.take(), self.0.stderr.take());
-        let read_out = async { if let Some(s) = stdout.as_mut() { s.read_to_end(&mut out).await } else { Ok(0) } };
-        let read_err = async { if let Some(s) = stderr.as_mut() { s.read_to_end(&mut err).await } else { Ok(0) } };
-        tokio::try_join!(read_out, read_err)?;
-        self.0.wait().await?;
-        Ok((out, err))
+    /// Its answer; an error with what it said besides when it has ended without one.
+    async fn hear(&mut self) -> std::io::Result<Outcome> {
+        let (mut answer, mut besides) = (Vec::new(), String::new());
+        if let Some(stdout) = self.0.stdout.take() {
+            BufReader::new(stdout).read_until(b'\n', &mut answer).await?;
+        }
+        if let Ok(outcome) = serde_json::from_slice(&answer) {
+            return Ok(outcome);
+        }
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut besides).await?;
+        }
+        Err(std::io::Error::other(format!("it ended without an answer: {}", besides.trim())))
+    }
+
+    /// Does not wait for its end, which has nothing left to do but that.
+    fn leave(mut self) {
+        tokio::spawn(async move { self.0.wait().await });
     }
 }
 
@@ -202,8 +210,10 @@ fn answer(made: anyhow::Result<i32>) -> std::io::Result<()> {
             why: format!("{e:#}"),
         },
     };
+    let mut line = serde_json::to_vec(&outcome)?;
+    line.push(b'\n');
     let mut to_server = std::io::stdout().lock();
-    to_server.write_all(&serde_json::to_vec(&outcome)?)?;
+    to_server.write_all(&line)?;
     to_server.flush()
 }
 
