@@ -34,7 +34,7 @@ use crate::control::Init;
 use crate::gpu::{self, Cards, Equipment};
 use crate::groups::Groups;
 use crate::kernel_log::{Cause, KernelLog, Kill};
-use crate::launch::{LaunchSpec, launch};
+use crate::launch::{LaunchSpec, Launchers, launch};
 use crate::live::{Live, LiveOnes};
 use crate::locks::Locks;
 use crate::network::{self, Network, Seat};
@@ -67,6 +67,7 @@ pub struct LocalRuntime {
     config: LocalConfig,
     places: Places,
     template: Template,
+    launchers: Launchers,
     slots: Slots,
     cards: Cards,
     tree: Arc<dyn CgroupTree>,
@@ -113,6 +114,7 @@ impl LocalRuntime {
             live: Arc::default(),
             priorities: OnceLock::new(),
             template: Template::new(places.template(), u64::from(config.layer_gib) << 30),
+            launchers: Launchers::new(config.launcher.clone()),
             locks: Locks::default(),
             share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
@@ -208,7 +210,7 @@ impl LocalRuntime {
         let layer = place.layer();
         let own_layer = self.template.copy_to(&layer);
         let launched = LaunchSpec { equipment, ..self.launch_spec(spec, place, &record, image)? };
-        let pid = launch(&self.config.launcher, &launched, own_layer).await?;
+        let pid = launch(&self.launchers, &launched, own_layer).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);

@@ -13,6 +13,7 @@
 //! them is one of the init's own, which asks it what `sync` is to do ([`atelier_init::sync_filter`]).
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use atelier_init::sync_filter;
 use libc::{
@@ -40,7 +41,12 @@ const X32: u32 = 0x4000_0000;
 
 /// The filters as the init takes them: in hexadecimal digits, in the order in which they are installed.
 pub(crate) fn filters() -> Result<Vec<String>, BackendError> {
-    Ok(vec![hex(&allowlist()?), hex(&not_there())])
+    static MADE: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(made) = MADE.get() {
+        return Ok(made.clone());
+    }
+    let made = vec![hex(&allowlist()?), hex(&not_there())];
+    Ok(MADE.get_or_init(|| made).clone())
 }
 
 /// The filter that asks the init what `sync` is to do, in the same form. Whoever installs it gets the descriptor by which the

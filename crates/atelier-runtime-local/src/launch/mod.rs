@@ -16,12 +16,14 @@ mod jail;
 mod layers;
 mod mounts;
 mod namespaces;
+mod spare;
 mod work;
 
 pub(crate) use jail::{PROGRAM, ZygoteSpec};
 pub(crate) use layers::{WORK, as_files_of};
 pub(crate) use mounts::{Attributes, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
+pub(crate) use spare::Launchers;
 
 use std::fs::File;
 use std::io::Write;
@@ -105,14 +107,13 @@ struct Permanent(String);
 /// instance's, and goes on when `disks` has made them. When the future is dropped, the launcher is killed; what it has
 /// made until then is found by its cgroup and its folders.
 pub(crate) async fn launch(
-    launcher: &Launcher,
+    launchers: &Launchers,
     spec: &LaunchSpec,
     disks: impl Future<Output = Result<(), RuntimeError>>,
 ) -> Result<i32, RuntimeError> {
     let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
-    let mut process = command(launcher);
-    let process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut running = Running(process.map_err(transient)?);
+    let mut running = launchers.begin().map_err(transient)?;
+    launchers.provide();
     let mut stdin = running.tell(spec).await.map_err(transient)?;
     disks.await?;
     let talk = async {
@@ -143,9 +144,14 @@ pub(crate) fn command(launcher: &Launcher) -> Command {
 }
 
 /// A running launcher; its whole process group is killed when this is dropped before it has ended.
+#[derive(Debug)]
 struct Running(Child);
 
 impl Running {
+    fn lives(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
     /// Says what is to be made; returns the way to say more.
     async fn tell(&mut self, spec: &LaunchSpec) -> std::io::Result<Option<ChildStdin>> {
         let mut stdin = self.0.stdin.take();
