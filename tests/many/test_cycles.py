@@ -4,7 +4,7 @@ import os
 
 import pytest
 from support.deadline import wait_until
-from support.leftovers import proportional_share
+from support.leftovers import Leftovers, proportional_share
 from support.world import World
 
 pytestmark = [pytest.mark.local, pytest.mark.long]
@@ -44,7 +44,7 @@ def cycle(world, count):
 def left(world):
     """What there is. The zygotes are renewed meanwhile, so that only their number, and that of namespaces, is the same."""
     lines = world.leftovers.take()
-    passing = {line for line in lines if "/run/atelier/zygote/" in line or line.startswith("namespaces:")}
+    passing = {line for line in lines if Leftovers.waits(line) or line.startswith("namespaces:")}
     return lines - passing | {f"{len(passing)} zygotes and namespaces"}
 
 

@@ -157,8 +157,17 @@ class Faults(Campaign):
 
     def launcher(self):
         """The child of the server that makes a container at this moment."""
-        children_of_server = children_of(self.world.server.pid)
-        return next((pid for pid in children_of_server if b"launch-instance" in command_of(pid)), None)
+        server = self.world.server.pid
+        launchers = (pid for pid in children_of(server) if b"launch-instance" in command_of(pid))
+        return next((pid for pid in launchers if self.mounts_of(pid) not in (None, self.mounts_of(server))), None)
+
+    @staticmethod
+    def mounts_of(pid):
+        """The mount namespace of a process; none when it has ended. A launcher that waits is in the server's."""
+        try:
+            return os.readlink(f"/proc/{pid}/ns/mnt")
+        except OSError:
+            return None
 
     def init_is_killed(self, chance):
         """The first process of a container dies, and with it everything in it. The notebook is in ERROR, says why, and can

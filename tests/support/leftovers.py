@@ -67,9 +67,14 @@ class Leftovers:
         server = self.server.process.pid if self.server.process else 0
         return {process for process in children.descendants() if process.pid != server}
 
+    @staticmethod
+    def waits(command):
+        """Whether a process of this command waits for a start, or is on its way into a container."""
+        return "/run/atelier/zygote/" in command or command.endswith(" launch-instance ahead")
+
     def zygotes(self):
-        """Those of them that wait to be forked, or are on their way into a container."""
-        return {process for process in self.running() if "/run/atelier/zygote/" in process.command}
+        """Those of them that wait to be forked, or are on their way into a container, and the launcher that waits."""
+        return {process for process in self.running() if self.waits(process.command)}
 
     def outliving(self):
         """Those of them that outlive the server: all but the zygotes, which are its own."""

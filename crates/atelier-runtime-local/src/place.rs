@@ -7,7 +7,7 @@
 //!     log/server.log                kept after a stop: it may say why
 //!     state.json                    see `record`
 //! <data>/shares/<volume id>.img     a volume that notebooks share
-//! <data>/layer.img                  what every layer begins as
+//! <data>/layer.img                  what every layer begins as, while it is made
 //! <data>/lost/<id>/                 the same for a notebook that was deleted, or that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point

@@ -114,7 +114,7 @@ impl LocalRuntime {
             live: Arc::default(),
             priorities: OnceLock::new(),
             template: Template::new(places.template(), u64::from(config.layer_gib) << 30),
-            launchers: Launchers::new(config.launcher.clone()),
+            launchers: Launchers::new(config.launcher.clone(), config.zygote),
             locks: Locks::default(),
             share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
@@ -499,6 +499,7 @@ impl Runtime for LocalRuntime {
         if let Some(priorities) = self.priorities.get() {
             priorities.end().await;
         }
+        self.launchers.close().await;
         self.zygotes.close().await;
     }
 

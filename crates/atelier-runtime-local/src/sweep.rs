@@ -45,7 +45,7 @@ pub(crate) async fn instance(
     }
     detached(&place.volume()).await?;
     detached(&place.layer()).await?;
-    file::remove(&place.layer()).map_err(failed("the layer"))?;
+    volume::remove_layer(&place.layer()).map_err(failed("the layer"))?;
     folder(&place.run).await?;
     file::remove(&place.state()).map_err(failed("the record"))?;
     slots.release(&place.kept).map_err(failed("the slot"))

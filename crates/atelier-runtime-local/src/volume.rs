@@ -14,17 +14,19 @@
 use std::ffi::CStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use atelier_core::filling::{Filling, Share};
 use atelier_runtime::RuntimeError;
-use rustix::fs::{SeekFrom, copy_file_range, fstatfs, fstatvfs, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, fstatfs, fstatvfs, seek};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount as mount_at};
 use tokio::process::Command;
@@ -52,7 +54,7 @@ pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), R
     if image.try_exists().map_err(|e| failed("image file", &e))? {
         return lengthen(image, bytes).map_err(|e| failed("image file", &e));
     }
-    let fresh = image.with_extension(file::FRESH);
+    let fresh = fresh(image);
     let made = File::create(&fresh).and_then(|f| f.set_len(bytes));
     made.map_err(|e| failed("image file", &e))?;
     format(&fresh).await?;
@@ -65,45 +67,91 @@ pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), R
 pub(crate) struct Template {
     image: PathBuf,
     bytes: u64,
-    made: OnceCell<()>,
+    made: OnceCell<Arc<Made>>,
+}
+
+/// A file that has no name any more, and the part of it that is the journal.
+#[derive(Debug)]
+struct Made {
+    file: File,
+    journal: Range<u64>,
 }
 
 impl Template {
-    /// One of so many bytes, at this path. What is there is not trusted: it may be of a time before a loss of power.
+    /// One of so many bytes, which has this path while it is made. What is there is of one that was not made to the end.
     pub(crate) fn new(image: PathBuf, bytes: u64) -> Self {
         Self { image, bytes, made: OnceCell::new() }
     }
 
     /// The layer is there afterwards, and empty. Only until its container ends: it does not outlive a loss of power.
     pub(crate) async fn copy_to(&self, layer: &Path) -> Result<(), RuntimeError> {
-        self.made.get_or_try_init(|| self.make()).await?;
-        let fresh = layer.with_extension(file::FRESH);
-        let copied = copy(&self.image, &fresh).and_then(|()| fs::rename(&fresh, layer));
-        copied.map_err(|e| failed("layer", &e))
+        let made = Arc::clone(self.made.get_or_try_init(|| self.make()).await?);
+        let (fresh, layer) = (fresh(layer), layer.to_owned());
+        let work = move || {
+            let copied = made.copy_to(&fresh).and_then(|()| fs::rename(&fresh, layer));
+            copied.inspect_err(|_| file::remove(&fresh).unwrap_or_default())
+        };
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten().map_err(|e| failed("layer", &e))
     }
 
-    async fn make(&self) -> Result<(), RuntimeError> {
-        file::remove(&self.image).map_err(|e| failed("template of layers", &e))?;
-        ensure(&self.image, self.bytes, Kept::ForNow).await
+    async fn make(&self) -> Result<Arc<Made>, RuntimeError> {
+        let image = &self.image;
+        file::remove(image).map_err(|e| failed("template of layers", &e))?;
+        ensure(image, self.bytes, Kept::ForNow).await?;
+        let made = Made::open(image).and_then(|made| file::remove(image).map(|()| Arc::new(made)));
+        made.map_err(|e| failed("template of layers", &e))
     }
 }
 
-/// Copies a file with its holes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let (from, to) = (File::open(from)?, File::create(to)?);
+impl Made {
+    fn open(image: &Path) -> io::Result<Self> {
+        let file = File::open(image)?;
+        let mut head = [0; 128];
+        file.read_exact_at(&mut head, 0)?;
+        let journal = journal(&head).ok_or_else(|| io::Error::other("it is no file system of ours"))?;
+        Ok(Self { file, journal })
+    }
+
+    /// The journal has its room from the beginning, as `mkfs.xfs` gives it: a file system whose journal cannot be written
+    /// because the disk is full would be shut down.
+    fn copy_to(&self, path: &Path) -> io::Result<()> {
+        let copy = File::create(path)?;
+        copy_with_holes(&self.file, &copy)?;
+        let length = self.journal.end - self.journal.start;
+        Ok(fallocate(&copy, FallocateFlags::KEEP_SIZE, self.journal.start, length)?)
+    }
+}
+
+/// Where the journal is, by the first bytes of a file system: its address has the number of a group above that of a block.
+fn journal(head: &[u8; 128]) -> Option<Range<u64>> {
+    let word = |at: usize| Some(u64::from(u32::from_be_bytes(head[at..at + 4].try_into().ok()?)));
+    let start = u64::from_be_bytes(head[48..56].try_into().ok()?);
+    let (block, group_blocks, blocks, shift) = (word(4)?, word(84)?, word(96)?, u32::from(head[124]));
+    let (group, within) = (start.checked_shr(shift)?, start & (1_u64.checked_shl(shift)? - 1));
+    let first = (group.checked_mul(group_blocks)? + within).checked_mul(block)?;
+    let there = head.starts_with(b"XFSB") && start != 0;
+    there.then_some(first..first + blocks * block)
+}
+
+/// The name of an image that is being made.
+fn fresh(image: &Path) -> PathBuf {
+    image.with_extension(file::FRESH)
+}
+
+fn copy_with_holes(from: &File, to: &File) -> io::Result<()> {
     to.set_len(from.metadata()?.len())?;
     let mut at = 0;
     loop {
-        at = match seek(&from, SeekFrom::Data(at)) {
+        at = match seek(from, SeekFrom::Data(at)) {
             // Nothing but a hole is left.
             Err(Errno::NXIO) => return Ok(()),
             other => other?,
         };
-        let end = seek(&from, SeekFrom::Hole(at))?;
+        let end = seek(from, SeekFrom::Hole(at))?;
         let (mut read, mut written) = (at, at);
         while read < end {
             let part = usize::try_from(end - read).unwrap_or(usize::MAX);
-            if copy_file_range(&from, Some(&mut read), &to, Some(&mut written), part)? == 0 {
+            if copy_file_range(from, Some(&mut read), to, Some(&mut written), part)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -152,9 +200,14 @@ pub(crate) fn bytes_on_disk(image: &Path) -> u64 {
 
 /// The volume is gone afterwards, and what [`ensure`] may have left of one.
 pub(crate) fn remove(image: &Path) -> io::Result<()> {
-    file::remove(&image.with_extension(file::FRESH))?;
-    file::remove(image)?;
+    remove_layer(image)?;
     file::sync_folder_of(image)
+}
+
+/// The layer is gone afterwards, and what may be left of one that was not made to the end.
+pub(crate) fn remove_layer(image: &Path) -> io::Result<()> {
+    file::remove(&fresh(image))?;
+    file::remove(image)
 }
 
 /// Whether a loop device has this image.
@@ -437,8 +490,6 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt as _;
-
     use super::*;
 
     #[test]
@@ -457,37 +508,36 @@ mod tests {
     #[test]
     fn a_copy_has_the_same_content_and_the_same_holes() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        let file = File::create(&from).unwrap();
-        file.set_len(64 << 20).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (from, to) = (File::create_new(path("from")).unwrap(), File::create_new(path("to")).unwrap());
+        from.set_len(64 << 20).unwrap();
         for at in [0, 1 << 20, (64 << 20) - 7] {
-            file.write_all_at(b"written", at).unwrap();
+            from.write_all_at(b"written", at).unwrap();
         }
-        // What was there before is gone.
-        fs::write(&to, vec![b'x'; 3 << 20]).unwrap();
-        copy(&from, &to).unwrap();
-        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
-        assert!(bytes_on_disk(&to) < 1 << 20, "{}", bytes_on_disk(&to));
-        file.set_len(0).unwrap();
-        copy(&from, &to).unwrap();
-        assert_eq!(fs::metadata(&to).unwrap().len(), 0);
+        let from = File::open(path("from")).unwrap();
+        copy_with_holes(&from, &to).unwrap();
+        assert!(fs::read(path("from")).unwrap() == fs::read(path("to")).unwrap());
+        assert!(bytes_on_disk(&path("to")) < 1 << 20, "{}", bytes_on_disk(&path("to")));
     }
 
     #[tokio::test]
-    async fn a_template_of_before_is_not_trusted() {
+    async fn a_layer_is_what_mkfs_makes_with_room_for_its_journal() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        let (image, layer) = (folder.path().join("template"), folder.path().join("layer"));
-        fs::write(&image, "torn").unwrap();
-        let template = Template::new(image.clone(), 1 << 30);
-        template.copy_to(&layer).await.unwrap();
-        assert_eq!(fs::metadata(&layer).unwrap().len(), 1 << 30);
-        let mut begins = [0; 4];
-        File::open(&layer).unwrap().read_exact_at(&mut begins, 0).unwrap();
-        assert_eq!(&begins, b"XFSB");
-        // Made once.
-        fs::write(&image, "another").unwrap();
-        template.copy_to(&layer).await.unwrap();
-        assert_eq!(fs::read(&layer).unwrap(), b"another");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("template"), "torn").unwrap();
+        let template = Template::new(path("template"), 20 << 30);
+        template.copy_to(&path("layer")).await.unwrap();
+        template.copy_to(&path("another")).await.unwrap();
+        ensure(&path("made"), 20 << 30, Kept::ForNow).await.unwrap();
+        assert_eq!(fs::metadata(path("layer")).unwrap().len(), 20 << 30);
+        let (made, layer) = (bytes_on_disk(&path("made")), bytes_on_disk(&path("layer")));
+        assert!(made > 1 << 20 && made.abs_diff(layer) < 64 << 10, "{made} {layer}");
+        assert_eq!(layer, bytes_on_disk(&path("another")));
+        let mut names = file::names(folder.path()).unwrap();
+        names.sort_unstable();
+        assert_eq!(names, ["another", "layer", "made"], "the template has no name");
+        let checked = std::process::Command::new("xfs_repair").arg("-n").arg(path("layer")).output().unwrap();
+        assert!(checked.status.success(), "{checked:?}");
     }
 
     #[test]

@@ -351,6 +351,73 @@ fn is_jailed(zygote: &Path, machine: &Machine) {
     assert_eq!(open.len(), 6, "the gate, two outputs, the reserved one and the pipe of its children: {open:?}");
 }
 
+/// The launcher that waits for a start, once there is one.
+async fn waiting_launcher() -> PathBuf {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(waiting) = waiting_launchers().pop() {
+            return waiting;
+        }
+        assert!(Instant::now() < until, "no launcher waits");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn waiting_launchers() -> Vec<PathBuf> {
+    let mine = std::process::id();
+    let children = fs::read_dir(format!("/proc/{mine}/task")).unwrap().flatten();
+    let children = children.flat_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<Vec<_>>();
+    let children = children.iter().flat_map(|text| text.split_ascii_whitespace());
+    let command = |process: &PathBuf| fs::read(process.join("cmdline")).unwrap_or_default();
+    children
+        .map(|pid| Path::new("/proc").join(pid))
+        .filter(|process| command(process).ends_with(b"\0ahead\0"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_launcher_waits_for_the_next_start_and_ends_with_the_runtime() {
+    let (_alone, machine, runtime) = warm().await;
+    let mut notebooks = vec![started(&*runtime).await.0];
+    let first = waiting_launcher().await;
+    notebooks.push(started(&*runtime).await.0);
+    while first.exists() {
+        tokio::task::yield_now().await;
+    }
+    let killed = waiting_launcher().await;
+    kill(&killed);
+    notebooks.push(started(&*runtime).await.0);
+    assert_ne!(waiting_launcher().await, killed);
+    for spec in &notebooks {
+        assert_eq!(ask(&*runtime, spec).await, "HTTP/1.1 200 OK");
+        runtime.remove(spec.notebook).await.unwrap();
+    }
+    runtime.close().await;
+    assert_eq!(waiting_launchers(), Vec::<PathBuf>::new());
+    machine.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(as_root), ignore = "needs root")]
+async fn a_zygote_is_in_huge_pages_where_the_kernel_gathers_them() {
+    let (_alone, machine, runtime) = warm().await;
+    let pages = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or("[never]".into());
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let release: Vec<u32> = release.split(|c: char| !c.is_ascii_digit()).flat_map(str::parse).take(2).collect();
+    for zygote in zygotes() {
+        let memory = fs::read_to_string(zygote.join("smaps_rollup")).unwrap();
+        let kib = |name: &str| -> u64 {
+            let line = memory.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        let (all, huge) = (kib("Anonymous:"), kib("AnonHugePages:"));
+        assert!(pages.contains("[never]") || release < vec![6, 1] || huge > all / 4, "{huge} of {all} KiB");
+    }
+    drop(runtime);
+    machine.is_clean();
+}
+
 /// Whether the bytes are anywhere in the memory of a process.
 fn holds(process: &Path, bytes: &[u8]) -> bool {
     use std::os::unix::fs::FileExt as _;

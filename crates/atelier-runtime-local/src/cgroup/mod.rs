@@ -146,6 +146,12 @@ pub(crate) fn detect() -> io::Result<Box<dyn CgroupTree>> {
     }
 }
 
+/// Where control groups are mounted for this process, in the order in which they were.
+pub(crate) fn points() -> io::Result<Vec<PathBuf>> {
+    let all = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mounts(&all).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).map(|m| m.point.to_owned()).collect())
+}
+
 /// One mount, as `/proc/self/mountinfo` tells it.
 struct Mount<'a> {
     point: &'a Path,

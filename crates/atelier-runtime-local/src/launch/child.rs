@@ -28,12 +28,14 @@ impl Child {
 
 /// Forks a child that does `work` and ends with the launcher at the latest.
 pub(super) fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
+    let launcher = std::process::id();
     // SAFETY: the launcher has one thread.
-    of(unsafe { libc::fork() }.into(), work)
+    of(unsafe { libc::fork() }.into(), launcher, work)
 }
 
 /// The same; the child is in this control group of version 2 from the first moment on.
 pub(super) fn fork_in(group: &File, work: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
+    let launcher = std::process::id();
     // SAFETY: all-zero bytes are valid arguments.
     let mut how: libc::clone_args = unsafe { std::mem::zeroed() };
     how.flags = CLONE_INTO_CGROUP;
@@ -41,17 +43,20 @@ pub(super) fn fork_in(group: &File, work: impl FnOnce() -> io::Result<()>) -> io
     how.cgroup = group.as_raw_fd().unsigned_abs().into();
     // SAFETY: the arguments live across the call and ask for what `fork` does. What the C library would do around it is for
     // programs with threads.
-    of(unsafe { libc::syscall(libc::SYS_clone3, &raw const how, size_of_val(&how)) }, work)
+    let forked = unsafe { libc::syscall(libc::SYS_clone3, &raw const how, size_of_val(&how)) };
+    of(forked, launcher, work)
 }
 
 /// In the child: its work, and its end.
-fn of(forked: libc::c_long, work: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
+fn of(forked: libc::c_long, launcher: u32, work: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
     if forked != 0 {
         return i32::try_from(forked).ok().filter(|pid| *pid > 0).map(Child).ok_or_else(io::Error::last_os_error);
     }
     // SAFETY: no pointers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-    let code = match work() {
+    // It may have ended before that.
+    let lives = std::os::unix::process::parent_id() == launcher;
+    let code = match if lives { work() } else { Err(io::Error::other("the launcher has gone")) } {
         Ok(()) => 0,
         Err(e) => {
             eprintln!("launcher's child: {e}");

@@ -112,9 +112,7 @@ pub(crate) async fn launch(
     disks: impl Future<Output = Result<(), RuntimeError>>,
 ) -> Result<i32, RuntimeError> {
     let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
-    let mut running = launchers.begin().map_err(transient)?;
-    launchers.provide();
-    let mut stdin = running.tell(spec).await.map_err(transient)?;
+    let (mut running, mut stdin) = launchers.begin(spec).await.map_err(transient)?;
     disks.await?;
     let talk = async {
         if let Some(stdin) = &mut stdin {
@@ -148,10 +146,6 @@ pub(crate) fn command(launcher: &Launcher) -> Command {
 struct Running(Child);
 
 impl Running {
-    fn lives(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-
     /// Says what is to be made; returns the way to say more.
     async fn tell(&mut self, spec: &LaunchSpec) -> std::io::Result<Option<ChildStdin>> {
         let mut stdin = self.0.stdin.take();
@@ -175,6 +169,13 @@ impl Running {
             stderr.read_to_string(&mut besides).await?;
         }
         Err(std::io::Error::other(format!("it ended without an answer: {}", besides.trim())))
+    }
+
+    /// It has ended afterwards.
+    async fn end(mut self) {
+        if let Err(e) = self.0.kill().await {
+            tracing::warn!("a launcher could not be ended: {e}");
+        }
     }
 
     /// Does not wait for its end, which has nothing left to do but that.
@@ -246,9 +247,14 @@ fn make(spec: &LaunchSpec) -> anyhow::Result<()> {
     layers::assemble(spec, &spaces)?;
     // In the container's groups, so that whatever it starts is found there.
     let create = || answer(container::create(spec, &spaces));
-    let child = match &spec.entry.born_in {
-        Some(folder) => child::fork_in(&File::open(folder)?, create),
-        None => child::fork(create),
+    let Some(folder) = &spec.entry.born_in else { return child::fork(create)?.wait() };
+    let child = match child::fork_in(&File::open(folder)?, create) {
+        // Something around the server does not let it be called: the slow way.
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            std::fs::write(folder.join("cgroup.procs"), "0").context("the container's groups")?;
+            child::fork(create)?
+        }
+        other => other.context("the container's groups")?,
     };
-    child.context("the container's groups")?.wait()
+    child.wait()
 }

@@ -13,6 +13,7 @@ use rustix::mount::{
 
 use super::Permanent;
 use super::namespaces::unshare;
+use crate::cgroup;
 
 /// How a mount is had once more: alone, without what is mounted below it.
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -47,7 +48,12 @@ pub(super) fn leave_the_hosts() -> anyhow::Result<()> {
 /// do so in the slow way, by the number of a process.
 pub(super) fn show_no_control_groups() -> anyhow::Result<()> {
     let folder = "/sys/fs/cgroup";
+    // Usually all of them at once.
     unmount(folder, UnmountFlags::DETACH).context("unmount")?;
+    // Others may be anywhere; the last mount comes first, since it may lie on others.
+    while let Some(other) = cgroup::points()?.pop() {
+        unmount(&other, UnmountFlags::DETACH).with_context(|| format!("unmount `{}`", other.display()))?;
+    }
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     // Where this is, the library takes them for version 1 without a hierarchy.
     mount("tmpfs", folder, "tmpfs", quiet, None).context("nothing")
