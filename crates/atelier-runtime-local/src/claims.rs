@@ -2,7 +2,7 @@
 //!
 //! A claim must hold also between servers with data folders of their own that run on one machine, and it must outlive
 //! the server that made it. So it is a file in a folder that all of them share, changed only under a lock that the
-//! kernel releases when its holder dies, and put in place by `rename`, so that no crash leaves half a claim. Claims of an
+//! kernel releases when its holder dies, and put in place as a whole, so that no crash leaves half a claim. Claims of an
 //! earlier boot, and of notebooks whose folder is gone, hold nothing.
 
 use std::fs::File;

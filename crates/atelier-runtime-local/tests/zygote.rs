@@ -366,7 +366,8 @@ async fn waiting_launcher() -> PathBuf {
 fn waiting_launchers() -> Vec<PathBuf> {
     let mine = std::process::id();
     let children = fs::read_dir(format!("/proc/{mine}/task")).unwrap().flatten();
-    let children = children.flat_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<Vec<_>>();
+    let children =
+        children.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<Vec<_>>();
     let children = children.iter().flat_map(|text| text.split_ascii_whitespace());
     let command = |process: &PathBuf| fs::read(process.join("cmdline")).unwrap_or_default();
     children
