@@ -18,6 +18,8 @@ def test_a_thousand_cycles_leave_nothing():
     with World("local") as world:
         world.api.remove(world.create_forked()["id"])
         cycle(world, FIRST)
+        # It comes a moment after the last start.
+        wait_until(lambda: any("launch-instance" in p.command for p in world.leftovers.zygotes()), "a launcher waits")
         before, open_before, weight_before = left(world), descriptors(world), proportional_share(world.server.pid)
         cycle(world, CYCLES)
 

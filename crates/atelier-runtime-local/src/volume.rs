@@ -20,7 +20,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -67,7 +66,7 @@ pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), R
 pub(crate) struct Template {
     image: PathBuf,
     bytes: u64,
-    made: OnceCell<Arc<Made>>,
+    made: OnceCell<Made>,
 }
 
 /// A file that has no name any more, and the part of it that is the journal.
@@ -85,20 +84,18 @@ impl Template {
 
     /// The layer is there afterwards, and empty. Only until its container ends: it does not outlive a loss of power.
     pub(crate) async fn copy_to(&self, layer: &Path) -> Result<(), RuntimeError> {
-        let made = Arc::clone(self.made.get_or_try_init(|| self.make()).await?);
-        let (fresh, layer) = (fresh(layer), layer.to_owned());
-        let work = move || {
-            let copied = made.copy_to(&fresh).and_then(|()| fs::rename(&fresh, layer));
-            copied.inspect_err(|_| file::remove(&fresh).unwrap_or_default())
-        };
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten().map_err(|e| failed("layer", &e))
+        let made = self.made.get_or_try_init(|| self.make()).await?;
+        let fresh = fresh(layer);
+        // Within the call: what went on without it could take the place of a later layer.
+        let copied = made.copy_to(&fresh).and_then(|()| fs::rename(&fresh, layer));
+        copied.map_err(|e| failed("layer", &e))
     }
 
-    async fn make(&self) -> Result<Arc<Made>, RuntimeError> {
+    async fn make(&self) -> Result<Made, RuntimeError> {
         let image = &self.image;
         file::remove(image).map_err(|e| failed("template of layers", &e))?;
         ensure(image, self.bytes, Kept::ForNow).await?;
-        let made = Made::open(image).and_then(|made| file::remove(image).map(|()| Arc::new(made)));
+        let made = Made::open(image).and_then(|made| file::remove(image).map(|()| made));
         made.map_err(|e| failed("template of layers", &e))
     }
 }
@@ -118,7 +115,13 @@ impl Made {
         let copy = File::create(path)?;
         copy_with_holes(&self.file, &copy)?;
         let length = self.journal.end - self.journal.start;
-        Ok(fallocate(&copy, FallocateFlags::KEEP_SIZE, self.journal.start, length)?)
+        // A disk that shares what was copied gives it room of its own; not every one can, or has to.
+        let own = FallocateFlags::KEEP_SIZE | FallocateFlags::UNSHARE_RANGE;
+        let room = |how| fallocate(&copy, how, self.journal.start, length);
+        match room(own).or_else(|_| room(FallocateFlags::KEEP_SIZE)) {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            given => Ok(given?),
+        }
     }
 }
 

@@ -146,10 +146,16 @@ pub(crate) fn detect() -> io::Result<Box<dyn CgroupTree>> {
     }
 }
 
-/// Where control groups are mounted for this process, in the order in which they were.
+/// Where control groups are mounted for this process; what is on another mount comes behind it.
 pub(crate) fn points() -> io::Result<Vec<PathBuf>> {
     let all = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(mounts(&all).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).map(|m| m.point.to_owned()).collect())
+    Ok(mounts(&all).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).map(|m| unescaped(m.point)).collect())
+}
+
+/// A path without what mountinfo writes for spaces, tabs, ends of lines and backslashes.
+fn unescaped(path: &Path) -> PathBuf {
+    let escapes = [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", r"\")];
+    escapes.iter().fold(path.to_string_lossy().into_owned(), |text, (from, to)| text.replace(from, to)).into()
 }
 
 /// One mount, as `/proc/self/mountinfo` tells it.
@@ -321,6 +327,11 @@ mod tests {
         let tree = detect().unwrap();
         assert!(!tree.roots().is_empty());
         destroy(tree.as_ref(), "never-made", Duration::from_secs(1)).unwrap();
+    }
+
+    #[test]
+    fn a_path_of_the_mount_table_is_read_as_it_is() {
+        assert_eq!(unescaped(Path::new(r"/a\040b\134\011")), Path::new("/a b\\\t"));
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn make(spec: &LaunchSpec) -> anyhow::Result<()> {
     // In the container's groups, so that whatever it starts is found there.
     let create = || answer(container::create(spec, &spaces));
     let Some(folder) = &spec.entry.born_in else { return child::fork(create)?.wait() };
-    let child = match child::fork_in(&File::open(folder)?, create) {
+    let child = match child::fork_in(&File::open(folder).context("the container's groups")?, create) {
         // Something around the server does not let it be called: the slow way.
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
             std::fs::write(folder.join("cgroup.procs"), "0").context("the container's groups")?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, move_mount,
     open_tree, unmount,
@@ -50,9 +51,12 @@ pub(super) fn show_no_control_groups() -> anyhow::Result<()> {
     let folder = "/sys/fs/cgroup";
     // Usually all of them at once.
     unmount(folder, UnmountFlags::DETACH).context("unmount")?;
-    // Others may be anywhere; the last mount comes first, since it may lie on others.
-    while let Some(other) = cgroup::points()?.pop() {
-        unmount(&other, UnmountFlags::DETACH).with_context(|| format!("unmount `{}`", other.display()))?;
+    // Others may be anywhere. What cannot be reached by its path, the library cannot use either.
+    for other in cgroup::points()?.iter().rev() {
+        match unmount(other, UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(e) => return Err(e).with_context(|| format!("unmount `{}`", other.display())),
+        }
     }
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     // Where this is, the library takes them for version 1 without a hierarchy.
