@@ -24,12 +24,16 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The processes that wait to be forked.
 fn zygotes() -> Vec<PathBuf> {
+    children(|command| command.contains("atelier/zygote"))
+}
+
+/// The children of this process that have such a command line.
+fn children(such: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mine = std::process::id().to_string();
     let of = |p: &Path| {
         let status = fs::read_to_string(p.join("status")).unwrap_or_default();
         let cmdline = String::from_utf8_lossy(&fs::read(p.join("cmdline")).unwrap_or_default()).into_owned();
-        status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|id| id.trim() == mine))
-            && cmdline.contains("atelier/zygote")
+        status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|id| id.trim() == mine)) && such(&cmdline)
     };
     fs::read_dir("/proc").unwrap().flatten().map(|e| e.path()).filter(|p| of(p)).collect()
 }
@@ -364,16 +368,7 @@ async fn waiting_launcher() -> PathBuf {
 }
 
 fn waiting_launchers() -> Vec<PathBuf> {
-    let mine = std::process::id();
-    let children = fs::read_dir(format!("/proc/{mine}/task")).unwrap().flatten();
-    let children =
-        children.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<Vec<_>>();
-    let children = children.iter().flat_map(|text| text.split_ascii_whitespace());
-    let command = |process: &PathBuf| fs::read(process.join("cmdline")).unwrap_or_default();
-    children
-        .map(|pid| Path::new("/proc").join(pid))
-        .filter(|process| command(process).ends_with(b"\0ahead\0"))
-        .collect()
+    children(|command| command.ends_with("\0ahead\0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

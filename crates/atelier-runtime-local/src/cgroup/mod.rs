@@ -149,18 +149,18 @@ pub(crate) fn detect() -> io::Result<Box<dyn CgroupTree>> {
 /// Where control groups are mounted for this process; what is on another mount comes behind it.
 pub(crate) fn points() -> io::Result<Vec<PathBuf>> {
     let all = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(mounts(&all).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).map(|m| unescaped(m.point)).collect())
+    Ok(mounts(&all).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).map(|m| m.point).collect())
 }
 
 /// A path without what mountinfo writes for spaces, tabs, ends of lines and backslashes.
-fn unescaped(path: &Path) -> PathBuf {
+fn unescaped(path: &str) -> PathBuf {
     let escapes = [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", r"\")];
-    escapes.iter().fold(path.to_string_lossy().into_owned(), |text, (from, to)| text.replace(from, to)).into()
+    escapes.iter().fold(path.to_owned(), |text, (from, to)| text.replace(from, to)).into()
 }
 
 /// One mount, as `/proc/self/mountinfo` tells it.
 struct Mount<'a> {
-    point: &'a Path,
+    point: PathBuf,
     kind: &'a str,
     options: &'a str,
 }
@@ -169,7 +169,7 @@ fn mounts(mountinfo: &str) -> impl Iterator<Item = Mount<'_>> {
     mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut after = after.split(' ');
-        Some(Mount { point: Path::new(before.split(' ').nth(4)?), kind: after.next()?, options: after.nth(1)? })
+        Some(Mount { point: unescaped(before.split(' ').nth(4)?), kind: after.next()?, options: after.nth(1)? })
     })
 }
 
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_path_of_the_mount_table_is_read_as_it_is() {
-        assert_eq!(unescaped(Path::new(r"/a\040b\134\011")), Path::new("/a b\\\t"));
+        assert_eq!(unescaped(r"/a\040b\134\011"), Path::new("/a b\\\t"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Tree {
         let all: Vec<_> = mounts(mountinfo).filter(|m| matches!(m.kind, "cgroup" | "cgroup2")).collect();
         let controller = |name: &str| {
             let of = |m: &&super::Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == name);
-            all.iter().find(of).map(|m| m.point.to_owned())
+            all.iter().find(of).map(|m| m.point.clone())
         };
         let named = all.iter().filter(|m| m.kind == "cgroup" && m.options.contains("name="));
         let plain = all.iter().find(|m| m.kind == "cgroup2");
@@ -61,9 +61,9 @@ impl Tree {
             pids: controller("pids")?,
             block: controller("blkio"),
             devices: controller("devices"),
-            named: named.map(|m| m.point.to_owned()).collect(),
-            plain: plain.map(|m| m.point.to_owned()),
-            roots: all.iter().map(|m| m.point.to_owned()).collect(),
+            named: named.map(|m| m.point.clone()).collect(),
+            plain: plain.map(|m| m.point.clone()),
+            roots: all.iter().map(|m| m.point.clone()).collect(),
         })
     }
 
@@ -81,18 +81,13 @@ impl Tree {
 
 impl CgroupTree for Tree {
     fn create(&self, name: &str, limits: &Limits) -> io::Result<()> {
-        let folder = |root: &Path| -> io::Result<PathBuf> {
-            let folder = root.join(PARENT).join(name);
-            fs::create_dir_all(&folder)?;
-            Ok(folder)
-        };
-        self.joined().chain(&self.plain).try_for_each(|root| folder(root).map(drop))?;
-        let cpu = folder(&self.cpu)?;
+        let folder = |root: &Path| root.join(PARENT).join(name);
+        self.joined().chain(&self.plain).try_for_each(|root| fs::create_dir_all(folder(root)))?;
+        let cpu = folder(&self.cpu);
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &(u64::from(limits.cpu_millis) * PERIOD_US / 1000).to_string())?;
-        folder(&self.memory)?;
         self.limit_memory(name, limits.memory_bytes)?;
-        write(&folder(&self.pids)?.join("pids.max"), &limits.pids.to_string())
+        write(&folder(&self.pids).join("pids.max"), &limits.pids.to_string())
     }
 
     fn roots(&self) -> Vec<&Path> {

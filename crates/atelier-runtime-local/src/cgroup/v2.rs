@@ -33,7 +33,7 @@ impl Tree {
     /// The hierarchy of a machine that has only one.
     pub(super) fn find(mountinfo: &str) -> Option<Self> {
         let mount = mounts(mountinfo).find(|m| m.kind == "cgroup2")?;
-        Some(Self { root: mount.point.to_owned() })
+        Some(Self { root: mount.point })
     }
 
     /// `disk`: what is not wanted is not handed down, since not every kernel has it.

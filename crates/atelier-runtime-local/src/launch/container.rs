@@ -16,7 +16,8 @@ use crate::server::{GID, SOCKET_FOLDER, UID};
 /// The rights of the init: to become somebody else, to give up everything for good, and to end what it started.
 const RIGHTS: [&str; 4] = ["CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"];
 
-/// Makes the container and starts its init, in the groups that this process is in once it has joined the last of them; returns the init's process id.
+/// Makes the container and starts its init, in the groups that this process is in once it has joined the last of them;
+/// returns the init's process id.
 pub(super) fn create(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<i32> {
     let (bundle, state) = (layers::point(spec, "bundle"), layers::point(spec, "oci"));
     folder(&bundle, 0o700)?;
