@@ -38,9 +38,9 @@ for group in "$@"; do
             need xfsprogs command_is_there mkfs.xfs
             need mmdebstrap command_is_there mmdebstrap
             need nftables command_is_there nft
-            need iproute2 command_is_there ip
             ;;
         test)
+            need iproute2 command_is_there ip
             need python3-venv python_venv
             need python3-dev python_headers
             need nginx-light command_is_there nginx

@@ -12,23 +12,26 @@
 //! notebook may have some of them and no more. Loading it is one transaction and may be repeated; the set
 //! of closed networks only grows, so that a server with fewer of them does not open another's.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 
 use atelier_runtime::RuntimeError;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::config::NetworkConfig;
 use crate::file;
 
-/// The other end of the pair, as the container calls it.
-const NEXT_HOP: &str = "169.254.1.1";
+mod pair;
+
+use pair::Pair;
 
 /// How many connections a notebook may have with the outside at a time.
 const CONNECTIONS: u32 = 8192;
@@ -46,7 +49,6 @@ pub(crate) struct Network {
 pub(crate) struct Seat {
     pub(crate) slot: u32,
     pub(crate) address: Ipv4Addr,
-    pub(crate) pid: i32,
 }
 
 impl Network {
@@ -61,28 +63,14 @@ impl Network {
         lines(&self.name_servers, |server| format!("nameserver {server}"))
     }
 
-    /// The container has its network afterwards.
-    pub(crate) async fn attach(&self, seat: Seat, namespaces: OwnedFd) -> Result<(), RuntimeError> {
+    /// The container, named by its first process, has its network afterwards.
+    pub(crate) async fn attach(&self, Seat { slot, address }: Seat, first: OwnedFd) -> Result<(), RuntimeError> {
         if !self.config.egress {
             return Ok(());
         }
         self.rules.get_or_try_init(|| self.load_rules()).await?;
-        detach(seat.slot).await?;
-        let mtu = uplink_mtu();
-        run(Command::new("ip").args(["-batch", "-"]), &host_side(seat, mtu)).await?;
-        let mut inside = Command::new("ip");
-        inside.args(["-batch", "-"]);
-        // SAFETY: between fork and exec only one system call is made, on a descriptor that the closure owns.
-        unsafe {
-            inside.pre_exec(move || {
-                if libc::setns(namespaces.as_raw_fd(), libc::CLONE_NEWNET) == 0 {
-                    Ok(())
-                } else {
-                    Err(io::Error::last_os_error())
-                }
-            });
-        }
-        run(&mut inside, &container_side(seat)).await
+        let pair = Pair { slot, address, mtu: uplink_mtu() };
+        in_a_thread(move || pair.make(first.as_fd())).await
     }
 
     async fn load_rules(&self) -> Result<(), RuntimeError> {
@@ -97,57 +85,29 @@ impl Network {
 
 /// The pair is gone afterwards. It also goes by itself with the container, but some time later.
 pub(crate) async fn detach(slot: u32) -> Result<(), RuntimeError> {
-    let name = host_name(slot);
-    if !is_there(&name) {
-        return Ok(());
+    // By its number: a call that was given up may come late, and is not to remove the pair of the next start.
+    match pair::index(slot).map_err(|e| could_not_change(&e))? {
+        Some(index) => in_a_thread(move || pair::remove(index)).await,
+        None => Ok(()),
     }
-    let gone = run(Command::new("ip").args(["link", "del", "dev", &name]), "").await;
-    if is_there(&name) { gone } else { Ok(()) }
 }
 
 /// Whether the host's end of the pair is there.
 pub(crate) fn is_attached(slot: u32) -> bool {
-    is_there(&host_name(slot))
+    pair::index(slot).is_ok_and(|index| index.is_some())
 }
 
-fn is_there(interface: &str) -> bool {
-    Path::new("/sys/class/net").join(interface).exists()
+/// Does this in a thread of its own, which ends with it and may so be left in any namespace.
+async fn in_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), RuntimeError> {
+    let (done, result) = oneshot::channel();
+    let thread = thread::Builder::new().name("network".into());
+    // Who no longer waits for the result has no use for it.
+    thread.spawn(move || drop(done.send(work()))).map_err(|e| could_not_change(&e))?;
+    result.await.map_err(|e| could_not_change(&e))?.map_err(|e| could_not_change(&e))
 }
 
-fn host_name(slot: u32) -> String {
-    format!("atl{slot}")
-}
-
-/// Fixed hardware addresses: locally administered, told apart by the slot.
-fn hardware_address(slot: u32, host: bool) -> String {
-    let [a, b, c, d] = slot.to_be_bytes();
-    let end = if host { 0x06 } else { 0x02 };
-    format!("{end:02x}:61:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
-}
-
-fn host_side(Seat { slot, address, pid }: Seat, mtu: u32) -> String {
-    let name = host_name(slot);
-    let (here, there) = (hardware_address(slot, true), hardware_address(slot, false));
-    format!(
-        "link add dev {name} address {here} mtu {mtu} type veth \
-         peer name eth0 address {there} mtu {mtu} netns {pid}\n\
-         link set dev {name} addrgenmode none\n\
-         link set dev {name} up\n\
-         route replace {address}/32 dev {name}\n\
-         neigh replace {address} lladdr {there} dev {name} nud permanent\n"
-    )
-}
-
-fn container_side(Seat { slot, address, .. }: Seat) -> String {
-    let there = hardware_address(slot, true);
-    format!(
-        "link set dev eth0 addrgenmode none\n\
-         address add {address}/32 dev eth0\n\
-         link set dev eth0 up\n\
-         route add {NEXT_HOP} dev eth0 scope link\n\
-         neigh add {NEXT_HOP} lladdr {there} dev eth0 nud permanent\n\
-         route add default via {NEXT_HOP}\n"
-    )
+fn could_not_change(why: &dyn Display) -> RuntimeError {
+    RuntimeError::Transient(format!("the network could not be changed: {why}"))
 }
 
 /// The whole table as one transaction, which may be repeated. Name servers are reachable for questions even where
@@ -252,13 +212,6 @@ mod tests {
     fn a_forwarder_on_the_loopback_is_no_name_server() {
         let text = "# made by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.53\nnameserver fd00::1\noptions edns0\n";
         assert_eq!(name_servers(text), [Ipv4Addr::new(10, 0, 0, 53)]);
-    }
-
-    #[test]
-    fn interface_names_fit_and_addresses_differ() {
-        assert!(host_name(64_999).len() <= 15);
-        assert_ne!(hardware_address(1, true), hardware_address(1, false));
-        assert_ne!(hardware_address(1, true), hardware_address(257, true));
     }
 
     #[test]

@@ -557,9 +557,9 @@ impl Runtime for LocalRuntime {
         if record.networked && network::is_attached(record.slot) {
             return Ok(());
         }
-        let seat = Seat { slot: record.slot, address: record.address, pid: live.pid };
-        let namespaces = live.first.duplicate().map_err(transient("the container"))?;
-        self.network.attach(seat, namespaces).await?;
+        let seat = Seat { slot: record.slot, address: record.address };
+        let first = live.first.duplicate().map_err(transient("the container"))?;
+        self.network.attach(seat, first).await?;
         record.networked = true;
         record.save(&place.state()).map_err(transient("the record"))
     }

@@ -10,10 +10,9 @@ use super::{nearest, ok, read, removed, scratch};
 use crate::failure::Failure;
 
 /// Programs, what is lost without them, and the package that has them.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 3] = [
     ("mkfs.xfs", "no notebook can be created", "xfsprogs"),
     ("nft", "no notebook gets a network", "nftables"),
-    ("ip", "no notebook gets a network", "iproute2"),
     ("mmdebstrap", "the built-in image cannot be made", "mmdebstrap"),
 ];
 
