@@ -34,6 +34,36 @@ struct Looked {
     kernels: Kernels,
 }
 
+/// A fork that was begun before anybody has asked for it, and goes on by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>);
+
+impl Ahead {
+    /// Begins it, unless one goes on.
+    pub(crate) async fn begin(&self, fork: impl Future<Output = Result<(), String>> + Send + 'static) {
+        let mut begun = self.0.lock().await;
+        if begun.is_none() {
+            *begun = Some(tokio::spawn(fork));
+        }
+    }
+
+    /// Waits for it, if there is one, and is told how it ended once. A wait that is given up loses nothing.
+    pub(crate) async fn ended(&self) -> Option<Result<(), String>> {
+        let mut begun = self.0.lock().await;
+        let ended = begun.as_mut()?.await;
+        *begun = None;
+        Some(ended.unwrap_or_else(|e| Err(e.to_string())))
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some(fork) = self.0.get_mut() {
+            fork.abort();
+        }
+    }
+}
+
 /// A running container.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -43,30 +73,15 @@ pub(crate) struct Live {
     uid_base: u32,
     kernels: Arc<Mutex<Looked>>,
     priority: Mutex<Priority>,
-    /// The fork of its first notebook server, begun before anybody has asked for it.
-    ahead: tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>,
+    /// The fork of its first notebook server.
+    pub(crate) server: Ahead,
+    /// The fork of what forks its kernels.
+    pub(crate) forking: Ahead,
     watch: JoinHandle<()>,
     groups: JoinHandle<()>,
 }
 
 impl Live {
-    /// Begins the notebook server before it is asked for, by a fork that goes on by itself.
-    pub(crate) async fn begin_ahead(&self, fork: impl Future<Output = Result<(), String>> + Send + 'static) {
-        let mut ahead = self.ahead.lock().await;
-        if ahead.is_none() {
-            *ahead = Some(tokio::spawn(fork));
-        }
-    }
-
-    /// Waits for the fork that began the notebook server, if one did, and is told how it ended once. A wait that is given
-    /// up loses nothing.
-    pub(crate) async fn begun_ahead(&self) -> Option<Result<(), String>> {
-        let mut ahead = self.ahead.lock().await;
-        let ended = ahead.as_mut()?.await;
-        *ahead = None;
-        Some(ended.unwrap_or_else(|e| Err(e.to_string())))
-    }
-
     fn looked(&self) -> MutexGuard<'_, Looked> {
         looked(&self.kernels)
     }
@@ -104,9 +119,6 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.watch.abort();
         self.groups.abort();
-        if let Some(ahead) = self.ahead.get_mut() {
-            ahead.abort();
-        }
     }
 }
 
@@ -137,7 +149,8 @@ impl LiveOnes {
             uid_base,
             kernels,
             priority: Mutex::default(),
-            ahead: tokio::sync::Mutex::default(),
+            server: Ahead::default(),
+            forking: Ahead::default(),
             watch,
             groups: tokio::spawn(groups),
         });

@@ -317,7 +317,7 @@ impl LocalRuntime {
         Ok((way, self.await_all(spec, &record, place, live).await?))
     }
 
-    /// Waits for the first answer, and has the kernels forked meanwhile: the server finds out when it starts one.
+    /// Waits for the first answer, and until the kernels are forked: the server finds out when it starts one.
     async fn await_all(
         &self,
         spec: &InstanceSpec,
@@ -328,8 +328,8 @@ impl LocalRuntime {
         tokio::join!(self.await_ready(spec, place, live), self.fork_kernels(record, place, live)).0
     }
 
-    /// Has the notebook server begin in a container that nothing has run in, so that there is no file of its user's that it
-    /// would read: it answers at a socket, and needs no network for that.
+    /// Has the notebook server and what forks its kernels begin in a container that nothing has run in, so that there is no
+    /// file of its user's that they would read: they answer at sockets, and need no network for that.
     async fn begin_ahead(&self, spec: &InstanceSpec, record: &Record, place: &Place, live: &Live) {
         if spec.hook_first {
             return;
@@ -337,7 +337,10 @@ impl LocalRuntime {
         let Ok(plan) = server::plan(&self.config, record, &spec.upstream_secret) else { return };
         // Where there is no zygote, whoever starts the server learns it.
         if let Ok(fork) = self.server_fork(&plan, record, place, live) {
-            live.begin_ahead(fork.run()).await;
+            live.server.begin(fork.run()).await;
+        }
+        if let Ok(fork) = self.kernels_fork(record, place, live) {
+            live.forking.begin(fork.run()).await;
         }
     }
 
@@ -351,11 +354,10 @@ impl LocalRuntime {
 
     /// Has the container fork its kernels itself, unless it does. Where it cannot, they are started.
     async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) {
-        let forked = async {
-            let plan = server::without_secret(&self.config, &record.server, &record.environment);
-            let plan = plan.map_err(|e| e.to_string())?;
-            self.zygotes.kernels_fork(&record.layers, &plan, self.way_into(place, live)?)?.run().await
-        };
+        if live.forking.ended().await == Some(Ok(())) {
+            return;
+        }
+        let forked = async { self.kernels_fork(record, place, live)?.run().await };
         if let Err(why) = forked.await {
             tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
         }
@@ -390,6 +392,12 @@ impl LocalRuntime {
     fn server_fork(&self, plan: &StartServer, record: &Record, place: &Place, live: &Live) -> Result<Fork, String> {
         let to = self.way_into(place, live)?;
         self.zygotes.server_fork(&record.layers, plan, record.server.len(), &server::socket(), to)
+    }
+
+    fn kernels_fork(&self, record: &Record, place: &Place, live: &Live) -> Result<Fork, String> {
+        let plan = server::without_secret(&self.config, &record.server, &record.environment);
+        let plan = plan.map_err(|e| e.to_string())?;
+        self.zygotes.kernels_fork(&record.layers, &plan, self.way_into(place, live)?)
     }
 
     /// Waits for the first answer; ends early when the server does.
@@ -600,7 +608,7 @@ impl Runtime for LocalRuntime {
         let _lock = self.locks.take(spec.notebook).await;
         let place = self.places.of(spec.notebook);
         let live = self.present(spec.notebook)?;
-        let ahead = live.begun_ahead().await;
+        let ahead = live.server.ended().await;
         let (way, ready) = match self.state(&live, &place).await? {
             State::Running { .. } if ahead.is_none() => {
                 (Way::Already, self.await_all(spec, &Self::record(&place)?, &place, &live).await?)
