@@ -73,6 +73,7 @@ class Prepared:
             asyncio.set_event_loop(self.loop)
             with noting_programs() as self.programs:
                 self.app = LabApp.initialize_server(argv=arguments)
+            self.keys = self.find_keys()
             self.users = [path for path in jupyter_config_path() if path.startswith(f"{os.environ['HOME']}/")]
         finally:
             for number, handler in handlers.items():
@@ -119,17 +120,23 @@ class Prepared:
         app.no_browser_open_file = True
         app.start()
 
+    def find_keys(self):
+        """Where the server has keys that it was prepared with, and the mark in the addresses of what browsers keep: in which
+        settings, by which name, and which of the three it is."""
+        app = self.app
+        prepared = [app.identity_provider.token, app.cookie_secret, app.web_app.settings["version_hash"]]
+        extensions = [one for several in app.extension_manager.extension_apps.values() for one in several]
+        settings = [app.web_app.settings, app.tornado_settings, *(one.settings for one in extensions)]
+        return [place for some in settings for place in places(some, prepared)]
+
     def replace_keys(self, now):
-        """The server has its own keys wherever it has those that it was prepared with, and its own mark in the addresses of
-        what browsers keep."""
+        """The server has its own of them in all these places."""
         app, provider = self.app, self.app.identity_provider
-        prepared = provider.token, app.cookie_secret, app.web_app.settings["version_hash"]
         provider.token = provider.trait_defaults("token")
         app.cookie_secret = app.trait_defaults("cookie_secret")
-        own = dict(zip(prepared, (provider.token, app.cookie_secret, now.strftime("%Y%m%d%H%M%S"))))
-        extensions = [one for several in app.extension_manager.extension_apps.values() for one in several]
-        for settings in [app.web_app.settings, app.tornado_settings, *(one.settings for one in extensions)]:
-            exchange(settings, own)
+        own = provider.token, app.cookie_secret, now.strftime("%Y%m%d%H%M%S")
+        for settings, name, which in self.keys:
+            settings[name] = own[which]
 
 
 @contextlib.contextmanager
@@ -151,12 +158,12 @@ def noting_programs():
         PyFileConfigLoader.load_config = load
 
 
-def exchange(settings, own):
+def places(settings, values):
     for name, value in settings.items():
         if isinstance(value, dict):
-            exchange(value, own)
-        elif isinstance(value, (str, bytes)) and value in own:
-            settings[name] = own[value]
+            yield from places(value, values)
+        elif isinstance(value, (str, bytes)) and value in values:
+            yield settings, name, values.index(value)
 
 
 def held():
