@@ -22,6 +22,8 @@ RUN = Path("/run/atelier")
 CGROUPS = Path("/sys/fs/cgroup")
 # SQLite's own companions of an open database come and go with its connections.
 COMING_AND_GOING = ("-wal", "-shm", "-journal", "-spare")
+# What the command line of a launcher that waits has before its layer.
+WAITING = " launch-instance ahead "
 
 
 def proportional_share(pid):
@@ -70,7 +72,12 @@ class Leftovers:
     @staticmethod
     def waits(command):
         """Whether a process of this command waits for a start, or is on its way into a container."""
-        return "/run/atelier/zygote/" in command or command.endswith(" launch-instance ahead")
+        return "/run/atelier/zygote/" in command or WAITING in command
+
+    def waiting_layers(self):
+        """The layers of launchers that wait: they are the server's own, as those are."""
+        commands = (process.command for process in self.running() if WAITING in process.command)
+        return {os.path.realpath(command.partition(WAITING)[2]) for command in commands}
 
     def zygotes(self):
         """Those of them that wait to be forked, or are on their way into a container, and the launcher that waits."""
@@ -112,13 +119,13 @@ class Leftovers:
 
     def loops(self):
         """Loop devices whose file is in the data folder."""
-        found = set()
+        found, waiting = set(), self.waiting_layers()
         for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
             try:
                 file = backing.read_text(encoding="utf-8").strip()
             except OSError:
                 continue
-            if file.startswith(os.path.realpath(self.server.data_dir)):
+            if file.startswith(os.path.realpath(self.server.data_dir)) and file not in waiting:
                 found.add(file)
         return found
 
@@ -167,14 +174,14 @@ class Leftovers:
 
     def folders(self):
         """Everything in the data folder, with its kind."""
-        found = set()
+        found, waiting = set(), self.waiting_layers()
         for folder, names, files in os.walk(self.server.data_dir):
             if self._is_inside_kept(Path(folder, "x")):
                 names.clear()
                 continue
             for name in [*names, *files]:
                 path = Path(folder, name)
-                if name.endswith(COMING_AND_GOING):
+                if name.endswith(COMING_AND_GOING) or os.path.realpath(path) in waiting:
                     continue
                 try:
                     kind = stat.filemode(path.lstat().st_mode)[0]

@@ -20,6 +20,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cgroup::{self, Limits};
 use crate::config::DiskLimits;
+use crate::launch::place;
 use crate::{kernel_log, network, volume};
 
 /// The smallest image that `mkfs.xfs` makes a file system on.
@@ -161,7 +162,8 @@ fn xfs(scratch: &Path) -> Result<(), String> {
         return Err(format!("mkfs.xfs: {}", String::from_utf8_lossy(&made.stderr).trim()));
     }
     fs::create_dir(&point).map_err(at("folder"))?;
-    volume::mount(&image, &point).map_err(|e| format!("{e:#}"))?;
+    let mounted = volume::mount(&image).and_then(|mount| place(mount, &point));
+    mounted.map_err(|e| format!("{e:#}"))?;
     fs::write(point.join("file"), "x").map_err(at("writing"))
 }
 

@@ -66,7 +66,6 @@ const SERVER_LIMIT: Duration = Duration::from_secs(110);
 pub struct LocalRuntime {
     config: LocalConfig,
     places: Places,
-    template: Template,
     launchers: Launchers,
     slots: Slots,
     cards: Cards,
@@ -103,6 +102,7 @@ impl LocalRuntime {
                 "this machine's control groups cannot limit disks (`io`, `blkio`)".into(),
             ));
         }
+        let template = Template::new(places.template(), u64::from(config.layer_gib) << 30);
         let runtime = Self {
             slots: Slots::new(Claims::of_folder(config.run_dir.join("slots")), config.uid_base),
             cards: Cards::open(Claims::of_folder(config.run_dir.join("gpus")), config.nvml.clone())
@@ -113,8 +113,7 @@ impl LocalRuntime {
             zygotes: Zygotes::new(config.zygote, config.launcher.clone(), places.run()),
             live: Arc::default(),
             priorities: OnceLock::new(),
-            template: Template::new(places.template(), u64::from(config.layer_gib) << 30),
-            launchers: Launchers::new(config.launcher.clone(), config.zygote),
+            launchers: Launchers::new(config.launcher.clone(), template, config.zygote),
             locks: Locks::default(),
             share_locks: Locks::default(),
             kernel_log: OnceLock::new(),
@@ -207,10 +206,8 @@ impl LocalRuntime {
         };
         self.tree.create(&place.cgroup, &limits).map_err(transient("limits"))?;
         self.tree.allow_devices(&place.cgroup, &equipment.nodes).map_err(transient("devices"))?;
-        let layer = place.layer();
-        let own_layer = self.template.copy_to(&layer);
         let launched = LaunchSpec { equipment, ..self.launch_spec(spec, place, &record, image)? };
-        let pid = launch(&self.launchers, &launched, own_layer).await?;
+        let pid = launch(&self.launchers, &launched).await?;
         let first = Handle::of(pid).map_err(transient("the container"))?;
         let first = first.ok_or_else(|| RuntimeError::Transient("the container ended at once".into()))?;
         record.first = Some(Process::of(pid).map_err(transient("the container"))?);

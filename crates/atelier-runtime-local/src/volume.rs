@@ -20,14 +20,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use atelier_core::filling::{Filling, Share};
 use atelier_runtime::RuntimeError;
-use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, fstatfs, fstatvfs, seek};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fstatfs, fstatvfs, openat, seek};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount as mount_at};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -67,6 +70,8 @@ pub(crate) struct Template {
     image: PathBuf,
     bytes: u64,
     made: OnceCell<Made>,
+    /// How many copies were made that were nobody's.
+    ahead: AtomicU64,
 }
 
 /// A file that has no name any more, and the part of it that is the journal.
@@ -77,9 +82,17 @@ struct Made {
 }
 
 impl Template {
-    /// One of so many bytes, which has this path while it is made. What is there is of one that was not made to the end.
+    /// One of so many bytes, which has this path while it is made. What is there or begins with that name is of an earlier
+    /// one.
     pub(crate) fn new(image: PathBuf, bytes: u64) -> Self {
-        Self { image, bytes, made: OnceCell::new() }
+        Self { image, bytes, made: OnceCell::new(), ahead: AtomicU64::new(0) }
+    }
+
+    /// A layer that is nobody's yet, to be renamed when it is somebody's.
+    pub(crate) async fn copy_ahead(&self) -> Result<PathBuf, RuntimeError> {
+        let number = self.ahead.fetch_add(1, Ordering::Relaxed);
+        let layer = self.image.with_extension(number.to_string());
+        self.copy_to(&layer).await.map(|()| layer)
     }
 
     /// The layer is there afterwards, and empty. Only until its container ends: it does not outlive a loss of power.
@@ -93,10 +106,16 @@ impl Template {
 
     async fn make(&self) -> Result<Made, RuntimeError> {
         let image = &self.image;
-        file::remove(image).map_err(|e| failed("template of layers", &e))?;
+        self.remove_former().map_err(|e| failed("template of layers", &e))?;
         ensure(image, self.bytes, Kept::ForNow).await?;
         let made = Made::open(image).and_then(|made| file::remove(image).map(|()| made));
         made.map_err(|e| failed("template of layers", &e))
+    }
+
+    fn remove_former(&self) -> io::Result<()> {
+        let Some(folder) = self.image.parent() else { return Ok(()) };
+        let former = |name: &String| Path::new(name).file_stem() == self.image.file_stem();
+        file::names(folder)?.iter().filter(|name| former(name)).try_for_each(|name| file::remove(&folder.join(name)))
     }
 }
 
@@ -215,7 +234,8 @@ pub(crate) fn remove_layer(image: &Path) -> io::Result<()> {
 
 /// Whether a loop device has this image.
 pub(crate) fn is_attached(image: &Path) -> io::Result<bool> {
-    Ok(!nobody_has_it_open(image) && device_of(image)?.is_some())
+    // A device is found by what it has in common with the image, so there is none for an image that is not there.
+    Ok(image.try_exists()? && !nobody_has_it_open(image) && device_of(image)?.is_some())
 }
 
 /// The same number on every architecture of Linux's.
@@ -258,33 +278,41 @@ fn device_of(image: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Mounts the volume. The device frees itself when the last mount is gone, also when this process is killed now.
-pub(crate) fn mount(image: &Path, point: &Path) -> anyhow::Result<()> {
-    mount_with(image, point, None)?;
-    fill(&File::open(point)?, image).context("growth")
+/// Mounts the volume, at no place yet. The mount goes with what is returned, unless it is put somewhere, and the device frees
+/// itself when the last mount is gone, also when this process is killed now.
+pub(crate) fn mount(image: &Path) -> anyhow::Result<OwnedFd> {
+    let mount = mount_alone(image, &[])?;
+    let top = openat(&mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    fill(&top.into(), image).context("growth")?;
+    Ok(mount)
 }
 
 /// Mounts a layer, in the same way. All are of one template and have its identity, which the kernel is not to compare.
-pub(crate) fn mount_layer(image: &Path, point: &Path) -> anyhow::Result<()> {
-    mount_with(image, point, Some(c"nouuid"))
+pub(crate) fn mount_layer(image: &Path) -> anyhow::Result<OwnedFd> {
+    mount_alone(image, &[c"nouuid"])
 }
 
-fn mount_with(image: &Path, point: &Path, options: Option<&CStr>) -> anyhow::Result<()> {
+fn mount_alone(image: &Path, options: &[&CStr]) -> anyhow::Result<OwnedFd> {
     anyhow::ensure!(!is_attached(image)?, "the volume is still attached");
-    let (path, device) = attach(image).context("loop device")?;
-    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, options).context("mount")?;
-    drop(device);
-    Ok(())
+    let (path, _device) = attach(image).context("loop device")?;
+    mount_device(&path, options).context("mount")
 }
 
-/// Mounts a volume that others may have mounted as well. Launchers of one volume wait for one another, and for who removes it;
-/// while one of them has the device open, it does not free itself.
-pub(crate) fn mount_shared(image: &Path, point: &Path) -> anyhow::Result<()> {
+/// Mounts a volume that others may have mounted as well, in the same way. Launchers of one volume wait for one another, and for
+/// who removes it; while one of them has the device open, it does not free itself.
+pub(crate) fn mount_shared(image: &Path) -> anyhow::Result<OwnedFd> {
     let _lock = lock(image).context("shared volume")?;
-    let (path, device) = find_or_attach(image).context("loop device")?;
-    mount_at(&path, point, "xfs", MountFlags::NOSUID | MountFlags::NODEV, None).context("mount")?;
-    drop(device);
-    Ok(())
+    let (path, _device) = find_or_attach(image).context("loop device")?;
+    mount_device(&path, &[]).context("mount")
+}
+
+fn mount_device(device: &Path, options: &[&CStr]) -> io::Result<OwnedFd> {
+    let disk = fsopen("xfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&disk, "source", device)?;
+    options.iter().try_for_each(|option| fsconfig_set_flag(&disk, *option))?;
+    fsconfig_create(&disk)?;
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    Ok(fsmount(&disk, FsMountFlags::FSMOUNT_CLOEXEC, quiet)?)
 }
 
 /// The image of a shared volume, locked until this is dropped. It is opened for the lock alone: the device takes over what it

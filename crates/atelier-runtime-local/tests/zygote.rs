@@ -4,6 +4,7 @@
 mod bed;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -368,7 +369,7 @@ async fn waiting_launcher() -> PathBuf {
 }
 
 fn waiting_launchers() -> Vec<PathBuf> {
-    children(|command| command.ends_with("\0ahead\0"))
+    children(|command| command.contains("\0ahead\0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,7 +378,15 @@ async fn a_launcher_waits_for_the_next_start_and_ends_with_the_runtime() {
     let (_alone, machine, runtime) = warm().await;
     let mut notebooks = vec![started(&*runtime).await.0];
     let first = waiting_launcher().await;
+    // Layers that are nobody's lie beside the folders of notebooks.
+    let layers = || -> Vec<u64> {
+        let all = fs::read_dir(machine.data.path()).unwrap().map(|e| e.unwrap().metadata().unwrap());
+        all.filter(fs::Metadata::is_file).map(|m| m.ino()).collect()
+    };
+    let waits = layers();
     notebooks.push(started(&*runtime).await.0);
+    let layer = machine.data.path().join(format!("notebooks/{}/layer.img", notebooks[1].notebook));
+    assert_eq!(waits, vec![fs::metadata(layer).unwrap().ino()], "what waited became the instance's");
     while first.exists() {
         tokio::task::yield_now().await;
     }
@@ -391,6 +400,7 @@ async fn a_launcher_waits_for_the_next_start_and_ends_with_the_runtime() {
     }
     runtime.close().await;
     assert_eq!(waiting_launchers(), Vec::<PathBuf>::new());
+    assert!(layers().is_empty());
     machine.is_clean();
 }
 

@@ -11,11 +11,12 @@
 //! Atelier's folder in the container's root, in a folder that is closed to ma-user.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::fstat;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::namespaces::Spaces;
@@ -31,6 +32,8 @@ pub(crate) const WORK: &str = "home/ma-user/work";
 const OURS: &str = "run/atelier";
 /// Where its own layer is, below Atelier's folder.
 const LAYER: &str = "layer";
+/// What of it lies over the image.
+const UP: &str = "up";
 /// The launcher's own folder, in the run folder.
 const OWN: &str = "m";
 
@@ -39,27 +42,37 @@ pub(super) fn root(spec: &LaunchSpec) -> PathBuf {
     spec.run.join("root")
 }
 
-/// Makes the folders and mounts everything.
-pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces) -> anyhow::Result<()> {
+/// An instance's own layer with what every layer has, mounted at no place yet.
+pub(super) struct OwnLayer(OwnedFd);
+
+impl OwnLayer {
+    pub(super) fn mount(image: &Path) -> anyhow::Result<Self> {
+        let mount = volume::mount_layer(image)?;
+        own_folders(&PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())))?;
+        Ok(Self(mount))
+    }
+}
+
+/// Makes the folders and mounts everything; `layer` where it is mounted already.
+pub(super) fn assemble(spec: &LaunchSpec, spaces: &Spaces, layer: Option<OwnLayer>) -> anyhow::Result<()> {
     let user = spaces.user.as_fd();
     let root = root(spec);
     shared_folder(&spec.run.join("run"), spec.uid_base).context("run folder")?;
     folder(&root, 0o755)?;
     own_folder(&spec.run.join(OWN))?;
-    let layer = own_layer_point(spec);
-    folder(&layer, 0o755)?;
-    let mounted = volume::mount_layer(&spec.layer, &layer).and_then(|()| slow_down(spec, &layer));
-    mounted.and_then(|()| Ok(own_layer(spec, &layer)?)).context("own layer")?;
+    let point = own_layer_point(spec);
+    folder(&point, 0o755)?;
+    own_layer(spec, layer, &point).context("own layer")?;
     overlay(spec, user, &root).context("overlay")?;
     work::put(spec, user, &root).context("volume")?;
     ours(spec, user, &root).context("run folder")?;
     driver(&spec.equipment, &root).context("driver of the GPUs")?;
-    mounts::forget(&layer)
+    mounts::forget(&point)
 }
 
-/// What has just been mounted is one of the instance's disks, which is no faster than it may be.
-pub(super) fn slow_down(spec: &LaunchSpec, point: &Path) -> anyhow::Result<()> {
-    let disk = fs::metadata(point)?.dev();
+/// What was mounted is one of the instance's disks, which is no faster than it may be.
+pub(super) fn slow_down(spec: &LaunchSpec, mount: impl AsFd) -> anyhow::Result<()> {
+    let disk = fstat(mount)?.st_dev;
     spec.throttles.iter().try_for_each(|throttle| throttle.apply(disk)).context("disk limits")
 }
 
@@ -79,20 +92,29 @@ fn own_layer_point(spec: &LaunchSpec) -> PathBuf {
     point(spec, "l")
 }
 
-/// The folders of the instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
+fn own_layer(spec: &LaunchSpec, layer: Option<OwnLayer>, point: &Path) -> anyhow::Result<()> {
+    let OwnLayer(mount) = layer.map_or_else(|| OwnLayer::mount(&spec.layer), Ok)?;
+    slow_down(spec, &mount)?;
+    mounts::place(mount, point)?;
+    if spec.equipment.libraries.is_empty() {
+        return Ok(());
+    }
+    Ok(links_to_the_driver(&spec.equipment, &point.join(UP))?)
+}
+
+/// The folders of an instance's own layer. It holds every mount point, as a real folder: a link of that name in the image cannot
 /// lead a mount elsewhere.
-fn own_layer(spec: &LaunchSpec, layer: &Path) -> std::io::Result<()> {
+fn own_folders(layer: &Path) -> std::io::Result<()> {
     folder(layer, 0o700)?;
     folder(&layer.join("wk"), 0o700)?;
-    let up = layer.join("up");
+    let up = layer.join(UP);
     for point in ["", "home", "proc", "sys", "dev", "run", OURS, "etc"] {
         folder(&up.join(point), 0o755)?;
     }
     folder(&up.join("tmp"), 0o1777)?;
     let home = up.join("home/ma-user");
     owned_folder(&home, 0o755, UID, GID)?;
-    owned_folder(&home.join("work"), 0o755, UID, GID)?;
-    if spec.equipment.libraries.is_empty() { Ok(()) } else { links_to_the_driver(&spec.equipment, &up) }
+    owned_folder(&home.join("work"), 0o755, UID, GID)
 }
 
 /// The driver's libraries by their names where the loader looks without being told. A program that is started is told by
@@ -166,7 +188,7 @@ fn overlay(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Resu
     mounts::put(&own_layer_point(spec), &own, user, mounts::Attributes::default())?;
     // Relative names: the mount's options can be read inside and must not tell paths of this machine.
     std::env::set_current_dir(&points)?;
-    let options = format!("lowerdir={},upperdir=u/up,workdir=u/wk", names.join(":"));
+    let options = format!("lowerdir={},upperdir=u/{UP},workdir=u/wk", names.join(":"));
     let options = std::ffi::CString::new(options)?;
     let mounted = as_files_of(spec.uid_base, || {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;

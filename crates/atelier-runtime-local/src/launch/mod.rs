@@ -21,13 +21,14 @@ mod work;
 
 pub(crate) use jail::{PROGRAM, ZygoteSpec};
 pub(crate) use layers::{WORK, as_files_of};
-pub(crate) use mounts::{Attributes, put};
+pub(crate) use mounts::{Attributes, place, put};
 pub(crate) use namespaces::{Spaces, make as namespaces};
 pub(crate) use spare::Launchers;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -35,18 +36,19 @@ use anyhow::Context as _;
 use atelier_runtime::RuntimeError;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
 
 use crate::cgroup::{Entry, Throttle};
 use crate::config::Launcher;
 use crate::gpu::Equipment;
+use layers::OwnLayer;
 
 /// The argument of a launcher that is to become a zygote.
 pub(crate) const ZYGOTE: &str = "zygote";
 /// The program of the first process, in the container.
 pub(crate) const INIT: &str = "/run/atelier/bin/init";
-/// What a launcher is told when the disks are there.
-const GO: &str = "go\n";
+/// The argument of a launcher that waits, or has; the layer that it is to mount meanwhile follows. Process lists show it.
+const AHEAD: &str = "ahead";
 /// A launcher that takes longer is ended.
 const LIMIT: Duration = Duration::from_secs(45);
 
@@ -103,25 +105,12 @@ enum Outcome {
 #[error("{0}")]
 struct Permanent(String);
 
-/// Makes the container; returns the process id of its init. The launcher begins with what needs no disk of the
-/// instance's, and goes on when `disks` has made them. When the future is dropped, the launcher is killed; what it has
-/// made until then is found by its cgroup and its folders.
-pub(crate) async fn launch(
-    launchers: &Launchers,
-    spec: &LaunchSpec,
-    disks: impl Future<Output = Result<(), RuntimeError>>,
-) -> Result<i32, RuntimeError> {
-    let transient = |e: std::io::Error| RuntimeError::Transient(format!("the launcher could not be run: {e}"));
-    let (mut running, mut stdin) = launchers.begin(spec).await.map_err(transient)?;
-    disks.await?;
-    let talk = async {
-        if let Some(stdin) = &mut stdin {
-            stdin.write_all(GO.as_bytes()).await?;
-        }
-        running.hear().await
-    };
-    let outcome = match tokio::time::timeout(LIMIT, talk).await {
-        Ok(said) => said.map_err(transient)?,
+/// Makes the instance's own layer and the container; returns the process id of its init. When the future is dropped, the
+/// launcher is killed; what it has made until then is found by its cgroup and its folders.
+pub(crate) async fn launch(launchers: &Launchers, spec: &LaunchSpec) -> Result<i32, RuntimeError> {
+    let mut running = launchers.begin(spec).await?;
+    let outcome = match tokio::time::timeout(LIMIT, running.hear()).await {
+        Ok(said) => said.map_err(|e| could_not_run(&e))?,
         Err(_) => return Err(RuntimeError::Transient(format!("the launcher took more than {LIMIT:?}"))),
     };
     match outcome {
@@ -132,6 +121,10 @@ pub(crate) async fn launch(
         Outcome::Failed { why, permanent: true } => Err(RuntimeError::Permanent(why)),
         Outcome::Failed { why, permanent: false } => Err(RuntimeError::Transient(why)),
     }
+}
+
+fn could_not_run(error: &std::io::Error) -> RuntimeError {
+    RuntimeError::Transient(format!("the launcher could not be run: {error}"))
 }
 
 /// A launcher to be started. It is killed when it is dropped.
@@ -146,14 +139,12 @@ pub(crate) fn command(launcher: &Launcher) -> Command {
 struct Running(Child);
 
 impl Running {
-    /// Says what is to be made; returns the way to say more.
-    async fn tell(&mut self, spec: &LaunchSpec) -> std::io::Result<Option<ChildStdin>> {
-        let mut stdin = self.0.stdin.take();
-        if let Some(stdin) = &mut stdin {
-            stdin.write_all(&serde_json::to_vec(spec)?).await?;
-            stdin.write_all(b"\n").await?;
+    /// Says what is to be made, and that this is all.
+    async fn tell(&mut self, spec: &LaunchSpec) -> std::io::Result<()> {
+        match self.0.stdin.take() {
+            Some(mut stdin) => stdin.write_all(&serde_json::to_vec(spec)?).await,
+            None => Ok(()),
         }
-        Ok(stdin)
     }
 
     /// Its answer; an error with what it said besides when it has ended without one.
@@ -193,17 +184,22 @@ impl Drop for Running {
     }
 }
 
-/// The launcher: reads a spec from the standard input, makes the container, writes one line and ends. A second line of the
-/// standard input says that the instance's disks are there.
+/// The launcher: reads a spec from the standard input to its end, makes the container, writes one line and ends.
 ///
 /// To be called by the program that [`LocalConfig::launcher`](crate::LocalConfig) names, before it starts any thread.
 pub fn launcher_main() -> ExitCode {
-    if std::env::args_os().next_back().is_some_and(|last| last == ZYGOTE) {
-        let Err(e) = jail::become_zygote();
-        eprintln!("{e:#}");
-        return ExitCode::FAILURE;
-    }
-    match read_spec().and_then(|spec| make(&spec)).or_else(|e| answer(Err(e)).context("answer")) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let layer = match args.as_slice() {
+        [.., last] if last == ZYGOTE => {
+            let Err(e) = jail::become_zygote();
+            eprintln!("{e:#}");
+            return ExitCode::FAILURE;
+        }
+        // Why it cannot be mounted is told whoever needs it.
+        [.., ahead, layer] if ahead == AHEAD => OwnLayer::mount(Path::new(layer)).ok(),
+        _ => None,
+    };
+    match read_spec().and_then(|spec| make(&spec, layer)).or_else(|e| answer(Err(e)).context("answer")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -225,26 +221,16 @@ fn answer(made: anyhow::Result<i32>) -> std::io::Result<()> {
 }
 
 fn read_spec() -> anyhow::Result<LaunchSpec> {
-    let mut text = String::new();
-    std::io::stdin().read_line(&mut text)?;
+    let text = std::io::read_to_string(std::io::stdin())?;
     serde_json::from_str(&text).context("the launcher's spec cannot be read")
 }
 
-/// Waits until the server has made the instance's disks.
-fn wait_for_disks() -> anyhow::Result<()> {
-    let mut word = String::new();
-    std::io::stdin().read_line(&mut word)?;
-    anyhow::ensure!(word == GO, "the server has given up");
-    Ok(())
-}
-
 /// Answers unless it fails.
-fn make(spec: &LaunchSpec) -> anyhow::Result<()> {
+fn make(spec: &LaunchSpec, layer: Option<OwnLayer>) -> anyhow::Result<()> {
     let spaces = namespaces::make(spec.uid_base).context("user namespace")?;
     namespaces::share_pending_signals().context("pending signals")?;
     mounts::leave_the_hosts()?;
-    wait_for_disks().context("disks")?;
-    layers::assemble(spec, &spaces)?;
+    layers::assemble(spec, &spaces, layer)?;
     // In the container's groups, so that whatever it starts is found there.
     let create = || answer(container::create(spec, &spaces));
     let Some(folder) = &spec.entry.born_in else { return child::fork(create)?.wait() };

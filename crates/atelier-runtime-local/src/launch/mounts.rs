@@ -65,7 +65,7 @@ pub(super) fn show_no_control_groups() -> anyhow::Result<()> {
 
 /// Puts `source` at `target` once more, with the ids of a user namespace, without devices and set-uid programs.
 pub(crate) fn put(source: &Path, target: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<()> {
-    place(&again(source, user, with)?, target)
+    place(again(source, user, with)?, target)
 }
 
 /// The same for a folder that is open. It is called `name`, and nothing that is mounted below it comes along.
@@ -77,14 +77,19 @@ pub(super) fn put_folder(
     with: Attributes,
 ) -> anyhow::Result<()> {
     let tree = open_tree(folder, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH).with_context(|| format!("`{name}`"))?;
-    place(&shifted(tree, name, user, with)?, target)
+    place(shifted(tree, name, user, with)?, target)
 }
 
-/// The same for `source`, onto a folder that is open.
-pub(super) fn put_onto(source: &Path, target: impl AsFd, user: BorrowedFd<'_>) -> anyhow::Result<()> {
-    let tree = again(source, user, Attributes::default())?;
+/// Puts a mount that is nowhere yet at `target`, in the same way. It is called `name`.
+pub(super) fn put_mount(mount: OwnedFd, name: &str, target: &Path, user: BorrowedFd<'_>) -> anyhow::Result<()> {
+    place(shifted(mount, name, user, Attributes::default())?, target)
+}
+
+/// The same, onto a folder that is open.
+pub(super) fn put_onto(mount: OwnedFd, name: &str, target: impl AsFd, user: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let mount = shifted(mount, name, user, Attributes::default())?;
     let both_open = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&tree, "", target, "", both_open).with_context(|| format!("mount of `{}`", source.display()))
+    move_mount(mount, "", target, "", both_open).with_context(|| format!("mount of `{name}`"))
 }
 
 fn again(source: &Path, user: BorrowedFd<'_>, with: Attributes) -> anyhow::Result<OwnedFd> {
@@ -120,7 +125,7 @@ fn put_as_it_is(source: &Path, target: &Path, set: u64, clear: u64) -> anyhow::R
     let tree = open_tree(CWD, source, CLONE).with_context(|| format!("`{}`", source.display()))?;
     let changed = change(tree.as_fd(), set | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID, clear, None);
     changed.with_context(|| format!("`{}`", source.display()))?;
-    place(&tree, target)
+    place(tree, target)
 }
 
 fn cannot_shift(error: io::Error, name: &str) -> anyhow::Error {
@@ -132,7 +137,8 @@ fn cannot_shift(error: io::Error, name: &str) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("ids of `{name}`"))
 }
 
-fn place(tree: &OwnedFd, target: &Path) -> anyhow::Result<()> {
+/// Puts a mount that is nowhere yet at `target`, as it is.
+pub(crate) fn place(tree: impl AsFd, target: &Path) -> anyhow::Result<()> {
     move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .with_context(|| format!("mount at `{}`", target.display()))
 }

@@ -10,38 +10,34 @@
 //! meanwhile; what was found is what is mounted. Programs there do not become somebody else, its devices are no devices, and
 //! nothing about it is changed.
 
-use std::fs;
-use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::Context as _;
 use atelier_runtime::AtUri;
-use rustix::fs::{FileType, Mode, fstat, mkdirat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, fstat, mkdirat};
 
-use super::layers::{WORK, as_user, point, slow_down};
+use super::layers::{WORK, as_user, slow_down};
 use super::mounts::{self, Attributes, Programs};
 use super::{LaunchSpec, Permanent, Work};
-use crate::file::folder;
 use crate::server::{GID, UID};
 use crate::{control, dedicated, volume};
 
 /// What people install.
 const ENVIRONMENT: &str = ".environment";
+/// What the instance's own volume is called where it makes trouble.
+const OWN: &str = "the volume";
 
 /// Puts the volume at its place below `root`.
 pub(super) fn put(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     let work = root.join(WORK);
     match &spec.work {
         Work::Own => {
-            let point = own(spec)?;
-            mounts::put(&point, &work, user, Attributes::default())?;
-            return mounts::forget(&point);
+            return mounts::put_mount(own(spec)?, OWN, &work, user);
         }
         Work::Shared(image) => {
-            let point = disk(spec, "s", |point| volume::mount_shared(image, point))?;
-            mounts::put(&point, &work, user, Attributes::default())?;
-            mounts::forget(&point)?;
+            let disk = disk(spec, volume::mount_shared(image)?)?;
+            mounts::put_mount(disk, "the shared volume", &work, user)?;
         }
         Work::Dedicated { root, below, uri } => {
             let nothing = || Permanent(AtUri::Nothing.trouble(uri).to_string());
@@ -53,20 +49,17 @@ pub(super) fn put(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyho
     packages(spec, user, &work).context("packages")
 }
 
-/// Mounts a disk of the instance's, whose top folder is ma-user's.
-fn disk(spec: &LaunchSpec, name: &str, mount: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
-    let point = point(spec, name);
-    folder(&point, 0o755)?;
-    mount(&point)?;
-    slow_down(spec, &point)?;
-    if fs::metadata(&point)?.uid() == 0 {
-        chown(&point, Some(UID), Some(GID))?;
+/// A disk of the instance's, whose top folder is ma-user's.
+fn disk(spec: &LaunchSpec, mount: OwnedFd) -> anyhow::Result<OwnedFd> {
+    slow_down(spec, &mount)?;
+    if fstat(&mount)?.st_uid == 0 {
+        chownat(&mount, "", Some(Uid::from_raw(UID)), Some(Gid::from_raw(GID)), AtFlags::EMPTY_PATH)?;
     }
-    Ok(point)
+    Ok(mount)
 }
 
-fn own(spec: &LaunchSpec) -> anyhow::Result<PathBuf> {
-    disk(spec, "v", |point| volume::mount(&spec.volume, point))
+fn own(spec: &LaunchSpec) -> anyhow::Result<OwnedFd> {
+    disk(spec, volume::mount(&spec.volume)?)
 }
 
 /// Lays the instance's own volume over the folder for packages.
@@ -78,7 +71,5 @@ fn packages(spec: &LaunchSpec, user: BorrowedFd<'_>, work: &Path) -> anyhow::Res
     if FileType::from_raw_mode(fstat(&target)?.st_mode) != FileType::Directory {
         return Ok(());
     }
-    let point = own(spec)?;
-    mounts::put_onto(&point, &target, user)?;
-    mounts::forget(&point)
+    mounts::put_onto(own(spec)?, OWN, &target, user)
 }
