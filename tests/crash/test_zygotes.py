@@ -1,5 +1,7 @@
 """A server that dies takes its zygotes along, whatever they are doing, and leaves what came of them running."""
 
+import os
+
 import pytest
 from support import children
 from support.deadline import wait_until
@@ -41,10 +43,13 @@ def test_zygotes_that_wait_end_and_a_forked_notebook_runs_on(world):
     shown = world.create_forked()
     kernel = world.notebook(shown).start_kernel()
     kernel.run("kept = 'in memory'")
+    layers = wait_until(world.leftovers.waiting_layers, "a launcher waits", 20, 0.05)
     mine = world.leftovers.zygotes()
-    assert len(mine) >= 2
+    assert len(mine) >= 3
     world.server.kill()
-    wait_until(lambda: gone(mine), "the zygotes have ended", 20, 0.05)
+    wait_until(lambda: gone(mine), "the zygotes and the launcher have ended", 20, 0.05)
+    wait_until(lambda: not layers & world.leftovers.loops(), "the layer that waited is let go", 20, 0.05)
     world.start()
+    assert not [layer for layer in layers if os.path.exists(layer)]
     again = world.notebook(world.api.show(shown["id"])).kernel(kernel.id)
     assert again.run("print(kept)") == "in memory\n"

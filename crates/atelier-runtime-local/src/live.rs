@@ -39,7 +39,7 @@ struct Looked {
 pub(crate) struct Ahead(tokio::sync::Mutex<Option<JoinHandle<Result<(), String>>>>);
 
 impl Ahead {
-    /// Begins it, unless one goes on.
+    /// Begins it, unless one goes on, or has ended and nobody has asked how.
     pub(crate) async fn begin(&self, fork: impl Future<Output = Result<(), String>> + Send + 'static) {
         let mut begun = self.0.lock().await;
         if begun.is_none() {

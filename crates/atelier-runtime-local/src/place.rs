@@ -8,6 +8,7 @@
 //!     state.json                    see `record`
 //! <data>/shares/<volume id>.img     a volume that notebooks share
 //! <data>/layer.img                  what every layer begins as, while it is made
+//! <data>/layer-…                    a layer that waits for its notebook
 //! <data>/lost/<id>/                 the same for a notebook that was deleted, or that nobody knew: see `lost`
 //! <run>/<hash of data>/<id>/        0711, because the container's root has to walk to its own root
 //!     root                          mount point

@@ -1,9 +1,10 @@
 //! The runtime: the calls of the contract, each under its notebook's lock. What they do to volumes is in `volumes`.
 //!
 //! A call may be dropped at any point. What it had running is then killed (launchers and programs die with their
-//! futures), and what it had made is found by the next call for the same notebook, because everything has its fixed
-//! place and name. One thing goes on between two calls: the fork of a container's first notebook server, which belongs to
-//! the container ([`Live`]) and is waited for by the call that starts it.
+//! futures; what asks for interfaces of the network does so to its end), and what it had made is found by the next call for
+//! the same notebook, because everything has its fixed place and name. Two things go on between two calls: the forks of a
+//! container's first notebook server and of what forks its kernels. They belong to the container ([`Live`]) and are waited
+//! for by the call that starts it.
 
 mod volumes;
 
@@ -103,6 +104,7 @@ impl LocalRuntime {
             ));
         }
         let template = Template::new(places.template(), u64::from(config.layer_gib) << 30);
+        let template = template.map_err(transient("the template of layers"))?;
         let runtime = Self {
             slots: Slots::new(Claims::of_folder(config.run_dir.join("slots")), config.uid_base),
             cards: Cards::open(Claims::of_folder(config.run_dir.join("gpus")), config.nvml.clone())
@@ -351,11 +353,12 @@ impl LocalRuntime {
 
     /// Has the container fork its kernels itself, unless it does. Where it cannot, they are started.
     async fn fork_kernels(&self, record: &Record, place: &Place, live: &Live) {
-        if live.forking.ended().await == Some(Ok(())) {
-            return;
-        }
-        let forked = async { self.kernels_fork(record, place, live)?.run().await };
-        if let Err(why) = forked.await {
+        let forked = match live.forking.ended().await {
+            // Not once more: a child that was given up may arrive all the same.
+            Some(ended) => ended,
+            None => async { self.kernels_fork(record, place, live)?.run().await }.await,
+        };
+        if let Err(why) = forked {
             tracing::debug!(notebook = %place.id, "kernels of notebook {} are started: {why}", place.id);
         }
     }

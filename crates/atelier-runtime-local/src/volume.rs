@@ -20,7 +20,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -31,6 +30,7 @@ use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
+use tempfile::TempPath;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -63,6 +63,9 @@ pub(crate) async fn ensure(image: &Path, bytes: u64, kept: Kept) -> Result<(), R
     keep(&fresh, image, kept).map_err(|e| failed("image file", &e))
 }
 
+/// How the name of a layer begins that is nobody's. They are in the folder of their template.
+const NOBODYS: &str = "layer-";
+
 /// An empty file system that the layers of instances begin as, made once: a copy of what is in it takes a fraction of a
 /// millisecond, and no program has to run.
 #[derive(Debug)]
@@ -70,8 +73,6 @@ pub(crate) struct Template {
     image: PathBuf,
     bytes: u64,
     made: OnceCell<Made>,
-    /// How many copies were made that were nobody's.
-    ahead: AtomicU64,
 }
 
 /// A file that has no name any more, and the part of it that is the journal.
@@ -82,40 +83,51 @@ struct Made {
 }
 
 impl Template {
-    /// One of so many bytes, which has this path while it is made. What is there or begins with that name is of an earlier
-    /// one.
-    pub(crate) fn new(image: PathBuf, bytes: u64) -> Self {
-        Self { image, bytes, made: OnceCell::new(), ahead: AtomicU64::new(0) }
+    /// One of so many bytes, which has this path while it is made. What an earlier one has left is removed.
+    pub(crate) fn new(image: PathBuf, bytes: u64) -> io::Result<Self> {
+        let template = Self { image, bytes, made: OnceCell::new() };
+        remove_layer(&template.image)?;
+        let folder = template.folder();
+        let names = file::names(folder)?;
+        let mut nobodys = names.iter().filter(|name| name.starts_with(NOBODYS));
+        nobodys.try_for_each(|name| file::remove(&folder.join(name)))?;
+        Ok(template)
     }
 
-    /// A layer that is nobody's yet, to be renamed when it is somebody's.
-    pub(crate) async fn copy_ahead(&self) -> Result<PathBuf, RuntimeError> {
-        let number = self.ahead.fetch_add(1, Ordering::Relaxed);
-        let layer = self.image.with_extension(number.to_string());
-        self.copy_to(&layer).await.map(|()| layer)
+    fn folder(&self) -> &Path {
+        self.image.parent().unwrap_or(Path::new("."))
+    }
+
+    async fn made(&self) -> Result<&Made, RuntimeError> {
+        self.made.get_or_try_init(|| self.make()).await
+    }
+
+    /// An empty layer that is nobody's yet. It becomes somebody's by a new name, and is gone otherwise.
+    pub(crate) async fn copy_ahead(&self) -> Result<TempPath, RuntimeError> {
+        let made = self.made().await?;
+        let copy = || {
+            let layer = tempfile::Builder::new().prefix(NOBODYS).tempfile_in(self.folder())?;
+            made.copy_into(layer.as_file()).map(|()| layer.into_temp_path())
+        };
+        copy().map_err(|e| failed("layer", &e))
     }
 
     /// The layer is there afterwards, and empty. Only until its container ends: it does not outlive a loss of power.
     pub(crate) async fn copy_to(&self, layer: &Path) -> Result<(), RuntimeError> {
-        let made = self.made.get_or_try_init(|| self.make()).await?;
+        let made = self.made().await?;
         let fresh = fresh(layer);
         // Within the call: what went on without it could take the place of a later layer.
-        let copied = made.copy_to(&fresh).and_then(|()| fs::rename(&fresh, layer));
+        let copied =
+            File::create(&fresh).and_then(|copy| made.copy_into(&copy)).and_then(|()| fs::rename(&fresh, layer));
         copied.map_err(|e| failed("layer", &e))
     }
 
     async fn make(&self) -> Result<Made, RuntimeError> {
         let image = &self.image;
-        self.remove_former().map_err(|e| failed("template of layers", &e))?;
+        file::remove(image).map_err(|e| failed("template of layers", &e))?;
         ensure(image, self.bytes, Kept::ForNow).await?;
         let made = Made::open(image).and_then(|made| file::remove(image).map(|()| made));
         made.map_err(|e| failed("template of layers", &e))
-    }
-
-    fn remove_former(&self) -> io::Result<()> {
-        let Some(folder) = self.image.parent() else { return Ok(()) };
-        let former = |name: &String| Path::new(name).file_stem() == self.image.file_stem();
-        file::names(folder)?.iter().filter(|name| former(name)).try_for_each(|name| file::remove(&folder.join(name)))
     }
 }
 
@@ -130,13 +142,12 @@ impl Made {
 
     /// The journal has its room from the beginning, as `mkfs.xfs` gives it: a file system whose journal cannot be written
     /// because the disk is full would be shut down.
-    fn copy_to(&self, path: &Path) -> io::Result<()> {
-        let copy = File::create(path)?;
-        copy_with_holes(&self.file, &copy)?;
+    fn copy_into(&self, copy: &File) -> io::Result<()> {
+        copy_with_holes(&self.file, copy)?;
         let length = self.journal.end - self.journal.start;
         // A disk that shares what was copied gives it room of its own; not every one can, or has to.
         let own = FallocateFlags::KEEP_SIZE | FallocateFlags::UNSHARE_RANGE;
-        let room = |how| fallocate(&copy, how, self.journal.start, length);
+        let room = |how| fallocate(copy, how, self.journal.start, length);
         match room(own).or_else(|_| room(FallocateFlags::KEEP_SIZE)) {
             Err(Errno::OPNOTSUPP) => Ok(()),
             given => Ok(given?),
@@ -555,8 +566,11 @@ mod tests {
     async fn a_layer_is_what_mkfs_makes_with_room_for_its_journal() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("template"), "torn").unwrap();
-        let template = Template::new(path("template"), 20 << 30);
+        for name in ["template", "template.new", "layer-a1b2c3"] {
+            fs::write(path(name), "torn").unwrap();
+        }
+        let template = Template::new(path("template"), 20 << 30).unwrap();
+        assert_eq!(file::names(folder.path()).unwrap(), [""; 0], "what an earlier one has left");
         template.copy_to(&path("layer")).await.unwrap();
         template.copy_to(&path("another")).await.unwrap();
         ensure(&path("made"), 20 << 30, Kept::ForNow).await.unwrap();
@@ -564,6 +578,9 @@ mod tests {
         let (made, layer) = (bytes_on_disk(&path("made")), bytes_on_disk(&path("layer")));
         assert!(made > 1 << 20 && made.abs_diff(layer) < 64 << 10, "{made} {layer}");
         assert_eq!(layer, bytes_on_disk(&path("another")));
+        drop(template.copy_ahead().await.unwrap());
+        template.copy_ahead().await.unwrap().persist(path("another")).unwrap();
+        assert!(layer.abs_diff(bytes_on_disk(&path("another"))) < 64 << 10);
         let mut names = file::names(folder.path()).unwrap();
         names.sort_unstable();
         assert_eq!(names, ["another", "layer", "made"], "the template has no name");

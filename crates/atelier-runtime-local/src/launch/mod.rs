@@ -3,12 +3,12 @@
 //! It is never made in the server's own process: the container library forks with `clone3` and allocates in the child,
 //! which hangs when another thread holds the allocator's lock, and it changes the working directory of its process. So
 //! the server runs its own program again, as a *launcher*: one thread, one container, one answer. All mounts are made
-//! in the launcher's private mount namespace, so that the kernel undoes them when the last process of the container
-//! ends; there is nothing to unmount and nothing that can be forgotten.
+//! in the launcher's private mount namespace, or at no place and held by it alone, so that the kernel undoes them when the last
+//! process of the container ends; there is nothing to unmount and nothing that can be forgotten.
 //!
 //! `launch` is the server's side. The launcher's side is [`launcher_main`]; it does, in this order, what the modules
-//! are called: `namespaces`, `layers` (with `mounts`), `volume` and `work`, `container`. With one more argument it becomes a zygote
-//! instead, in a `jail`.
+//! are called: `namespaces`, `layers` (with `mounts`), `volume` and `work`, `container`. One that waits (`spare`) is started
+//! with the layer that it is to mount before it is told anything. With another argument it becomes a zygote instead, in a `jail`.
 
 mod child;
 mod container;

@@ -5,23 +5,25 @@
 //! layer, mounted at no place, which becomes an instance's by being renamed. Whoever finds none starts one. The next is
 //! started a moment after a launch: what that has begun needs the processors first.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use atelier_runtime::RuntimeError;
+use tempfile::TempPath;
 use tokio::process::Command;
+use tokio::time::{sleep, timeout};
 
 use super::{AHEAD, LaunchSpec, Running, command, could_not_run};
 use crate::config::Launcher;
-use crate::file;
 use crate::volume::Template;
 
 /// How long a launcher that is gone waits for its successor.
 const BREATH: Duration = Duration::from_millis(200);
+/// How long the end of the last one is waited for: its layer is unmounted by it.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The launchers of one runtime. The one that waits ends with this.
 #[derive(Debug)]
@@ -40,30 +42,29 @@ enum Spare {
     Closed,
 }
 
-/// A launcher that waits, and the image file of its layer.
+/// A launcher that waits, and the image file of its layer, which goes with this unless it is given away.
 #[derive(Debug)]
 struct Waiting {
     running: Running,
-    layer: PathBuf,
+    layer: TempPath,
 }
 
 impl Waiting {
-    fn start(launcher: &Launcher, layer: PathBuf) -> io::Result<Self> {
+    fn start(launcher: &Launcher, layer: TempPath) -> io::Result<Self> {
         let running = spawn(command(launcher).arg(AHEAD).arg(&layer))?;
         Ok(Self { running, layer })
     }
 
     /// Its layer is the instance's from here on.
     fn given(self, layer: &Path) -> io::Result<Running> {
-        fs::rename(&self.layer, layer)?;
+        self.layer.persist(layer)?;
         Ok(self.running)
     }
 
-    /// It has ended afterwards, and its layer is gone.
+    /// It has ended afterwards, unless its disk keeps it.
     async fn end(self) {
-        self.running.end().await;
-        if let Err(e) = file::remove(&self.layer) {
-            tracing::warn!("the layer of a launcher that waited could not be removed: {e}");
+        if timeout(FAREWELL, self.running.end()).await.is_err() {
+            tracing::warn!("the launcher that waited does not end within {FAREWELL:?}");
         }
     }
 }
@@ -78,7 +79,11 @@ impl Launchers {
     /// A launcher that has been told what to make, of an instance that has its layer.
     pub(super) async fn begin(&self, spec: &LaunchSpec) -> Result<Running, RuntimeError> {
         let waiting = self.replace(Spare::None);
-        let given = waiting.and_then(|waiting| waiting.given(&spec.layer).ok());
+        let given = waiting.map(|waiting| waiting.given(&spec.layer));
+        let given = given.transpose().unwrap_or_else(|e| {
+            tracing::warn!("the layer that waited could not be given away: {e}");
+            None
+        });
         self.provide();
         if let Some(mut running) = given
             // It may have been killed meanwhile, and has begun nothing then.
@@ -125,7 +130,7 @@ impl Launchers {
         let coming = (Arc::downgrade(&self.spare), self.launcher.clone(), Arc::clone(&self.template));
         tokio::spawn(async move {
             let (spare, launcher, template) = coming;
-            tokio::time::sleep(BREATH).await;
+            sleep(BREATH).await;
             if !is_to_come(&spare) {
                 return;
             }
@@ -133,14 +138,11 @@ impl Launchers {
             let Some(spare) = spare.upgrade() else { return };
             let mut spare = lock(&spare);
             if matches!(*spare, Spare::Coming) {
-                let started = layer.map_err(|e| e.to_string());
-                let started = started.and_then(|layer| Waiting::start(&launcher, layer).map_err(|e| e.to_string()));
-                *spare = started
+                let start = |layer| Waiting::start(&launcher, layer).map_err(|e| could_not_run(&e));
+                *spare = layer
+                    .and_then(start)
                     .inspect_err(|e| tracing::debug!("no launcher waits: {e}"))
                     .map_or(Spare::None, |waiting| Spare::Waits(Box::new(waiting)));
-            } else if let Ok(layer) = layer {
-                // Closed meanwhile.
-                let _ = file::remove(&layer);
             }
         });
     }

@@ -25,19 +25,17 @@ use crate::{control, dedicated, volume};
 
 /// What people install.
 const ENVIRONMENT: &str = ".environment";
-/// What the instance's own volume is called where it makes trouble.
-const OWN: &str = "the volume";
 
 /// Puts the volume at its place below `root`.
 pub(super) fn put(spec: &LaunchSpec, user: BorrowedFd<'_>, root: &Path) -> anyhow::Result<()> {
     let work = root.join(WORK);
     match &spec.work {
         Work::Own => {
-            return mounts::put_mount(own(spec)?, OWN, &work, user);
+            return mounts::put_mount(own(spec)?, &spec.volume.display().to_string(), &work, user);
         }
         Work::Shared(image) => {
             let disk = disk(spec, volume::mount_shared(image)?)?;
-            mounts::put_mount(disk, "the shared volume", &work, user)?;
+            mounts::put_mount(disk, &image.display().to_string(), &work, user)?;
         }
         Work::Dedicated { root, below, uri } => {
             let nothing = || Permanent(AtUri::Nothing.trouble(uri).to_string());
@@ -71,5 +69,5 @@ fn packages(spec: &LaunchSpec, user: BorrowedFd<'_>, work: &Path) -> anyhow::Res
     if FileType::from_raw_mode(fstat(&target)?.st_mode) != FileType::Directory {
         return Ok(());
     }
-    mounts::put_onto(own(spec)?, OWN, &target, user)
+    mounts::put_onto(own(spec)?, &spec.volume.display().to_string(), &target, user)
 }

@@ -8,8 +8,8 @@
 //! There are two for an image, because it has two Python environments. The server's (`server.py`) has one child for
 //! each start of a notebook server, which it has made as far as it goes without knowing whose it is (`prepared.py`). That child
 //! sets out as soon as there is a container, unless a hook has to run in it first. The kernels' (`kernels.py`) has one
-//! child for each notebook, which stays in the container, as ma-user, and forks the notebook's kernels there, when the
-//! notebook server asks (`atelier_provisioner.py`, a package of the image's).
+//! child for each notebook, which sets out at the same time, stays in the container, as ma-user, and forks the notebook's
+//! kernels there, when the notebook server asks (`atelier_provisioner.py`, a package of the image's).
 //!
 //! Nothing depends on them. While there is no zygote (it is being made, or it cannot be), the init starts the server by
 //! its command line, and the server its kernels; the notebook's events say so and why.

@@ -210,6 +210,9 @@ fn everything(data: &Path) -> BTreeSet<String> {
             note("mount", line.to_owned());
         }
     }
+    for file in names(data_text).iter().filter(|path| path.is_file()) {
+        note("file", file.display().to_string());
+    }
     for device in names("/sys/block") {
         let backing = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
         if backing.contains(data_text) {
