@@ -616,6 +616,7 @@ impl Runtime for LocalRuntime {
             _ => self.bring_up(spec, &place, &live, ahead).await?,
         };
         if ready == Readiness::Ready {
+            self.launchers.provide();
             return Ok(way);
         }
         // It runs from an earlier attempt, with another secret.

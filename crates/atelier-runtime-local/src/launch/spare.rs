@@ -3,7 +3,7 @@
 //! To become a program of this size, and to mount a layer, costs a launcher some milliseconds each, before it can hear what it
 //! is to make. So one has done that already and waits. It knows nothing of anybody, and what it holds is nobody's: an empty
 //! layer, mounted at no place, which becomes an instance's by being renamed. Whoever finds none starts one. The next is
-//! started a moment after a launch: what that has begun needs the processors first.
+//! started a moment after a notebook has answered for the first time: until then that one needs the processors.
 
 use std::io;
 use std::path::Path;
@@ -20,8 +20,8 @@ use super::{AHEAD, LaunchSpec, Running, command, could_not_run};
 use crate::config::Launcher;
 use crate::volume::Template;
 
-/// How long a launcher that is gone waits for its successor.
-const BREATH: Duration = Duration::from_millis(200);
+/// How long the next one is put off: whoever has waited for the notebook looks at it now.
+const BREATH: Duration = Duration::from_millis(40);
 /// How long the end of the last one is waited for: its layer is unmounted by it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -84,7 +84,6 @@ impl Launchers {
             tracing::warn!("the layer that waited could not be given away: {e}");
             None
         });
-        self.provide();
         if let Some(mut running) = given
             // It may have been killed meanwhile, and has begun nothing then.
             && running.tell(spec).await.is_ok()
@@ -118,8 +117,8 @@ impl Launchers {
         }
     }
 
-    /// Has one wait for the next launch, unless one does.
-    fn provide(&self) {
+    /// Has one wait for the next launch soon, unless one does. To be called when nothing is waited for.
+    pub(crate) fn provide(&self) {
         {
             let mut spare = lock(&self.spare);
             if !matches!(*spare, Spare::None) {
